@@ -118,6 +118,9 @@ struct fg_place {
 /* Look a chunk or artefact up. state = FG_ABSENT if there is no row. */
 int fg_reader_find(struct fg_reader *r, const struct fg_key *key,
     struct fg_place *place, struct fg_err *err) FG_MUST_USE;
+/* The same for piece `part` of an artefact; fg_reader_find looks for part 0. */
+int fg_reader_part(struct fg_reader *r, const struct fg_key *key, uint32_t part,
+    struct fg_place *place, struct fg_err *err) FG_MUST_USE;
 
 /* Read the payload at a place. nowait: from the page cache only, *out = NULL and
  * return 0 where that would wait (preadv2 RWF_NOWAIT). The crc is verified:
