@@ -24,8 +24,9 @@
 #include "store/store_impl.h"
 #include "store/uuid.h"
 
-/* A limit of start-up's memory when it replays results (recover.c). */
-#define PAYLOADS_MAX 1000000
+/* Payloads and objects of one result: keeps its COMMIT record below FG_SLAB_TEXT_MAX,
+ * and the memory that replaying it takes small. */
+#define ITEMS_MAX 1000000
 
 /* ------------------------------------------------------------- slabs */
 
@@ -197,9 +198,10 @@ check_result(struct fg_store *s, const struct fg_result *res, struct fg_known **
 	if (why)
 		return fg_fail(err, FG_EBUSY, "layer %s is degraded: %s",
 		    (*layer)->name, why);
-	if (res->payloads > PAYLOADS_MAX)
-		return fg_fail(err, FG_EINVAL, "a result of %zu payloads, at most %d",
-		    res->payloads, PAYLOADS_MAX);
+	if (res->payloads > ITEMS_MAX || res->objects > ITEMS_MAX)
+		return fg_fail(err, FG_EINVAL,
+		    "a result of %zu payloads and %zu objects, at most %d of each",
+		    res->payloads, res->objects, ITEMS_MAX);
 	fg_assert(res->payloads == 0 || res->places);
 	for (size_t i = 0; i < res->payloads; i++) {
 		const struct fg_payload *p = &res->payload[i];

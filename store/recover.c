@@ -43,6 +43,7 @@ struct pending {
 
 struct scan {
 	struct fg_replay *r;
+	uint32_t slab;
 	struct pending *pending;
 	size_t n, cap;
 	uint64_t dropped; /* bytes of whole payload records that got no row */
@@ -53,7 +54,8 @@ struct scan {
 #define FOREIGN 2
 
 FG_PRINTF(3, 4)
-static void tell(struct fg_replay *r, bool is_error, const char *fmt, ...)
+static void
+tell(struct fg_replay *r, bool is_error, const char *fmt, ...)
 {
 	char line[400];
 	va_list ap;
@@ -248,8 +250,11 @@ out:
 static int
 take_removal(struct scan *s, const struct fg_record *rec)
 {
-	struct fg_known *k = fg_catalog_find_uuid(s->r->catalog, rec->uuid);
+	struct fg_replay *r = s->r;
+	struct fg_known *k = fg_catalog_find_uuid(r->catalog, rec->uuid);
 
+	r->removed = fg_realloc(r->removed, r->removeds + 1, sizeof *r->removed);
+	memcpy(r->removed[r->removeds++], rec->uuid, 16);
 	if (!k)
 		return 0;
 	if (fg_index_layer_remove(s->r->ix, k->layer, s->err) < 0)
@@ -296,15 +301,15 @@ tell_gap(void *ctx, uint64_t from, uint64_t to)
 {
 	struct scan *s = ctx;
 
-	tell(s->r, false, "bytes %llu to %llu are no record", (unsigned long long)from,
-	    (unsigned long long)to);
+	tell(s->r, false, "slab %06u: bytes %llu to %llu are no record",
+	    (unsigned)s->slab, (unsigned long long)from, (unsigned long long)to);
 }
 
 int
 fg_replay_slab(struct fg_replay *r, int fd, uint32_t slab, const char *what,
     uint64_t from, uint64_t size, bool *foreign, struct fg_err *err)
 {
-	struct scan s = {.r = r, .err = err};
+	struct scan s = {.r = r, .slab = slab, .err = err};
 	struct fg_slab_scan stats;
 	struct fg_slab_row row = {.slab = slab, .len = size};
 	int rc;
@@ -319,6 +324,8 @@ fg_replay_slab(struct fg_replay *r, int fd, uint32_t slab, const char *what,
 		    &stats, err);
 	forget_pending(&s);
 	free(s.pending);
+	if (rc == 0 && from == 0 && stats.records == 0)
+		rc = FOREIGN; /* whatever this is, it is none of ours */
 	if (rc == FOREIGN) {
 		fg_index_rollback(r->ix);
 		*foreign = true;
@@ -395,7 +402,7 @@ replay_tail(struct fg_store *s, uint32_t slab, uint64_t known, uint64_t size,
 	if (fg_replay_slab(&r, fd, slab, what, known, size, &foreign, err) < 0)
 		goto out;
 	if (foreign)
-		fg_log(FG_LOG_WARN, "%s belongs to another store: left alone", what);
+		fg_log(FG_LOG_WARN, "%s holds nothing of this store: left alone", what);
 	else
 		fg_log(FG_LOG_INFO,
 		    "recovered %s bytes=%llu results=%llu layers=%llu damaged=%llu",
@@ -404,6 +411,7 @@ replay_tail(struct fg_store *s, uint32_t slab, uint64_t known, uint64_t size,
 		    (unsigned long long)r.lost);
 	rc = foreign ? 1 : 0;
 out:
+	free(r.removed);
 	free(path);
 	if (fd >= 0)
 		close(fd);

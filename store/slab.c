@@ -4,9 +4,9 @@
  *
  * The writer collects records in a buffer of 1 MiB so that a group of small chunks
  * costs a few system calls; bodies larger than that are written from where they are.
- * It never goes back: a failed write or sync poisons the slab, and the store goes on
- * in a new one. The scanner trusts a header whose checksum is right (also for the
- * length of a damaged body), so that its work is linear in the size of the file.
+ * It never goes back: after a failed write the slab must be opened anew behind what
+ * is there, after a failed sync never again. The scanner finds records by their magic,
+ * and looks for further ones inside of a damaged one.
  */
 #include "config.h"
 
@@ -381,13 +381,16 @@ find_magic(struct window *w, uint64_t off, uint64_t *found, struct fg_err *err)
 /* The record at off, which has a right header: check its body, tell fn. */
 static int
 visit(struct window *w, const struct fg_record *r, fg_slab_fn *fn, void *ctx,
-    struct fg_slab_scan *stats, struct fg_err *err)
+    bool *whole, struct fg_err *err)
 {
 	bool text = r->type == FG_REC_LAYER || r->type == FG_REC_COMMIT;
 	char *body = NULL;
 	uint32_t crc;
 	int rc = -1;
 
+	*whole = false;
+	if (text && r->len > FG_SLAB_TEXT_MAX)
+		return fn(ctx, r, false, NULL);
 	if (text) {
 		body = fg_try_alloc(r->len + 1, 1);
 		if (!body)
@@ -397,16 +400,72 @@ visit(struct window *w, const struct fg_record *r, fg_slab_fn *fn, void *ctx,
 	}
 	if (sum_body(w, r->off + FG_SLAB_HEAD, r->len, body, &crc, err) < 0)
 		goto out;
-	if (crc == r->crc) {
-		stats->records++;
-		stats->good += fg_slab_record_size(r->len);
-	} else {
-		stats->bad += fg_slab_record_size(r->len);
-	}
-	rc = fn(ctx, r, crc == r->crc, crc == r->crc ? body : NULL);
+	*whole = crc == r->crc;
+	rc = fn(ctx, r, *whole, *whole ? body : NULL);
 out:
 	free(body);
 	return rc;
+}
+
+/* One scan: where it is, and since where nothing was recognised. */
+struct scan {
+	struct window w;
+	uint32_t slab;
+	uint64_t off, lost;
+	bool told; /* fn knows of what begins at lost: a damaged record */
+	fg_slab_fn *fn;
+	void (*gap)(void *ctx, uint64_t from, uint64_t to);
+	void *ctx;
+	struct fg_slab_scan *stats;
+};
+
+static void
+end_gap(struct scan *s, uint64_t at)
+{
+	if (s->lost < at) {
+		s->stats->bad += at - s->lost;
+		if (s->gap && !s->told)
+			s->gap(s->ctx, s->lost, at);
+	}
+	s->told = false;
+}
+
+/* Look at s->off, where the magic stands, and move on. */
+static int
+scan_one(struct scan *s, struct fg_err *err)
+{
+	struct fg_record r;
+	const uint8_t *p;
+	uint64_t size;
+	bool whole;
+	size_t got;
+	int rc;
+
+	if (look(&s->w, s->off, FG_SLAB_HEAD, &p, &got, err) < 0)
+		return -1;
+	if (got < FG_SLAB_HEAD || !fg_slab_head_decode(p, s->slab, s->off, &r) ||
+	    fg_slab_record_size(r.len) > s->w.to - s->off) {
+		s->off += 8;
+		return 0;
+	}
+	size = fg_slab_record_size(r.len);
+	end_gap(s, s->off);
+	s->lost = s->off;
+	rc = visit(&s->w, &r, s->fn, s->ctx, &whole, err);
+	if (rc != 0)
+		return rc;
+	if (whole) {
+		s->stats->records++;
+		s->stats->good += size;
+		s->off += size;
+		s->lost = s->off;
+	} else {
+		/* Its writer may have died in the middle, and what another one appended
+		 * lies within the length that this header claims. */
+		s->off += FG_SLAB_HEAD;
+		s->told = true;
+	}
+	return 0;
 }
 
 int
@@ -414,48 +473,27 @@ fg_slab_scan(int fd, uint32_t slab, const char *what, uint64_t from, uint64_t to
     fg_slab_fn *fn, void (*gap)(void *ctx, uint64_t from, uint64_t to), void *ctx,
     struct fg_slab_scan *stats, struct fg_err *err)
 {
-	struct window w = {.fd = fd, .what = what, .to = to};
-	uint64_t off = (from + 7) & ~UINT64_C(7);
-	uint64_t lost = from; /* since where nothing was recognised */
-	int rc = -1;
+	struct scan s = {
+	    .w = {.fd = fd, .what = what, .to = to},
+	    .slab = slab,
+	    .off = (from + 7) & ~UINT64_C(7),
+	    .lost = from,
+	    .fn = fn,
+	    .gap = gap,
+	    .ctx = ctx,
+	    .stats = stats,
+	};
+	int rc = 0;
 
 	*stats = (struct fg_slab_scan){0};
-	w.buf = fg_alloc(BUFFER);
-	while (off < to) {
-		const uint8_t *p;
-		struct fg_record r;
-		size_t got;
-
-		if (find_magic(&w, off, &off, err) < 0)
-			goto out;
-		if (off >= to)
-			break;
-		if (look(&w, off, FG_SLAB_HEAD, &p, &got, err) < 0)
-			goto out;
-		if (got < FG_SLAB_HEAD || !fg_slab_head_decode(p, slab, off, &r) ||
-		    fg_slab_record_size(r.len) > to - off) {
-			off += 8;
-			continue;
-		}
-		if (lost < off) {
-			stats->bad += off - lost;
-			if (gap)
-				gap(ctx, lost, off);
-		}
-		rc = visit(&w, &r, fn, ctx, stats, err);
-		if (rc != 0)
-			goto out;
-		rc = -1;
-		off += fg_slab_record_size(r.len);
-		lost = off;
+	s.w.buf = fg_alloc(BUFFER);
+	while (s.off < to && rc == 0) {
+		rc = find_magic(&s.w, s.off, &s.off, err);
+		if (rc == 0 && s.off < to)
+			rc = scan_one(&s, err);
 	}
-	if (lost < to) {
-		stats->bad += to - lost;
-		if (gap)
-			gap(ctx, lost, to);
-	}
-	rc = 0;
-out:
-	free(w.buf);
+	if (rc == 0)
+		end_gap(&s, to);
+	free(s.w.buf);
 	return rc;
 }

@@ -35,6 +35,9 @@
 /* Largest body: what a reader is willing to allocate for one record. */
 #define FG_SLAB_BODY_MAX (UINT64_C(1) << 31)
 
+/* The same for the JSON of LAYER and COMMIT records. */
+#define FG_SLAB_TEXT_MAX (UINT64_C(1) << 29)
+
 enum fg_record_type {
 	FG_REC_SLAB = 1,    /* a writer begins here; uuid = the store's */
 	FG_REC_LAYER = 2,   /* describes a layer */
@@ -117,7 +120,7 @@ int fg_slab_sync(struct fg_slab *s, const char *dir, struct fg_err *err) FG_MUST
 struct fg_slab_scan {
 	uint64_t records; /* whole ones */
 	uint64_t good;    /* their bytes */
-	uint64_t bad;     /* all other bytes */
+	uint64_t bad;     /* all other bytes, damaged records included */
 };
 
 /*
@@ -131,7 +134,8 @@ typedef int fg_slab_fn(void *ctx, const struct fg_record *r, bool whole,
 /*
  * Walk the records in bytes [from, to) of the file `fd`. Bytes that are no record are
  * skipped to the next magic at a multiple of 8 and counted as bad; gap (may be NULL) is
- * called for each such stretch. Memory is bounded; every byte is read about once.
+ * called for each such stretch that does not begin with a damaged record. Memory is
+ * bounded; every byte is read about once.
  * Fails: FG_EIO.
  */
 int fg_slab_scan(int fd, uint32_t slab, const char *what, uint64_t from, uint64_t to,

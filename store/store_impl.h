@@ -97,11 +97,13 @@ struct fg_replay {
 	void (*progress)(void *ctx, uint64_t done, uint64_t all);
 	uint64_t done, all;
 	/* out */
+	uint8_t (*removed)[16]; /* layers whose removal was met; free() */
+	size_t removeds;
 	uint64_t results, layers, lost; /* taken; taken; damaged */
 };
 
 /* Take in bytes [from, size) of an open slab, one transaction, and set its slab row.
- * *foreign: it belongs to another store, nothing was done. */
+ * *foreign: it holds nothing of this store, and nothing was done. */
 int fg_replay_slab(struct fg_replay *r, int fd, uint32_t slab, const char *what,
     uint64_t from, uint64_t size, bool *foreign, struct fg_err *err) FG_MUST_USE;
 

@@ -23,16 +23,18 @@
 /* Small disks of build machines are nobody's business here. */
 static const struct fg_store_options st_opt = {.min_free = 1e-9};
 
-/* 8 x 8 x 8 chunks of 64 at scale 0, 4 x 4 x 4 at scale 1, 2 x 2 x 2 at scale 2. */
+/* 128 x 8 x 8 chunks of 64 at scale 0, half of that at scale 1, a quarter at scale 2;
+ * hence 64 x 4 x 4 blocks of 2 x 2 x 2 chunks. */
+#define ST_BLOCKS 1024
 #define ST_INFO                                                                        \
 	"{\"type\":\"segmentation\",\"data_type\":\"uint64\",\"num_channels\":1,"      \
 	"\"scales\":["                                                                 \
 	"{\"key\":\"8_8_8\",\"resolution\":[8,8,8],\"voxel_offset\":[0,0,0],"          \
-	"\"size\":[512,512,512],\"chunk_sizes\":[[64,64,64]],\"encoding\":\"raw\"},"   \
+	"\"size\":[8192,512,512],\"chunk_sizes\":[[64,64,64]],\"encoding\":\"raw\"},"  \
 	"{\"key\":\"16_16_16\",\"resolution\":[16,16,16],\"voxel_offset\":[0,0,0],"    \
-	"\"size\":[256,256,256],\"chunk_sizes\":[[64,64,64]],\"encoding\":\"raw\"},"   \
+	"\"size\":[4096,256,256],\"chunk_sizes\":[[64,64,64]],\"encoding\":\"raw\"},"  \
 	"{\"key\":\"32_32_32\",\"resolution\":[32,32,32],\"voxel_offset\":[0,0,0],"    \
-	"\"size\":[128,128,128],\"chunk_sizes\":[[64,64,64]],\"encoding\":\"raw\"}]}"
+	"\"size\":[2048,128,128],\"chunk_sizes\":[[64,64,64]],\"encoding\":\"raw\"}]}"
 
 static inline int
 st_run(const char *fmt, ...)
@@ -187,6 +189,13 @@ st_result_free(struct fg_result *r)
 	free(r);
 }
 
+/* Block number n of ST_BLOCKS, in some order. */
+static inline struct fg_result *
+st_block_n(uint32_t layer, int n, unsigned salt)
+{
+	return st_block(layer, n >> 4, n & 3, n >> 2 & 3, salt);
+}
+
 static inline int
 st_commit_one(struct fg_store *s, struct fg_result *r, struct fg_err *err)
 {
@@ -259,7 +268,47 @@ st_check_block(struct fg_store *s, struct fg_reader *rd, uint32_t layer, int64_t
 	return there == 10;
 }
 
-/* Errors that verify finds; each is shown. -1 if verify itself fails. */
+static inline int
+st_check_block_n(struct fg_store *s, struct fg_reader *rd, uint32_t layer, int n,
+    unsigned salt)
+{
+	return st_check_block(s, rd, layer, n >> 4, n & 3, n >> 2 & 3, salt);
+}
+
+/* Open or give up: nothing makes sense without it. */
+static inline struct fg_store *
+st_open_with(enum fg_store_mode mode, const struct fg_store_options *opt)
+{
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_store *s = fg_store_open(st_root, mode, opt, &err);
+
+	if (!s) {
+		printf("Bail out! %s\n", err.msg);
+		exit(1);
+	}
+	return s;
+}
+
+static inline struct fg_store *
+st_open(enum fg_store_mode mode)
+{
+	return st_open_with(mode, &st_opt);
+}
+
+static inline struct fg_reader *
+st_reader(struct fg_store *s)
+{
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_reader *r = fg_reader_open(s, &err);
+
+	if (!r) {
+		printf("Bail out! %s\n", err.msg);
+		exit(1);
+	}
+	return r;
+}
+
+/* Collects what verify and its like tell; ctx is st_said. */
 static inline void
 st_show(void *ctx, bool is_error, const char *text)
 {
@@ -274,6 +323,7 @@ st_show(void *ctx, bool is_error, const char *text)
 
 static char st_said[4096]; /* what the last verify, repair or reindex told */
 
+/* Errors that verify finds, -1 if it fails itself. */
 static inline int
 st_verify(const char *root)
 {

@@ -5,20 +5,6 @@
 #include "base/json.h"
 #include "tests/store/store_test.h"
 
-/* Open or give up: nothing below makes sense without it. */
-static struct fg_store *
-must_open(enum fg_store_mode mode)
-{
-	struct fg_err err = FG_ERR_INIT;
-	struct fg_store *s = fg_store_open(st_root, mode, &st_opt, &err);
-
-	if (!s) {
-		printf("Bail out! %s\n", err.msg);
-		exit(1);
-	}
-	return s;
-}
-
 static void
 test_open(void)
 {
@@ -59,7 +45,7 @@ static void
 test_layers(void)
 {
 	struct fg_err err = FG_ERR_INIT;
-	struct fg_store *s = must_open(FG_STORE_WRITE);
+	struct fg_store *s = st_open(FG_STORE_WRITE);
 	struct fg_layer_row image = {
 	    .name = (char *)"em",
 	    .kind = (char *)"image",
@@ -85,7 +71,7 @@ test_layers(void)
 	tap_rc(fg_store_layer_pause(s, seg, true, &err), &err, "pause");
 	tap_fails(fg_store_layer_pause(s, 99, true, &err), &err, FG_ENOENT, "layer 99",
 	    "pause an unknown layer");
-	rd = fg_reader_open(s, &err);
+	rd = st_reader(s);
 	tap_rc(fg_store_layers(rd, &rows, &n, &err), &err, "list layers");
 	tap_int(n, 2, "two layers");
 	tap_str(rows[0].name, "em", "by name");
@@ -106,8 +92,8 @@ static void
 test_commit(void)
 {
 	struct fg_err err = FG_ERR_INIT;
-	struct fg_store *s = must_open(FG_STORE_WRITE);
-	struct fg_reader *rd = fg_reader_open(s, &err);
+	struct fg_store *s = st_open(FG_STORE_WRITE);
+	struct fg_reader *rd = st_reader(s);
 	struct fg_result *g[3] = {st_block(2, 0, 0, 0, 1), st_block(2, 1, 0, 0, 1),
 	    st_block(2, 0, 0, 0, 2)};
 	struct fg_place p;
@@ -142,7 +128,7 @@ static void
 test_bad_results(void)
 {
 	struct fg_err err = FG_ERR_INIT;
-	struct fg_store *s = must_open(FG_STORE_WRITE);
+	struct fg_store *s = st_open(FG_STORE_WRITE);
 	struct fg_result *r = st_block(77, 0, 0, 0, 1);
 	struct fg_buf *b;
 
@@ -176,8 +162,8 @@ static void
 test_failures(void)
 {
 	struct fg_err err = FG_ERR_INIT;
-	struct fg_store *s = must_open(FG_STORE_WRITE);
-	struct fg_reader *rd = fg_reader_open(s, &err);
+	struct fg_store *s = st_open(FG_STORE_WRITE);
+	struct fg_reader *rd = st_reader(s);
 	struct fg_result f = {
 	    .task = st_key(2, FG_KIND_BLOCK, 0, 2, 0, 0),
 	    .failed = true,
@@ -214,8 +200,8 @@ static void
 test_provenance(void)
 {
 	struct fg_err err = FG_ERR_INIT;
-	struct fg_store *s = must_open(FG_STORE_READ);
-	struct fg_reader *rd = fg_reader_open(s, &err);
+	struct fg_store *s = st_open(FG_STORE_READ);
+	struct fg_reader *rd = st_reader(s);
 	struct fg_key k = st_key(2, FG_KIND_CHUNK, 0, 1, 1, 1);
 	struct fg_store_counts c;
 	struct fg_place p;
@@ -264,8 +250,8 @@ static void
 test_coarse(void)
 {
 	struct fg_err err = FG_ERR_INIT;
-	struct fg_store *s = must_open(FG_STORE_WRITE);
-	struct fg_reader *rd = fg_reader_open(s, &err);
+	struct fg_store *s = st_open(FG_STORE_WRITE);
+	struct fg_reader *rd = st_reader(s);
 	struct fg_key k1 = st_key(2, FG_KIND_CHUNK, 1, 2, 0, 0);
 	struct fg_key k2 = st_key(2, FG_KIND_CHUNK, 2, 1, 0, 0);
 	struct fg_key other = st_key(2, FG_KIND_CHUNK, 1, 0, 0, 0);
@@ -301,8 +287,8 @@ static void
 test_remove(void)
 {
 	struct fg_err err = FG_ERR_INIT;
-	struct fg_store *s = must_open(FG_STORE_WRITE);
-	struct fg_reader *rd = fg_reader_open(s, &err);
+	struct fg_store *s = st_open(FG_STORE_WRITE);
+	struct fg_reader *rd = st_reader(s);
 	struct fg_store_counts c;
 	uint32_t again;
 
