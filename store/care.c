@@ -20,7 +20,8 @@
 #include "store/verify.h"
 
 FG_PRINTF(4, 5)
-static void tell(fg_finding_fn *fn, void *ctx, bool is_error, const char *fmt, ...)
+static void
+tell(fg_finding_fn *fn, void *ctx, bool is_error, const char *fmt, ...)
 {
 	char line[900];
 	va_list ap;

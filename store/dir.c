@@ -44,6 +44,17 @@ static const struct {
 
 /* ------------------------------------------------------------- opening files */
 
+static bool
+is_link(int dir, const char *name)
+{
+	struct stat st;
+	bool yes =
+	    fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(st.st_mode);
+
+	errno = ENOTDIR;
+	return yes;
+}
+
 /* Element by element, following no link. For kernels (or containers) without openat2.
  */
 static int
@@ -66,6 +77,8 @@ open_plainly(int dir, const char *name, int flags)
 		element[n] = '\0';
 		fd = openat(at, element,
 		    O_NOFOLLOW | (last ? flags : O_PATH | O_DIRECTORY | O_CLOEXEC));
+		if (fd < 0 && errno == ENOTDIR && is_link(at, element))
+			errno = ELOOP;
 		if (fd < 0 || last)
 			break;
 		if (at != dir)

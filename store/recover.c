@@ -36,6 +36,7 @@
 struct pending {
 	struct fg_record r;
 	bool whole;
+	bool named; /* a row names it */
 };
 
 /* More than any result has (commit.c), so that junk cannot fill the memory. */
@@ -72,7 +73,7 @@ static void
 forget_pending(struct scan *s)
 {
 	for (size_t i = 0; i < s->n; i++) {
-		if (s->pending[i].whole)
+		if (s->pending[i].whole && !s->pending[i].named)
 			s->dropped += fg_slab_record_size(s->pending[i].r.len);
 	}
 	s->n = 0;
@@ -91,7 +92,7 @@ push_pending(struct scan *s, const struct fg_record *r, bool whole)
 }
 
 /* The pending record whose body begins at off; they are in order of offset. */
-static const struct pending *
+static struct pending *
 find_pending(const struct scan *s, uint64_t off)
 {
 	size_t lo = 0, hi = s->n;
@@ -175,8 +176,7 @@ take_result(struct scan *s, const struct fg_record *rec, const char *body)
 		/* Only what this result does not name is dead. */
 		for (size_t i = 0; i < res.res.payloads; i++) {
 			if (res.res.places[i].slab)
-				s->dropped -=
-				    fg_slab_record_size(res.res.places[i].len);
+				find_pending(s, res.res.places[i].off)->named = true;
 		}
 	}
 	fg_record_result_fini(&res);

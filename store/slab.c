@@ -150,14 +150,15 @@ open_slab(const char *dir, uint32_t id, int flags, struct fg_crash *crash,
 	path = fg_asprintf("%s/%s", dir, name);
 	fd = open(path, O_WRONLY | O_CLOEXEC | flags, 0666);
 	if (fd < 0) {
-		fg_fail_errno(err, "%s", path);
+		fg_fail_errno(err, "slab %06u", (unsigned)id);
 		free(path);
 		return NULL;
 	}
+	free(path);
 	s = fg_calloc(1, sizeof *s);
 	s->id = id;
 	s->fd = fd;
-	s->path = path;
+	snprintf(s->what, sizeof s->what, "slab %06u", (unsigned)id);
 	s->crash = crash;
 	s->buf = fg_alloc(BUFFER);
 	return s;
@@ -208,7 +209,6 @@ fg_slab_close(struct fg_slab *s)
 		return;
 	close(s->fd);
 	free(s->buf);
-	free(s->path);
 	free(s);
 }
 
@@ -217,7 +217,7 @@ flush(struct fg_slab *s, struct fg_err *err)
 {
 	if (s->buffered == 0)
 		return 0;
-	if (fg_file_pwrite(s->fd, s->buf, s->buffered, s->len - s->buffered, s->path,
+	if (fg_file_pwrite(s->fd, s->buf, s->buffered, s->len - s->buffered, s->what,
 		err) < 0) {
 		s->poisoned = true;
 		return -1;
@@ -232,7 +232,7 @@ put(struct fg_slab *s, const void *p, size_t n, struct fg_err *err)
 	if (n > BUFFER - s->buffered && flush(s, err) < 0)
 		return -1;
 	if (n > BUFFER) {
-		if (fg_file_pwrite(s->fd, p, n, s->len, s->path, err) < 0) {
+		if (fg_file_pwrite(s->fd, p, n, s->len, s->what, err) < 0) {
 			s->poisoned = true;
 			return -1;
 		}
@@ -252,7 +252,7 @@ fg_slab_append(struct fg_slab *s, struct fg_record *r, const void *body, size_t 
 
 	if (s->poisoned)
 		return fg_fail(err, FG_EIO, "%s is closed after a failed write",
-		    s->path);
+		    s->what);
 	if (n > FG_SLAB_BODY_MAX)
 		return fg_fail(err, FG_EFULL, "%zu bytes are too many for one record",
 		    n);
@@ -271,7 +271,7 @@ fg_slab_sync(struct fg_slab *s, const char *dir, struct fg_err *err)
 {
 	if (s->poisoned)
 		return fg_fail(err, FG_EIO, "%s is closed after a failed write",
-		    s->path);
+		    s->what);
 	if (fg_crash_is_due(s->crash, "slab-half")) {
 		s->len -= s->buffered - s->buffered / 2;
 		s->buffered /= 2;
@@ -285,7 +285,7 @@ fg_slab_sync(struct fg_slab *s, const char *dir, struct fg_err *err)
 		/* The kernel may have dropped the pages and would call a second try a
 		 * success: what is in the file since the last sync is unknown. */
 		s->poisoned = s->broken = true;
-		return fg_fail_errno(err, "%s: sync", s->path);
+		return fg_fail_errno(err, "%s: sync", s->what);
 	}
 	fg_crash_at(s->crash, "slab-synced");
 	if (s->new_name) {

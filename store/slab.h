@@ -94,7 +94,7 @@ struct fg_slab {
 	    garbage;  /* for the owner: bytes before the place of resumption, dead */
 	uint8_t *buf; /* bytes not yet written, ending at len */
 	size_t buffered;
-	char *path;
+	char what[24]; /* "slab 000001", for messages */
 	struct fg_crash *crash;
 };
 
