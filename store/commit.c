@@ -14,7 +14,7 @@
 
 #include "store/store.h"
 
-#include <fcntl.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -51,7 +51,9 @@ resume_slab(struct fg_store *s, struct fg_err *err)
 	int rc = -1;
 
 	if (stat(path, &st) < 0) {
-		fg_fail_errno(err, "slab %06u", (unsigned)s->slab_id);
+		fg_fail(err, FG_EIO, "slab %06u: %s", (unsigned)s->slab_id,
+		    strerror(errno));
+		s->slab_id = 0; /* the next try begins a new one */
 		goto out;
 	}
 	s->slab = fg_slab_resume(s->slab_dir, s->slab_id,

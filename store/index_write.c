@@ -221,14 +221,18 @@ fg_index_lose(struct fg_index *ix, int64_t run, struct fg_err *err)
 int
 fg_index_forget_lost(struct fg_index *ix, uint64_t *rows, struct fg_err *err)
 {
+	static const char objects[] =
+	    "DELETE FROM objects WHERE (layer, id) IN (SELECT o.layer, o.id"
+	    " FROM object_blocks o JOIN blocks b ON b.layer = o.layer AND b.at = o.at"
+	    " WHERE b.run IN temp.lost)";
+	static const char object_blocks[] =
+	    "DELETE FROM object_blocks WHERE (layer, at) IN"
+	    " (SELECT layer, at FROM blocks WHERE run IN temp.lost)";
 	static const char *const step[] = {
 	    "DELETE FROM chunks WHERE run IN temp.lost",
 	    "DELETE FROM artefacts WHERE run IN temp.lost",
-	    "DELETE FROM objects WHERE (layer, id) IN (SELECT o.layer, o.id"
-	    " FROM object_blocks o JOIN blocks b ON b.layer = o.layer AND b.at = o.at"
-	    " WHERE b.run IN temp.lost)",
-	    "DELETE FROM object_blocks WHERE (layer, at) IN"
-	    " (SELECT layer, at FROM blocks WHERE run IN temp.lost)",
+	    objects,
+	    object_blocks,
 	    "DELETE FROM blocks WHERE run IN temp.lost",
 	    "DELETE FROM temp.lost",
 	};

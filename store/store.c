@@ -79,12 +79,12 @@ struct fg_store *
 fg_store_prepare(const char *root, enum fg_store_mode mode,
     const struct fg_store_options *opt, struct fg_err *err)
 {
-	const char *index_dir = opt && opt->index_dir ? opt->index_dir : root;
+	const char *dir = opt && opt->index_dir ? opt->index_dir : root;
 	struct fg_store *s = fg_calloc(1, sizeof *s);
 	struct stat st;
 
 	s->root = fg_strdup(root);
-	s->index_path = fg_asprintf("%s/index.sqlite", index_dir);
+	s->index_path = fg_asprintf("%s/index.sqlite", dir);
 	s->slab_dir = fg_asprintf("%s/slabs", root);
 	s->mode = mode;
 	s->lock_fd = -1;
@@ -93,14 +93,14 @@ fg_store_prepare(const char *root, enum fg_store_mode mode,
 	s->next_slab = 1;
 	pthread_mutex_init(&s->open_lock, NULL);
 	fg_crash_init(&s->crash);
-	if (mode == FG_STORE_CREATE && (fg_file_mkdirs(s->slab_dir, err) < 0 ||
-					   fg_file_mkdirs(index_dir, err) < 0))
+	if (mode == FG_STORE_CREATE &&
+	    (fg_file_mkdirs(s->slab_dir, err) < 0 || fg_file_mkdirs(dir, err) < 0))
 		goto fail;
 	if (stat(root, &st) < 0) {
 		fg_fail_errno(err, "data directory %s", root);
 		goto fail;
 	}
-	if (fg_disk_check_index(index_dir, err) < 0)
+	if (fg_disk_check_index(dir, err) < 0)
 		goto fail;
 	if (mode != FG_STORE_READ && take_lock(s, err) < 0)
 		goto fail;
@@ -179,6 +179,25 @@ read_uuid(struct fg_store *s, struct fg_index *ix, struct fg_err *err)
 	return 0;
 }
 
+/* The folder that the index is in. */
+static char *
+index_dir(const struct fg_store *s)
+{
+	return fg_strndup(s->index_path,
+	    (size_t)(strrchr(s->index_path, '/') - s->index_path));
+}
+
+/* What was made just now must be found again after a power failure. */
+static int
+sync_names(const struct fg_store *s, struct fg_err *err)
+{
+	char *dir = index_dir(s);
+	int rc = fg_file_sync_dir(dir, err);
+
+	free(dir);
+	return rc < 0 ? -1 : fg_file_sync_dir(s->root, err);
+}
+
 struct fg_store *
 fg_store_open(const char *root, enum fg_store_mode mode,
     const struct fg_store_options *opt, struct fg_err *err)
@@ -194,6 +213,8 @@ fg_store_open(const char *root, enum fg_store_mode mode,
 		goto out;
 	if (mode != FG_STORE_READ)
 		s->index = ix;
+	if (mode == FG_STORE_CREATE && sync_names(s, err) < 0)
+		goto out;
 	if (read_uuid(s, ix, err) < 0 || fg_catalog_load(&s->catalog, ix, err) < 0 ||
 	    fg_recover(s, ix, err) < 0)
 		goto out;
@@ -250,10 +271,9 @@ fg_store_room(struct fg_store *s, struct fg_err *err)
 	char *dir;
 	int rc;
 
-	if (fg_disk_check_room(s->root, s->min_free, err) < 0)
+	if (fg_disk_check_room(s->slab_dir, s->min_free, err) < 0)
 		return -1;
-	dir = fg_strdup(s->index_path);
-	*strrchr(dir, '/') = '\0';
+	dir = index_dir(s);
 	rc = fg_disk_check_room(dir, s->min_free, err);
 	free(dir);
 	return rc;

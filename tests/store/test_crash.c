@@ -84,7 +84,8 @@ run_child(uint32_t layer, int group, const char *point, int after_acks, int afte
 	return WIFSIGNALED(status) ? WTERMSIG(status) : -WEXITSTATUS(status);
 }
 
-/* Open what is left and compare; the number of faults. *present: whole blocks. */
+/* Open what is left and compare; the number of faults. *present: whole blocks. They are
+ * made in order, so looking a little beyond the last one is enough. */
 static int
 count_faults(uint32_t layer, const bool *acked, int *present)
 {
@@ -103,7 +104,7 @@ count_faults(uint32_t layer, const bool *acked, int *present)
 		fg_layer_row_fini(&rows[i]);
 	}
 	free(rows);
-	for (int n = 0; n < ST_BLOCKS; n++) {
+	for (int n = 0; n < ST_BLOCKS && n < *present + 20; n++) {
 		int k = st_check_block_n(s, rd, layer, n, 0);
 
 		faults += k < 0;
@@ -113,6 +114,8 @@ count_faults(uint32_t layer, const bool *acked, int *present)
 			faults++;
 		}
 	}
+	for (int n = *present + 20; n < ST_BLOCKS; n++)
+		faults += acked[n];
 	fg_reader_close(rd);
 	fg_store_close(s);
 	faults += st_verify(st_root) != 0;
