@@ -119,6 +119,7 @@ fg_store_slab_rows(struct fg_store *s, struct fg_err *err)
 	}
 	if (!s->slab)
 		return 0;
+	fg_assert(s->slab->buffered == 0);
 	row = (struct fg_slab_row){
 	    .slab = s->slab_id,
 	    .len = s->slab->len,
@@ -173,7 +174,8 @@ struct item {
 	bool drop; /* its task is done, or an earlier one of the group does it */
 };
 
-/* Whether the task's result is there and not to be made again. */
+/* Whether the task's result is there and not to be made again. Limit: meshes and
+ * skeletons have one generation so far; the issue that makes them gives keys one. */
 static int
 is_done(struct fg_index *ix, const struct fg_key *task, bool *done, struct fg_err *err)
 {
@@ -182,6 +184,35 @@ is_done(struct fg_index *ix, const struct fg_key *task, bool *done, struct fg_er
 	if (fg_index_find(ix, task, 0, &p, err) < 0)
 		return -1;
 	*done = (p.state == FG_PRESENT || p.state == FG_EMPTY) && !p.dirty;
+	return 0;
+}
+
+static int
+check_payload(const struct fg_result *res, size_t i, const struct fg_known *k,
+    struct fg_err *err)
+{
+	const struct fg_payload *p = &res->payload[i];
+
+	if (p->key.layer != res->task.layer)
+		return fg_fail(err, FG_EINVAL,
+		    "payload %zu is of layer %u, its task of %u", i,
+		    (unsigned)p->key.layer, (unsigned)res->task.layer);
+	if (p->state < FG_PRESENT || p->state > FG_PARTIAL ||
+	    (p->state == FG_EMPTY) != (p->bytes == NULL) ||
+	    p->key.kind < FG_KIND_CHUNK || p->key.kind > FG_KIND_SKELETON ||
+	    p->key.kind == FG_KIND_BLOCK)
+		return fg_fail(err, FG_EINVAL,
+		    "payload %zu: kind %d, state %d %s bytes", i, p->key.kind,
+		    (int)p->state, p->bytes ? "with" : "without");
+	if (p->key.kind == FG_KIND_CHUNK && k->scales > 0 &&
+	    !fg_grid_has(k, p->key.scale, p->key.at))
+		return fg_fail(err, FG_EINVAL,
+		    "payload %zu: no chunk %llu in scale %d of layer %s", i,
+		    (unsigned long long)p->key.at, p->key.scale, k->name);
+	if (p->bytes && p->bytes->len > FG_SLAB_BODY_MAX)
+		return fg_fail(err, FG_EFULL,
+		    "payload %zu: %zu bytes are too many for one record", i,
+		    p->bytes->len);
 	return 0;
 }
 
@@ -206,23 +237,8 @@ check_result(struct fg_store *s, const struct fg_result *res, struct fg_known **
 		    res->payloads, res->objects, ITEMS_MAX);
 	fg_assert(res->payloads == 0 || res->places);
 	for (size_t i = 0; i < res->payloads; i++) {
-		const struct fg_payload *p = &res->payload[i];
-
-		if (p->key.layer != res->task.layer)
-			return fg_fail(err, FG_EINVAL,
-			    "payload %zu is of layer %u, its task of %u", i,
-			    (unsigned)p->key.layer, (unsigned)res->task.layer);
-		if (p->state < FG_PRESENT || p->state > FG_PARTIAL ||
-		    (p->state == FG_EMPTY) != (p->bytes == NULL) ||
-		    p->key.kind < FG_KIND_CHUNK || p->key.kind > FG_KIND_SKELETON ||
-		    p->key.kind == FG_KIND_BLOCK)
-			return fg_fail(err, FG_EINVAL,
-			    "payload %zu: kind %d, state %d %s bytes", i, p->key.kind,
-			    (int)p->state, p->bytes ? "with" : "without");
-		if (p->bytes && p->bytes->len > FG_SLAB_BODY_MAX)
-			return fg_fail(err, FG_EFULL,
-			    "payload %zu: %zu bytes are too many for one record", i,
-			    p->bytes->len);
+		if (check_payload(res, i, *layer, err) < 0)
+			return -1;
 	}
 	return 0;
 }
@@ -462,6 +478,30 @@ check_name(const char *name, struct fg_err *err)
 	return 0;
 }
 
+/* Whether the layer can be restored from its descriptor: JSON holds UTF-8 only. */
+static int
+check_texts(const struct fg_layer_row *row, struct fg_err *err)
+{
+	struct fg_layer_row trial = *row, again;
+	struct fg_err e = FG_ERR_INIT;
+	char *text;
+	bool same;
+	int rc;
+
+	trial.layer = 1;
+	text = fg_record_layer_format(&trial);
+	rc = fg_record_layer_parse(text, strlen(text), &again, &e);
+	free(text);
+	same = rc == 0 && !row->source == !again.source &&
+	       !row->recipe == !again.recipe && !row->grid == !again.grid;
+	if (rc == 0)
+		fg_layer_row_fini(&again);
+	if (!same)
+		return fg_fail(err, FG_EINVAL, "layer %s: a text is not UTF-8",
+		    row->name);
+	return 0;
+}
+
 /* Append one record of layer k and sync. */
 static int
 append_note(struct fg_store *s, struct fg_known *k, enum fg_record_type type,
@@ -513,7 +553,8 @@ fg_store_layer_add(struct fg_store *s, struct fg_layer_row *r, struct fg_err *er
 		return fg_fail(err, FG_EINVAL, "layer %s has no %s", r->name,
 		    r->kind ? "info" : "kind");
 	row.layer = 0;
-	if (fg_uuid_new(row.uuid, err) < 0 || fg_index_begin(s->index, err) < 0)
+	if (fg_uuid_new(row.uuid, err) < 0 || check_texts(&row, err) < 0 ||
+	    fg_index_begin(s->index, err) < 0)
 		return -1;
 	rc = fg_index_layer_add(s->index, &row, err);
 	if (rc == 0)

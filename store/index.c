@@ -246,16 +246,16 @@ check_schema(struct fg_index *ix, enum fg_index_mode mode, struct fg_err *err)
 static bool
 is_immutable(const char *path)
 {
-	char *wal = fg_asprintf("%s-wal", path);
-	char *dir = fg_strdup(path);
-	char *slash = strrchr(dir, '/');
+	char *wal = fg_asprintf("%s-wal", path), *shm = fg_asprintf("%s-shm", path);
+	const char *slash = strrchr(path, '/');
+	char *dir = slash ? fg_strndup(path, (size_t)(slash - path)) : fg_strdup(".");
 	struct stat st;
-	bool yes;
+	/* An open writer has the second file, an unfinished one the first. */
+	bool yes = access(dir, W_OK) < 0 && stat(shm, &st) < 0 &&
+		   (stat(wal, &st) < 0 || st.st_size == 0);
 
-	if (slash)
-		*slash = '\0';
-	yes = slash && access(dir, W_OK) < 0 && (stat(wal, &st) < 0 || st.st_size == 0);
 	free(dir);
+	free(shm);
 	free(wal);
 	return yes;
 }

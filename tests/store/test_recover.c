@@ -6,6 +6,8 @@
  */
 #include "config.h"
 
+#include <sqlite3.h>
+
 #include "base/log.h"
 #include "tests/store/store_test.h"
 
@@ -342,6 +344,58 @@ test_lost_index(void)
 	st_cleanup();
 }
 
+/* Run SQL on the index behind the store's back. */
+static void
+tamper(const char *sql)
+{
+	char path[600], *msg = NULL;
+	sqlite3 *db;
+
+	snprintf(path, sizeof path, "%s/index.sqlite", st_root);
+	if (sqlite3_open(path, &db) != SQLITE_OK ||
+	    sqlite3_exec(db, sql, NULL, NULL, &msg) != SQLITE_OK)
+		printf("# %s: %s\n", sql, msg);
+	sqlite3_free(msg);
+	sqlite3_close(db);
+}
+
+static void
+test_bad_index(void)
+{
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_store *s;
+
+	make_store();
+	tamper("UPDATE meta SET value = 99 WHERE key = 'schema'");
+	s = fg_store_open(st_root, FG_STORE_WRITE, &tight, &err);
+	tap_fails(s ? 0 : -1, &err, FG_ENOTSUP, "schema 99", "an index of the future");
+	tamper("UPDATE meta SET value = 1 WHERE key = 'schema'");
+	tamper("UPDATE chunks SET scale = 9 WHERE at = 0 AND layer = 2;"
+	       "UPDATE chunks SET crc = crc + 1 WHERE at = 1 AND layer = 2;"
+	       "UPDATE chunks SET off = off + 8 WHERE at = 2 AND layer = 2;"
+	       "UPDATE chunks SET layer = 77 WHERE at = 3 AND layer = 2;"
+	       "UPDATE chunks SET state = 2 WHERE at = 4 AND layer = 2");
+	tap_ok(st_verify(st_root) >= 5 &&
+		   strstr(st_said, "outside of the layer's grid") &&
+		   strstr(st_said, "the index says") &&
+		   strstr(st_said, "no record there") &&
+		   strstr(st_said, "layer that is not there") &&
+		   strstr(st_said, "makes no sense"),
+	    "verify sees rows that cannot be right");
+	tap_int(st_run("head -c 20000 /dev/zero | tr '\\0' 'x' > '%s/index.sqlite'",
+		    st_root),
+	    0, "the index is overwritten");
+	s = fg_store_open(st_root, FG_STORE_WRITE, &tight, &err);
+	tap_fails(s ? 0 : -1, &err, FG_ECORRUPT, "not a database", "it is refused");
+	tap_int(reindex(), 0, "reindex");
+	s = st_open_with(FG_STORE_WRITE, &tight);
+	tap_int(count_blocks(s, layer_a), 6, "a is back");
+	tap_int(count_blocks(s, layer_b), 6, "b is back");
+	fg_store_close(s);
+	tap_int(st_verify(st_root), 0, "verify is content");
+	st_cleanup();
+}
+
 static void
 test_reindex_keeps(void)
 {
@@ -529,6 +583,7 @@ main(void)
 	test_short_slab();
 	test_older_index();
 	test_lost_index();
+	test_bad_index();
 	test_reindex_keeps();
 	test_bit_flips();
 	test_foreign();

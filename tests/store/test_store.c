@@ -68,6 +68,10 @@ test_layers(void)
 	image.name = (char *)"metrics";
 	tap_fails(fg_store_layer_add(s, &image, &err), &err, FG_EINVAL, "cannot be",
 	    "a name of the server");
+	image.name = (char *)"latin";
+	image.source = (char *)"\xe9t\xe9";
+	tap_fails(fg_store_layer_add(s, &image, &err), &err, FG_EINVAL, "UTF-8",
+	    "texts that JSON cannot hold");
 	tap_rc(fg_store_layer_pause(s, seg, true, &err), &err, "pause");
 	tap_fails(fg_store_layer_pause(s, 99, true, &err), &err, FG_ENOENT, "layer 99",
 	    "pause an unknown layer");
@@ -146,6 +150,10 @@ test_bad_results(void)
 	    "a payload of another layer");
 	tap_ok(b == NULL, "the EMPTY one had no bytes");
 	st_result_free(r);
+	tap_fails(st_commit_one(s, st_chunk(2, 1, 64, 0, 0, FG_PRESENT, 1), &err), &err,
+	    FG_EINVAL, "in scale 1 of layer seg", "a chunk outside of the grid");
+	tap_fails(st_commit_one(s, st_chunk(2, 3, 0, 0, 0, FG_PRESENT, 1), &err), &err,
+	    FG_EINVAL, "in scale 3", "a scale that is not");
 	fg_store_close(s);
 }
 
