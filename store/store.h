@@ -218,7 +218,7 @@ struct fg_result {
  * Fails with nothing of the group visible: FG_EFULL, FG_EIO (try again later);
  * FG_ENOENT (a layer was removed), FG_EBUSY (a layer is degraded), FG_EINVAL: found
  * before anything is written; commit the results one by one to learn which of them it
- * is.
+ * is. After a crash within the call each result is there whole or not at all.
  */
 int fg_commit(struct fg_store *s, struct fg_result *const *results, size_t n,
     struct fg_err *err) FG_MUST_USE;
