@@ -24,9 +24,13 @@ struct fg_source_ops {
 	/* Stored bytes of a chunk, decompressed; *out = NULL if it is absent. */
 	int (*chunk)(struct fg_source *s, int scale, const int64_t ch[3],
 	    struct fg_buf **out, struct fg_err *err);
-	/* Voxels of a box; NULL: derived from chunk. */
+	/* As fg_source_box, `out` and `absent` zeroed before; NULL: derived from chunk.
+	 */
 	int (*box)(struct fg_source *s, int scale, const struct fg_box *vx,
-	    struct fg_array *out, bool *complete, struct fg_err *err);
+	    struct fg_array *out, struct fg_array *absent, struct fg_err *err);
+	/* As fg_source_file; NULL: such sources have no other files. */
+	int (*file)(struct fg_source *s, const char *name, size_t limit, int *coding,
+	    struct fg_buf **out, struct fg_err *err);
 	void (*close)(struct fg_source *s);
 };
 

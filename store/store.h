@@ -20,10 +20,16 @@
  * the last indexed byte are indexed or counted dead; a missing or short slab makes
  * the layers that need it *degraded* until fg_store_repair.
  *
- * FG_CRASH_AT=<point> in the environment kills the process (SIGKILL) at
- *   slab-append slab-half slab-written slab-synced dir-synced txn-begun txn-half
+ * Slabs are understandable without the index: besides payloads they hold descriptors of
+ * layers (also of layers that only name a source), and with each result its provenance,
+ * objects and empty chunks. Not in slabs: failure memos and whether a layer is paused.
+ *
+ * FG_CRASH_AT=<point> or <point>:<n> in the environment kills the process (SIGKILL)
+ * when it passes the point (for the n-th time), for tests; points in the order of a
+ * commit: slab-append slab-half slab-written slab-synced dir-synced txn-begun txn-half
  *   txn-before-commit committed
- * for tests.
+ * slab-half writes half of the buffered bytes first; dir-synced is passed only with a
+ * new slab.
  */
 #ifndef FG_STORE_STORE_H
 #define FG_STORE_STORE_H
@@ -78,11 +84,13 @@ struct fg_layer_row {
 };
 
 void fg_layer_row_fini(struct fg_layer_row *r);
-/* A new layer: uuid and row id are chosen here and written to *r. Name taken:
- * FG_EINVAL. recipe is stored in `params` by its SHA-256. */
+/* A new layer: uuid and row id are chosen here and written to *r. Name taken, reserved
+ * or not of the form [A-Za-z0-9][A-Za-z0-9._-]*: FG_EINVAL. recipe is stored in
+ * `params` by its SHA-256. */
 int fg_store_layer_add(struct fg_store *s, struct fg_layer_row *r,
     struct fg_err *err) FG_MUST_USE;
-/* Forget a layer: its rows go, its slab records are counted dead. */
+/* Forget a layer: its rows go, its slab records are counted dead. Its number is never
+ * used again. */
 int fg_store_layer_remove(struct fg_store *s, uint32_t layer,
     struct fg_err *err) FG_MUST_USE;
 int fg_store_layer_pause(struct fg_store *s, uint32_t layer, bool paused,
@@ -117,6 +125,9 @@ struct fg_place {
 
 /* Look a chunk or artefact up. state = FG_ABSENT if there is no row. */
 int fg_reader_find(struct fg_reader *r, const struct fg_key *key,
+    struct fg_place *place, struct fg_err *err) FG_MUST_USE;
+/* The same for piece `part` of an artefact; fg_reader_find looks for part 0. */
+int fg_reader_part(struct fg_reader *r, const struct fg_key *key, uint32_t part,
     struct fg_place *place, struct fg_err *err) FG_MUST_USE;
 
 /* Read the payload at a place. nowait: from the page cache only, *out = NULL and
@@ -197,9 +208,18 @@ struct fg_result {
 	struct fg_place *places; /* out: `payloads` entries, filled on success */
 };
 
-/* Commit a group of results: all of them or none. A result whose block (or chunk) is
- * PRESENT already is dropped, its places filled from the index: the first valid one
- * wins. Fails: FG_EFULL, FG_EIO; nothing of the group is visible then. */
+/*
+ * Commit a group of results: all of them or none. A result whose block (or chunk) is
+ * PRESENT or EMPTY and not dirty already is dropped, its places filled from the index
+ * (FG_ABSENT where the one that won has no such payload): the first valid one wins.
+ * PARTIAL and dirty chunks are replaced. The chunks of coarser scales over a committed
+ * chunk become dirty in the same transaction.
+ *
+ * Fails with nothing of the group visible: FG_EFULL, FG_EIO (try again later);
+ * FG_ENOENT (a layer was removed), FG_EBUSY (a layer is degraded), FG_EINVAL: found
+ * before anything is written; commit the results one by one to learn which of them it
+ * is. After a crash within the call each result is there whole or not at all.
+ */
 int fg_commit(struct fg_store *s, struct fg_result *const *results, size_t n,
     struct fg_err *err) FG_MUST_USE;
 

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The index: rows of results. All of a result is written inside the caller's
+ * transaction. What a new row replaces is counted dead in its slab.
+ */
+#include "config.h"
+
+#include <stdlib.h>
+
+#include "store/index.h"
+#include "store/index_sql.h"
+#include "store/slab.h"
+
+static int
+put_run(struct fg_index *ix, const struct fg_result *res, int64_t params,
+    const char *error, int64_t *run, struct fg_err *err)
+{
+	if (fg_sql_run(ix, err,
+		"INSERT INTO runs (layer, kind, scale, at, params, worker, device,"
+		" version, started, ended, stats, error)"
+		" VALUES (?, ?, ?, ?, nullif(?, 0), ?, ?, ?, ?, ?, ?, ?)",
+		"iiiiitttiitt", (int64_t)res->task.layer, (int64_t)res->task.kind,
+		(int64_t)res->task.scale, res->task.at, params, res->worker,
+		res->device, res->version, res->started_ms, res->ended_ms, res->stats,
+		error) < 0)
+		return -1;
+	*run = sqlite3_last_insert_rowid(ix->db);
+	return 0;
+}
+
+static int
+count_dead(struct fg_index *ix, uint32_t slab, uint64_t len, struct fg_err *err)
+{
+	return fg_sql_run(ix, err, "UPDATE slabs SET dead = dead + ? WHERE slab = ?",
+	    "ii", fg_slab_record_size(len), (int64_t)slab);
+}
+
+static int
+put_chunk(struct fg_index *ix, const struct fg_payload *p, const struct fg_place *at,
+    struct fg_err *err)
+{
+	return fg_sql_run(ix, err,
+	    "INSERT OR REPLACE INTO chunks (layer, scale, at, state, enc, slab, off,"
+	    " len, crc, run) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+	    "iiiiiiiiii", (int64_t)p->key.layer, (int64_t)p->key.scale, p->key.at,
+	    (int64_t)at->state, (int64_t)at->enc, (int64_t)at->slab, at->off, at->len,
+	    (int64_t)at->crc, at->run);
+}
+
+static int
+put_artefact(struct fg_index *ix, const struct fg_payload *p, const struct fg_place *at,
+    struct fg_err *err)
+{
+	return fg_sql_run(ix, err,
+	    "INSERT OR REPLACE INTO artefacts (layer, kind, scale, id, part, gen, "
+	    "state,"
+	    " enc, slab, off, len, crc, run)"
+	    " VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?)",
+	    "iiiiiiiiiiii", (int64_t)p->key.layer, (int64_t)p->key.kind,
+	    (int64_t)p->key.scale, p->key.at, (int64_t)p->part, (int64_t)at->state,
+	    (int64_t)at->enc, (int64_t)at->slab, at->off, at->len, (int64_t)at->crc,
+	    at->run);
+}
+
+static int
+put_payload(struct fg_index *ix, const struct fg_payload *p, const struct fg_place *at,
+    struct fg_err *err)
+{
+	struct fg_place old;
+
+	if (fg_index_find(ix, &p->key, p->part, &old, err) < 0)
+		return -1;
+	if (old.slab > 0 && count_dead(ix, old.slab, old.len, err) < 0)
+		return -1;
+	return p->key.kind == FG_KIND_CHUNK ? put_chunk(ix, p, at, err)
+					    : put_artefact(ix, p, at, err);
+}
+
+/* A box corner as 3 x i64, little-endian. */
+static void
+corner(const int64_t v[3], uint8_t out[24])
+{
+	for (int d = 0; d < 3; d++)
+		fg_put_u64le(out + 8 * d, (uint64_t)v[d]);
+}
+
+static int
+put_object(struct fg_index *ix, uint32_t layer, uint64_t block,
+    const struct fg_object_row *o, struct fg_err *err)
+{
+	uint8_t lo[24], hi[24];
+
+	corner(o->lo, lo);
+	corner(o->hi, hi);
+	if (fg_sql_run(ix, err,
+		"INSERT OR REPLACE INTO objects (layer, id, parent, size, public,"
+		" voxels, lo, hi, gen) VALUES (?1, ?2, ?2, 1, ?2, ?3, ?4, ?5, 1)",
+		"iiibb", (int64_t)layer, o->id, o->voxels, lo, 24, hi, 24) < 0)
+		return -1;
+	return fg_sql_run(ix, err,
+	    "INSERT OR REPLACE INTO object_blocks (layer, id, at, voxels)"
+	    " VALUES (?, ?, ?, ?)",
+	    "iiii", (int64_t)layer, o->id, block, o->voxels);
+}
+
+/* Objects that an earlier result of the block left. An object lives in one block: its
+ * id says which. */
+static int
+drop_objects(struct fg_index *ix, uint32_t layer, uint64_t block, struct fg_err *err)
+{
+	if (fg_sql_run(ix, err,
+		"DELETE FROM objects WHERE layer = ?1 AND id IN"
+		" (SELECT id FROM object_blocks WHERE layer = ?1 AND at = ?2)",
+		"ii", (int64_t)layer, block) < 0)
+		return -1;
+	return fg_sql_run(ix, err,
+	    "DELETE FROM object_blocks WHERE layer = ? AND at = ?", "ii",
+	    (int64_t)layer, block);
+}
+
+static int
+put_block(struct fg_index *ix, const struct fg_result *res, int64_t run,
+    struct fg_err *err)
+{
+	if (drop_objects(ix, res->task.layer, res->task.at, err) < 0)
+		return -1;
+	for (size_t i = 0; i < res->objects; i++) {
+		if (put_object(ix, res->task.layer, res->task.at, &res->object[i],
+			err) < 0)
+			return -1;
+	}
+	return fg_sql_run(ix, err,
+	    "INSERT OR REPLACE INTO blocks (layer, at, state, run, tries)"
+	    " VALUES (?, ?, 1, ?, 0)",
+	    "iii", (int64_t)res->task.layer, res->task.at, run);
+}
+
+int
+fg_index_put_result(struct fg_index *ix, const struct fg_result *res, int64_t params,
+    struct fg_err *err)
+{
+	int64_t run;
+
+	if (put_run(ix, res, params, NULL, &run, err) < 0)
+		return -1;
+	for (size_t i = 0; i < res->payloads; i++) {
+		res->places[i].run = run;
+		if (put_payload(ix, &res->payload[i], &res->places[i], err) < 0)
+			return -1;
+	}
+	if (res->task.kind == FG_KIND_BLOCK)
+		return put_block(ix, res, run, err);
+	return 0;
+}
+
+int
+fg_index_put_failure(struct fg_index *ix, const struct fg_result *res, int64_t params,
+    struct fg_err *err)
+{
+	int64_t run;
+
+	if (put_run(ix, res, params, res->error, &run, err) < 0)
+		return -1;
+	if (res->task.kind != FG_KIND_BLOCK)
+		return 0;
+	return fg_sql_run(ix, err,
+	    "INSERT INTO blocks (layer, at, state, run, tries, next_try, error)"
+	    " VALUES (?, ?, 2, ?, ?, ?, ?) ON CONFLICT (layer, at) DO UPDATE SET"
+	    " run = excluded.run, tries = excluded.tries, next_try = excluded.next_try,"
+	    " error = excluded.error WHERE state <> 1",
+	    "iiiiit", (int64_t)res->task.layer, res->task.at, run, (int64_t)res->tries,
+	    res->next_try_ms, res->error);
+}
+
+int
+fg_index_mark_dirty(struct fg_index *ix, uint32_t layer, int scale, uint64_t at,
+    struct fg_err *err)
+{
+	return fg_sql_run(ix, err,
+	    "UPDATE chunks SET state = state | 16"
+	    " WHERE layer = ? AND scale = ? AND at = ?",
+	    "iii", (int64_t)layer, (int64_t)scale, at);
+}
+
+int
+fg_index_mark_scale_dirty(struct fg_index *ix, uint32_t layer, int scale,
+    struct fg_err *err)
+{
+	return fg_sql_run(ix, err,
+	    "UPDATE chunks SET state = state | 16 WHERE layer = ? AND scale = ?", "ii",
+	    (int64_t)layer, (int64_t)scale);
+}
+
+int
+fg_index_retry(struct fg_index *ix, uint32_t layer, uint64_t at, struct fg_err *err)
+{
+	if (at == UINT64_MAX)
+		return fg_sql_run(ix, err,
+		    "DELETE FROM blocks WHERE layer = ? AND state = 2", "i",
+		    (int64_t)layer);
+	return fg_sql_run(ix, err,
+	    "DELETE FROM blocks WHERE layer = ? AND at = ? AND state = 2", "ii",
+	    (int64_t)layer, at);
+}
+
+/* ------------------------------------------------------------- care */
+
+int
+fg_index_lose(struct fg_index *ix, int64_t run, struct fg_err *err)
+{
+	if (fg_sql_exec(ix,
+		"CREATE TEMP TABLE IF NOT EXISTS lost (run INTEGER PRIMARY KEY)",
+		err) < 0)
+		return -1;
+	return fg_sql_run(ix, err, "INSERT OR IGNORE INTO temp.lost VALUES (?)", "i",
+	    run);
+}
+
+/* Lost ones among the coarser scales are simply absent; those that stay are made again
+ * from what is there. */
+int
+fg_index_forget_lost(struct fg_index *ix, uint64_t *rows, struct fg_err *err)
+{
+	static const char objects[] =
+	    "DELETE FROM objects WHERE (layer, id) IN (SELECT o.layer, o.id"
+	    " FROM object_blocks o JOIN blocks b ON b.layer = o.layer AND b.at = o.at"
+	    " WHERE b.run IN temp.lost)";
+	static const char object_blocks[] =
+	    "DELETE FROM object_blocks WHERE (layer, at) IN"
+	    " (SELECT layer, at FROM blocks WHERE run IN temp.lost)";
+	static const char *const step[] = {
+	    "DELETE FROM chunks WHERE run IN temp.lost",
+	    "DELETE FROM artefacts WHERE run IN temp.lost",
+	    objects,
+	    object_blocks,
+	    "DELETE FROM blocks WHERE run IN temp.lost",
+	    "DELETE FROM temp.lost",
+	};
+
+	*rows = 0;
+	for (size_t i = 0; i < FG_COUNTOF(step); i++) {
+		if (fg_sql_exec(ix, step[i], err) < 0)
+			return -1;
+		if (i < 2)
+			*rows += (uint64_t)sqlite3_changes(ix->db);
+	}
+	return 0;
+}

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* JSON bodies of slab records: see the header. */
+#include "config.h"
+
+#include "store/record.h"
+
+#include <stdlib.h>
+
+#include "base/json.h"
+
+static void
+set_text(json_t *obj, const char *key, const char *text)
+{
+	/* json_string fails on text that is not UTF-8; the key is then left out. */
+	if (text)
+		json_object_set_new(obj, key, json_string(text));
+}
+
+char *
+fg_record_layer_format(const struct fg_layer_row *row)
+{
+	json_t *j = json_object();
+	char *text;
+
+	json_object_set_new(j, "layer", json_integer(row->layer));
+	set_text(j, "uuid", row->uuid);
+	set_text(j, "name", row->name);
+	set_text(j, "kind", row->kind);
+	set_text(j, "info", row->info);
+	set_text(j, "source", row->source);
+	set_text(j, "recipe", row->recipe);
+	set_text(j, "grid", row->grid);
+	text = fg_json_format(j);
+	json_decref(j);
+	return text;
+}
+
+/* A copy of the string under key into *out, NULL if optional and absent. */
+static int
+copy_text(const json_t *j, const char *key, enum fg_json_need need, char **out,
+    struct fg_err *err)
+{
+	const char *text = NULL;
+
+	if (fg_json_get_string(j, key, need, &text, err) < 0)
+		return -1;
+	if (text)
+		*out = fg_strdup(text);
+	return 0;
+}
+
+int
+fg_record_layer_parse(const char *text, size_t n, struct fg_layer_row *row,
+    struct fg_err *err)
+{
+	struct fg_err e = FG_ERR_INIT;
+	json_t *j = fg_json_parse(text, n, "layer descriptor", &e);
+	const char *uuid = NULL;
+	int64_t layer = 0;
+	int rc = -1;
+
+	*row = (struct fg_layer_row){0};
+	if (!j)
+		goto out;
+	if (fg_json_get_int(j, "layer", FG_JSON_NEEDED, 1, UINT32_MAX, &layer, &e) <
+		0 ||
+	    fg_json_get_string(j, "uuid", FG_JSON_NEEDED, &uuid, &e) < 0 ||
+	    copy_text(j, "name", FG_JSON_NEEDED, &row->name, &e) < 0 ||
+	    copy_text(j, "kind", FG_JSON_NEEDED, &row->kind, &e) < 0 ||
+	    copy_text(j, "info", FG_JSON_NEEDED, &row->info, &e) < 0 ||
+	    copy_text(j, "source", FG_JSON_OPTIONAL, &row->source, &e) < 0 ||
+	    copy_text(j, "recipe", FG_JSON_OPTIONAL, &row->recipe, &e) < 0 ||
+	    copy_text(j, "grid", FG_JSON_OPTIONAL, &row->grid, &e) < 0)
+		goto out;
+	if (strlen(uuid) != sizeof row->uuid - 1) {
+		fg_fail(&e, FG_ECORRUPT, "\"uuid\" is no uuid");
+		goto out;
+	}
+	row->layer = (uint32_t)layer;
+	memcpy(row->uuid, uuid, sizeof row->uuid);
+	rc = 0;
+out:
+	if (rc < 0) {
+		fg_layer_row_fini(row);
+		fg_fail(err, FG_ECORRUPT, "layer descriptor: %s", e.msg);
+	}
+	json_decref(j);
+	return rc;
+}
+
+static json_t *
+integer(uint64_t v)
+{
+	return json_integer((json_int_t)v);
+}
+
+static json_t *
+payload_json(const struct fg_payload *p, const struct fg_place *at)
+{
+	json_t *a = json_array();
+	bool bytes = p->bytes != NULL;
+
+	json_array_append_new(a, integer(p->key.kind));
+	json_array_append_new(a, integer(p->key.scale));
+	json_array_append_new(a, integer(p->key.at));
+	json_array_append_new(a, integer(p->part));
+	json_array_append_new(a, integer(p->state));
+	json_array_append_new(a, integer(p->enc));
+	json_array_append_new(a, integer(bytes ? at->off : UINT64_MAX));
+	json_array_append_new(a, integer(bytes ? at->len : 0));
+	json_array_append_new(a, integer(bytes ? at->crc : 0));
+	return a;
+}
+
+static json_t *
+object_json(const struct fg_object_row *o)
+{
+	json_t *a = json_array();
+
+	json_array_append_new(a, integer(o->id));
+	json_array_append_new(a, integer(o->voxels));
+	for (int d = 0; d < 3; d++)
+		json_array_append_new(a, json_integer(o->lo[d]));
+	for (int d = 0; d < 3; d++)
+		json_array_append_new(a, json_integer(o->hi[d]));
+	return a;
+}
+
+char *
+fg_record_commit_format(const struct fg_result *res)
+{
+	json_t *j = json_object(), *run = json_object(), *a = json_array();
+	char *text;
+
+	json_array_append_new(a, integer(res->task.kind));
+	json_array_append_new(a, integer(res->task.scale));
+	json_array_append_new(a, integer(res->task.at));
+	json_object_set_new(j, "task", a);
+	set_text(run, "worker", res->worker);
+	set_text(run, "device", res->device);
+	set_text(run, "version", res->version);
+	set_text(run, "stats", res->stats);
+	json_object_set_new(run, "started", json_integer(res->started_ms));
+	json_object_set_new(run, "ended", json_integer(res->ended_ms));
+	json_object_set_new(j, "run", run);
+	a = json_array();
+	for (size_t i = 0; i < res->payloads; i++)
+		json_array_append_new(a,
+		    payload_json(&res->payload[i], &res->places[i]));
+	json_object_set_new(j, "put", a);
+	a = json_array();
+	for (size_t i = 0; i < res->objects; i++)
+		json_array_append_new(a, object_json(&res->object[i]));
+	json_object_set_new(j, "objects", a);
+	text = fg_json_format(j);
+	json_decref(j);
+	return text;
+}
+
+/* ------------------------------------------------------------- reading back */
+
+/* Numbers of an array of exactly n. */
+static bool
+get_numbers(const json_t *a, size_t n, int64_t *out)
+{
+	if (!json_is_array(a) || json_array_size(a) != n)
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		const json_t *v = json_array_get(a, i);
+
+		if (!json_is_integer(v))
+			return false;
+		out[i] = json_integer_value(v);
+	}
+	return true;
+}
+
+static bool
+is_key_valid(const int64_t v[3])
+{
+	return v[0] >= FG_KIND_CHUNK && v[0] <= FG_KIND_SKELETON && v[1] >= 0 &&
+	       v[1] <= UINT8_MAX;
+}
+
+static bool
+get_payload(const json_t *a, uint32_t layer, uint32_t slab, struct fg_payload *p,
+    struct fg_place *at)
+{
+	int64_t v[9];
+
+	if (!get_numbers(a, 9, v) || !is_key_valid(v) || v[3] < 0 ||
+	    v[3] > UINT32_MAX || v[4] < FG_PRESENT || v[4] > FG_PARTIAL || v[5] < 0 ||
+	    v[5] > UINT8_MAX || v[6] < -1 || v[7] < 0 || v[8] < 0 || v[8] > UINT32_MAX)
+		return false;
+	if ((v[6] == -1) != (v[4] == FG_EMPTY))
+		return false;
+	*p = (struct fg_payload){
+	    .key = {layer, (uint8_t)v[0], (uint8_t)v[1], (uint64_t)v[2]},
+	    .part = (uint32_t)v[3],
+	    .state = (enum fg_state)v[4],
+	    .enc = (uint8_t)v[5],
+	};
+	*at = (struct fg_place){.state = p->state, .enc = p->enc};
+	if (p->state == FG_EMPTY)
+		return true;
+	at->slab = slab;
+	at->off = (uint64_t)v[6];
+	at->len = (uint64_t)v[7];
+	at->crc = (uint32_t)v[8];
+	return true;
+}
+
+static bool
+get_object(const json_t *a, struct fg_object_row *o)
+{
+	int64_t v[8];
+
+	if (!get_numbers(a, 8, v))
+		return false;
+	o->id = (uint64_t)v[0];
+	o->voxels = (uint64_t)v[1];
+	memcpy(o->lo, v + 2, sizeof o->lo);
+	memcpy(o->hi, v + 5, sizeof o->hi);
+	return true;
+}
+
+static int
+get_run(const json_t *run, struct fg_result *res, struct fg_err *err)
+{
+	if (!json_is_object(run))
+		return fg_fail(err, FG_ECORRUPT, "\"run\" is missing");
+	if (fg_json_get_string(run, "worker", FG_JSON_OPTIONAL, &res->worker, err) < 0)
+		return -1;
+	if (fg_json_get_string(run, "device", FG_JSON_OPTIONAL, &res->device, err) < 0)
+		return -1;
+	if (fg_json_get_string(run, "version", FG_JSON_OPTIONAL, &res->version, err) <
+	    0)
+		return -1;
+	if (fg_json_get_string(run, "stats", FG_JSON_OPTIONAL, &res->stats, err) < 0)
+		return -1;
+	if (fg_json_get_int(run, "started", FG_JSON_NEEDED, INT64_MIN, INT64_MAX,
+		&res->started_ms, err) < 0)
+		return -1;
+	return fg_json_get_int(run, "ended", FG_JSON_NEEDED, INT64_MIN, INT64_MAX,
+	    &res->ended_ms, err);
+}
+
+static int
+fill_result(const json_t *j, uint32_t layer, uint32_t slab, struct fg_result *res,
+    struct fg_err *err)
+{
+	const json_t *put = json_object_get(j, "put"),
+		     *objects = json_object_get(j, "objects");
+	int64_t task[3];
+
+	if (!get_numbers(json_object_get(j, "task"), 3, task) || !is_key_valid(task))
+		return fg_fail(err, FG_ECORRUPT, "\"task\" is no key");
+	res->task = (struct fg_key){layer, (uint8_t)task[0], (uint8_t)task[1],
+	    (uint64_t)task[2]};
+	if (get_run(json_object_get(j, "run"), res, err) < 0)
+		return -1;
+	res->payloads = json_array_size(put);
+	res->objects = json_array_size(objects);
+	struct fg_payload *payload = fg_calloc(res->payloads + 1, sizeof *payload);
+	struct fg_object_row *object = fg_calloc(res->objects + 1, sizeof *object);
+	res->payload = payload;
+	res->object = object;
+	res->places = fg_calloc(res->payloads + 1, sizeof *res->places);
+	for (size_t i = 0; i < res->payloads; i++) {
+		if (!get_payload(json_array_get(put, i), layer, slab, &payload[i],
+			&res->places[i]))
+			return fg_fail(err, FG_ECORRUPT, "payload %zu is no payload",
+			    i);
+	}
+	for (size_t i = 0; i < res->objects; i++) {
+		if (!get_object(json_array_get(objects, i), &object[i]))
+			return fg_fail(err, FG_ECORRUPT, "object %zu is no object", i);
+	}
+	return 0;
+}
+
+int
+fg_record_commit_parse(const char *text, size_t n, uint32_t layer, uint32_t slab,
+    struct fg_record_result *out, struct fg_err *err)
+{
+	struct fg_err e = FG_ERR_INIT;
+
+	*out = (struct fg_record_result){0};
+	out->json = fg_json_parse(text, n, "commit record", &e);
+	if (out->json && fill_result(out->json, layer, slab, &out->res, &e) == 0)
+		return 0;
+	fg_record_result_fini(out);
+	return fg_fail(err, FG_ECORRUPT, "commit record: %s", e.msg);
+}
+
+void
+fg_record_result_fini(struct fg_record_result *r)
+{
+	free((void *)r->res.payload);
+	free((void *)r->res.object);
+	free(r->res.places);
+	json_decref(r->json);
+	*r = (struct fg_record_result){0};
+}

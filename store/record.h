@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The JSON bodies of LAYER and COMMIT records: what the index would otherwise be the
+ * only one to know, so that it can be made again from slabs.
+ *
+ * LAYER:  {"layer", "uuid", "name", "kind", "info", "source", "recipe", "grid"}, the
+ *         texts of struct fg_layer_row as strings.
+ * COMMIT: {"task": [kind, scale, at], "run": {worker, device, version, started, ended,
+ *         stats}, "put": [[kind, scale, at, part, state, enc, off, len, crc], ...],
+ *         "objects": [[id, voxels, lo x3, hi x3], ...]}. `off` is where the payload's
+ *         bytes begin in the same slab, -1 for a state without bytes. Numbers above
+ *         2^63 - 1 are stored as two's complement.
+ */
+#ifndef FG_STORE_RECORD_H
+#define FG_STORE_RECORD_H
+
+#include <jansson.h>
+
+#include "store/store.h"
+
+char *fg_record_layer_format(const struct fg_layer_row *row);
+/* *row is zeroed first; release with fg_layer_row_fini. Fails: FG_ECORRUPT. */
+int fg_record_layer_parse(const char *text, size_t n, struct fg_layer_row *row,
+    struct fg_err *err) FG_MUST_USE;
+
+/* res->places must be filled. */
+char *fg_record_commit_format(const struct fg_result *res);
+
+/* A result read back from a slab; the payloads carry no bytes. */
+struct fg_record_result {
+	struct fg_result res; /* its arrays and strings are owned here */
+	json_t *json;
+};
+
+/* Keys get layer id `layer`, places slab number `slab`. Fails: FG_ECORRUPT. */
+int fg_record_commit_parse(const char *text, size_t n, uint32_t layer, uint32_t slab,
+    struct fg_record_result *out, struct fg_err *err) FG_MUST_USE;
+void fg_record_result_fini(struct fg_record_result *r);
+
+#endif
