@@ -6,8 +6,7 @@
  * are one list in order of arrival. It is never longer than the floods in flight, so a
  * device simply looks through all of it for the best one:
  *
- *   1. a bulk request, if bulk_every - 1 interactive ones went before it since the
- *      last;
+ *   1. a bulk request, if bulk_every - 1 others were taken since the last;
  *   2. the best class; in it, requests of a block's oldest flood before speculative
  *      ones; then the first to arrive.
  *
@@ -48,7 +47,7 @@ struct fg_batcher {
 	struct fg_request *first;  /* guarded by lock: waiting, in order of arrival */
 	struct fg_request **last;  /* guarded by lock */
 	struct fg_client *clients; /* guarded by lock */
-	int since_bulk;            /* guarded by lock: steps while bulk waited */
+	int since_bulk;            /* guarded by lock: steps of other classes */
 	struct fg_batcher_stats stats; /* guarded by lock */
 };
 
@@ -273,22 +272,19 @@ class_of(const struct fg_client *c)
 	return k < 0 || k >= FG_CLASSES ? FG_BULK : k;
 }
 
-/* The request to run next; *bulk: whether any bulk request waits. */
+/* The request to run next, or NULL. */
 static struct fg_request *
-best_request(const struct fg_batcher *b, bool *bulk)
+best_request(const struct fg_batcher *b)
 {
 	bool owed = b->since_bulk >= b->bulk_every - 1;
 	struct fg_request *best = NULL;
 	int best_rank = 0;
 
-	*bulk = false;
 	for (struct fg_request *r = b->first; r; r = r->next) {
 		int k = class_of(r->client), rank = 2 * k + r->ahead;
 
-		if (k == FG_BULK) {
-			*bulk = true;
-			rank = owed ? -1 : rank;
-		}
+		if (k == FG_BULK && owed)
+			rank = -2 + r->ahead;
 		if (!best || rank < best_rank) {
 			best = r;
 			best_rank = rank;
@@ -333,10 +329,9 @@ next_batch(struct fg_batcher *b, int batch_max, struct fg_request **batch)
 {
 	int64_t linger = 0;
 	int n = 0;
-	bool bulk;
 
 	for (;;) {
-		struct fg_request *r = best_request(b, &bulk);
+		struct fg_request *r = best_request(b);
 
 		if (b->stop)
 			return 0;
@@ -354,13 +349,13 @@ next_batch(struct fg_batcher *b, int batch_max, struct fg_request **batch)
 		cond_wait_until(&b->work, &b->lock, linger);
 	}
 	while (n < batch_max) {
-		struct fg_request *r = best_request(b, &bulk);
+		struct fg_request *r = best_request(b);
 
 		if (!r)
 			break;
-		if (class_of(r->client) == FG_BULK || !bulk)
+		if (class_of(r->client) == FG_BULK)
 			b->since_bulk = 0;
-		else
+		else if (b->since_bulk < b->bulk_every)
 			b->since_bulk++;
 		fg_assert(unlink_request(b, r));
 		batch[n++] = r;
@@ -387,7 +382,6 @@ give_back(struct fg_request **batch, int n, int rc, const struct fg_err *err)
 	}
 }
 
-/* Serve until stop or until the device fails. */
 static int
 serve(struct fg_batcher *b, struct fg_model *m, struct fg_step_work *w,
     struct fg_err *err)
@@ -420,28 +414,37 @@ serve(struct fg_batcher *b, struct fg_model *m, struct fg_step_work *w,
 }
 
 int
+fg_batcher_serve_model(struct fg_batcher *b, struct fg_model *m, struct fg_err *err)
+{
+	struct fg_err local = FG_ERR_INIT;
+	struct fg_step_work *w;
+	int rc;
+
+	if (!err)
+		err = &local; /* the requests of a failing device need the reason */
+	w = fg_step_work_new(m, err);
+	rc = w ? serve(b, m, w, err) : -1;
+	fg_step_work_free(w);
+	return rc;
+}
+
+int
 fg_batcher_serve(struct fg_batcher *b, const char *device, struct fg_err *err)
 {
 	const struct fg_backend *backend;
 	struct fg_device *dev = NULL;
 	struct fg_model *m = NULL;
-	struct fg_step_work *w = NULL;
-	struct fg_err local = FG_ERR_INIT;
 	int i, rc = -1;
 
-	if (!err)
-		err = &local; /* requests of a failing device need the reason */
 	if (fg_device_find(device, &backend, &i, err) < 0)
 		return -1;
 	if (backend->open(i, &dev, err) == 0 &&
-	    fg_device_load(dev, b->net, b->prec, BATCH_MAX, &m, err) == 0 &&
-	    (w = fg_step_work_new(m, err)))
-		rc = serve(b, m, w, err);
+	    fg_device_load(dev, b->net, b->prec, BATCH_MAX, &m, err) == 0)
+		rc = fg_batcher_serve_model(b, m, err);
 	if (rc < 0)
 		fg_err_prefix(err, "device %s", device);
-	fg_step_work_free(w);
 	if (m)
-		backend->unload(m);
+		m->backend->unload(m);
 	if (dev)
 		backend->close(dev);
 	return rc;

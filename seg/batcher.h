@@ -49,4 +49,9 @@ struct fg_request *fg_client_take(struct fg_client *c, int64_t timeout_ns) FG_MU
 bool fg_client_withdraw(struct fg_client *c, struct fg_request *r) FG_MUST_USE;
 bool fg_batcher_is_stopped(struct fg_batcher *b);
 
+/* The loop of fg_batcher_serve on a model that is loaded already: until stop, or until
+ * the model fails. */
+int fg_batcher_serve_model(struct fg_batcher *b, struct fg_model *m,
+    struct fg_err *err) FG_MUST_USE;
+
 #endif

@@ -222,7 +222,7 @@ compare_small(struct fg_device *dev, const struct fg_net *net, enum fg_precision
 	if (dev->backend->load(dev, net, prec, 1, &m, err) < 0)
 		return -1;
 	rc = run_check(m, in, got, n, err);
-	dev->backend->unload(m);
+	m->backend->unload(m);
 	if (rc < 0 || fg_device_reference(net, in, want, err) < 0)
 		return -1;
 	for (size_t i = 0; i < n; i++) {
@@ -285,6 +285,6 @@ fg_device_load(struct fg_device *dev, const struct fg_net *net, enum fg_precisio
 out:
 	free(buf);
 	if (m)
-		dev->backend->unload(m);
+		m->backend->unload(m);
 	return rc;
 }
