@@ -6,8 +6,6 @@
  */
 #include "config.h"
 
-#include <libdeflate.h>
-
 #include "formats/npy.h"
 #include "tests/formats/cases.h"
 
@@ -136,33 +134,6 @@ test_damage(const char *dir)
 	fg_buf_unref(in);
 }
 
-static void
-test_sample(void)
-{
-	struct fg_err err = FG_ERR_INIT;
-	struct fg_array a = FG_ARRAY_INIT;
-	char path[2048];
-	struct fg_buf *f;
-
-	snprintf(path, sizeof path, "%s/sample-training2.npz", tap_need_data());
-	f = fg_file_read(path, 1 << 26, &err);
-	if (!tap_rc(f ? 0 : -1, &err, "read the published segmentation"))
-		return;
-	tap_rc(fg_npz_decode(f->data, f->len, "segmentation", 15625000, &a, &err), &err,
-	    "its array");
-	tap_ok(a.dtype == FG_U8 && a.shape[0] == 250 && a.shape[1] == 250 &&
-		   a.shape[2] == 250 && a.shape[3] == 1,
-	    "250^3 uint8");
-	tap_int(libdeflate_crc32(0, a.data, fg_array_bytes(&a)), 0x48804b44,
-	    "the values numpy reads");
-	fg_array_fini(&a);
-	tap_fails(fg_npz_decode(f->data, f->len, "segmentation", 15624999, &a, &err),
-	    &err, FG_EINVAL, "250 x 250 x 250 x 1 values is above 15624999", "limit");
-	tap_fails(fg_npz_decode(f->data, f->len, "origins", 1 << 24, &a, &err), &err,
-	    FG_ENOTSUP, "pickled objects", "the pickle in it");
-	fg_buf_unref(f);
-}
-
 int
 main(void)
 {
@@ -183,6 +154,5 @@ main(void)
 		free(names);
 	tap_ok(good >= 20 && all >= 2 * good, "%d cases, %d good", all, good);
 	test_damage(dir);
-	test_sample();
 	return tap_done();
 }

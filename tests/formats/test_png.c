@@ -2,8 +2,6 @@
 /* PNG: chunks (cases made by hand with zlib and by Pillow) and images of a stack. */
 #include "config.h"
 
-#include <math.h>
-
 #include "tests/formats/cases.h"
 
 /* Read the input of a case as an image of a stack. */
@@ -75,42 +73,6 @@ test_probe(void)
 	tap_ok(fg_png_probe(head, 0, &w, &h, &t, NULL) < 0, "nobody wants the message");
 }
 
-/* The sample: every section can be read; sizes as its README says. */
-static void
-test_sample(void)
-{
-	struct fg_err err = FG_ERR_INIT;
-	double sum = 0;
-	int lo = 255, hi = 0, bad = 0;
-
-	for (int z = 2600; z < 2850; z++) {
-		char path[2048];
-		struct fg_array a = FG_ARRAY_INIT;
-		struct fg_buf *f;
-
-		snprintf(path, sizeof path, "%s/training_sample2_grayscale/iso.%d.png",
-		    tap_need_data(), z);
-		f = fg_file_read(path, 1 << 20, &err);
-		if (!f || fg_png_read(f->data, f->len, 250, &a, &err) < 0 ||
-		    a.dtype != FG_U8 || a.shape[0] != 250 || a.shape[1] != 250) {
-			bad++;
-		} else {
-			for (int i = 0; i < 62500; i++) {
-				int v = ((uint8_t *)a.data)[i];
-
-				sum += v;
-				lo = FG_MIN(lo, v);
-				hi = FG_MAX(hi, v);
-			}
-		}
-		fg_array_fini(&a);
-		fg_buf_unref(f);
-	}
-	tap_int(bad, 0, "all 250 sections: %s", err.msg);
-	tap_ok(lo == 26 && hi == 217 && lround(sum / 156250) == 13003,
-	    "range 26 to 217, mean 130.03: %d to %d, %.4f", lo, hi, sum / 250 / 62500);
-}
-
 int
 main(void)
 {
@@ -131,6 +93,5 @@ main(void)
 	fg_buf_unref(plain);
 	fg_buf_unref(packed);
 	fg_array_fini(&a);
-	test_sample();
 	return tap_done();
 }
