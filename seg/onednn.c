@@ -23,7 +23,10 @@
  */
 #include "config.h"
 
+#include "seg/onednn.h"
+
 #include <dlfcn.h>
+#include <math.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,7 +34,7 @@
 
 #include <oneapi/dnnl/dnnl.h>
 
-#include "seg/device.h"
+#include "base/clock.h"
 
 #define OPENCL_BATCH_MAX 8
 
@@ -517,6 +520,23 @@ model_unload(struct fg_model *base)
 	free(m);
 }
 
+/* A model without primitives. */
+static struct onednn_model *
+model_new(struct onednn_device *d, const struct fg_net *net, enum fg_precision prec,
+    int batch_max)
+{
+	struct onednn_model *m = fg_calloc(1, sizeof *m);
+
+	m->base.backend = d->base.backend;
+	m->base.batch_max =
+	    d->kind == dnnl_cpu ? 1 : FG_MAX(1, FG_MIN(batch_max, OPENCL_BATCH_MAX));
+	memcpy(m->base.fov, net->shape.fov, sizeof m->base.fov);
+	m->voxels = (size_t)(m->base.fov[0] * m->base.fov[1] * m->base.fov[2]);
+	m->dev = d;
+	m->type = prec == FG_PREC_BF16 ? dnnl_bf16 : dnnl_f32;
+	return m;
+}
+
 static int
 model_load(struct fg_device *dev, const struct fg_net *net, enum fg_precision prec,
     int batch_max, struct fg_model **out, struct fg_err *err)
@@ -526,14 +546,7 @@ model_load(struct fg_device *dev, const struct fg_net *net, enum fg_precision pr
 
 	if (prec == FG_PREC_F16)
 		return fg_fail(err, FG_ENOTSUP, "oneDNN back end: no f16");
-	m = fg_calloc(1, sizeof *m);
-	m->base.backend = dev->backend;
-	m->base.batch_max =
-	    d->kind == dnnl_cpu ? 1 : FG_MAX(1, FG_MIN(batch_max, OPENCL_BATCH_MAX));
-	memcpy(m->base.fov, net->shape.fov, sizeof m->base.fov);
-	m->voxels = (size_t)(m->base.fov[0] * m->base.fov[1] * m->base.fov[2]);
-	m->dev = d;
-	m->type = prec == FG_PREC_BF16 ? dnnl_bf16 : dnnl_f32;
+	m = model_new(d, net, prec, batch_max);
 	if (build(m, net, err) < 0) {
 		model_unload(&m->base);
 		return -1;
@@ -541,6 +554,62 @@ model_load(struct fg_device *dev, const struct fg_net *net, enum fg_precision pr
 	*out = &m->base;
 	return 0;
 }
+
+/* ------------------------------------------------ bare convolutions */
+
+/* The convolutions of net alone, each with its own weights, nothing fused, to and fro
+ * between two memories. */
+static int
+build_bare(struct onednn_model *m, const struct fg_net *net, struct fg_err *err)
+{
+	int channels = net->conv[1].out;
+	dnnl_memory_t from, to = NULL;
+
+	if (activation_new(m, 2, m->type, &m->in, err) < 0 ||
+	    activation_new(m, channels, m->type, &m->mid, err) < 0 ||
+	    activation_new(m, channels, m->type, &m->active, err) < 0 ||
+	    activation_new(m, 1, dnnl_f32, &m->out, err) < 0)
+		return -1;
+	for (int i = 0; i < net->convs; i++) {
+		const struct fg_conv *c = &net->conv[i];
+		bool last = i == net->convs - 1;
+
+		if (!last && c->out != channels)
+			return fg_fail(err, FG_ENOTSUP, "features differ by layer");
+		from = i == 0 ? m->in : to;
+		to = last ? m->out : i % 2 ? m->active : m->mid;
+		if (add_conv(m, c, from, to, last ? dnnl_f32 : m->type, POST_NONE,
+			err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+int
+fg_onednn_time_bare(struct fg_device *dev, const struct fg_net *net,
+    enum fg_precision prec, int runs, double *best_ms, struct fg_err *err)
+{
+	struct onednn_model *m = model_new((struct onednn_device *)dev, net, prec, 1);
+	double best = INFINITY;
+	int rc = build_bare(m, net, err);
+
+	for (int k = 0; rc == 0 && k < runs; k++) {
+		int64_t start = fg_clock_ns();
+
+		for (int i = 0; rc == 0 && i < m->ops; i++)
+			rc =
+			    execute(m, m->op[i].prim, m->op[i].args, m->op[i].arg, err);
+		if (rc == 0)
+			rc = check(dnnl_stream_wait(m->dev->stream), "execution", err);
+		best = fmin(best, (double)(fg_clock_ns() - start) / 1e6);
+	}
+	model_unload(&m->base);
+	if (rc == 0)
+		*best_ms = best;
+	return rc;
+}
+
+/* -------------------------------------------------------------- forward */
 
 /* Round to nearest even; inputs are finite. */
 static uint16_t
