@@ -34,7 +34,7 @@
 #define THREADS_MAX 2
 #define BOX 64
 
-static void
+FG_NORETURN static void
 die(const char *what, const struct fg_err *err)
 {
 	fprintf(stderr, "%s: %s\n", what, err->msg);

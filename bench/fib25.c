@@ -40,7 +40,7 @@ struct server {
 	pthread_t thread;
 };
 
-static void
+FG_NORETURN static void
 die(const char *what, const struct fg_err *err)
 {
 	fprintf(stderr, "%s: %s\n", what, err->msg);
