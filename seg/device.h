@@ -3,9 +3,9 @@
  * Devices: what computes fields of view. The network family is fixed (a stack of
  * residual 3-D convolutions), so a back end offers deep calls, not an operator set.
  *
- * Back ends are tables. oneDNN is built in (seg/onednn.c: one device per processor
- * core, and OpenCL GPUs where the library has that runtime). Others come as plug-ins
- * with the symbol fg_backend_<name> and are refused when `abi` differs.
+ * Back ends are tables. Built in are "cpu" (seg/cpu.c: one device per processor core)
+ * and "opencl" (seg/onednn.c: where the library has that runtime). Others come as
+ * plug-ins with the symbol fg_backend_<name> and are refused when `abi` differs.
  *
  * Life: open a device, load a network (weights are reordered once, activations and
  * scratch memory allocated once), call forward or step many times, unload, close. One
@@ -70,7 +70,7 @@ struct fg_backend {
 	int (*load)(struct fg_device *dev, const struct fg_net *net,
 	    enum fg_precision prec, int batch_max, struct fg_model **out,
 	    struct fg_err *err);
-	void (*unload)(struct fg_model *m);
+	void (*unload)(struct fg_model *m); /* of m->backend: load may choose another */
 
 	/*
 	 * n patches, 1 <= n <= batch_max. in: per patch the normalised image, then the

@@ -14,10 +14,6 @@
  * residual stream in float instead makes the result hardly better (rms error 0.0097
  * instead of 0.0104 on a FIB-25 patch) and a patch 15 % slower.
  *
- * A processor core is a device. oneDNN may bring OpenMP threads of its own; one patch
- * runs on one thread (two threads on one patch collapse under load), so the serving
- * thread tells the OpenMP runtime, found at run time, that it has one.
- *
  * The C interfaces of versions 2 and 3 differ in memory descriptors (a struct, then a
  * pointer) and in how primitive descriptors are made; both are wrapped at the top.
  */
@@ -25,12 +21,9 @@
 
 #include "seg/onednn.h"
 
-#include <dlfcn.h>
 #include <math.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include <oneapi/dnnl/dnnl.h>
 
@@ -173,8 +166,6 @@ struct onednn_device {
 	dnnl_engine_kind_t kind;
 	dnnl_engine_t engine;
 	dnnl_stream_t stream;
-	cpu_set_t before; /* where the thread might run before it was bound */
-	bool bound;
 };
 
 struct onednn_model {
@@ -502,8 +493,8 @@ build(struct onednn_model *m, const struct fg_net *net, struct fg_err *err)
 	    POST_NONE, err);
 }
 
-static void
-model_unload(struct fg_model *base)
+void
+fg_onednn_unload(struct fg_model *base)
 {
 	struct onednn_model *m = (struct onednn_model *)base;
 
@@ -537,8 +528,8 @@ model_new(struct onednn_device *d, const struct fg_net *net, enum fg_precision p
 	return m;
 }
 
-static int
-model_load(struct fg_device *dev, const struct fg_net *net, enum fg_precision prec,
+int
+fg_onednn_load(struct fg_device *dev, const struct fg_net *net, enum fg_precision prec,
     int batch_max, struct fg_model **out, struct fg_err *err)
 {
 	struct onednn_device *d = (struct onednn_device *)dev;
@@ -548,7 +539,7 @@ model_load(struct fg_device *dev, const struct fg_net *net, enum fg_precision pr
 		return fg_fail(err, FG_ENOTSUP, "oneDNN back end: no f16");
 	m = model_new(d, net, prec, batch_max);
 	if (build(m, net, err) < 0) {
-		model_unload(&m->base);
+		fg_onednn_unload(&m->base);
 		return -1;
 	}
 	*out = &m->base;
@@ -603,7 +594,7 @@ fg_onednn_time_bare(struct fg_device *dev, const struct fg_net *net,
 			rc = check(dnnl_stream_wait(m->dev->stream), "execution", err);
 		best = fmin(best, (double)(fg_clock_ns() - start) / 1e6);
 	}
-	model_unload(&m->base);
+	fg_onednn_unload(&m->base);
 	if (rc == 0)
 		*best_ms = best;
 	return rc;
@@ -644,8 +635,8 @@ interleave(const struct onednn_model *m, const float *in, void *to)
 	}
 }
 
-static int
-model_forward(struct fg_model *base, int n, const float *in, float *out,
+int
+fg_onednn_forward(struct fg_model *base, int n, const float *in, float *out,
     struct fg_err *err)
 {
 	struct onednn_model *m = (struct onednn_model *)base;
@@ -680,147 +671,8 @@ model_forward(struct fg_model *base, int n, const float *in, float *out,
 
 /* ----------------------------------------------------------- devices */
 
-/* First of the hardware threads that share a core with `cpu`; cpu itself where the
- * kernel does not tell. */
-static int
-first_sibling(int cpu)
-{
-	char path[96];
-	int first = cpu;
-	FILE *f;
-
-	snprintf(path, sizeof path,
-	    "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu);
-	f = fopen(path, "re");
-	if (f) {
-		if (fscanf(f, "%d", &first) != 1)
-			first = cpu;
-		fclose(f);
-	}
-	return first;
-}
-
-/* The processor that device i runs on, -1 if there is none; *count: all of them. One
- * per core among the processors that this process may run on. */
-static int
-core_of(int i, int *count)
-{
-	cpu_set_t set, seen;
-	int n = 0, found = -1;
-
-	CPU_ZERO(&seen);
-	/* Of the process's first thread: serving threads have narrowed their own. */
-	if (sched_getaffinity(getpid(), sizeof set, &set) < 0) {
-		CPU_ZERO(&set);
-		CPU_SET(0, &set);
-	}
-	for (int c = 0; c < CPU_SETSIZE; c++) {
-		int first = CPU_ISSET(c, &set) ? first_sibling(c) : -1;
-
-		if (first < 0 || first >= CPU_SETSIZE || CPU_ISSET(first, &seen))
-			continue;
-		CPU_SET(first, &seen);
-		if (n++ == i)
-			found = c;
-	}
-	*count = n;
-	return found;
-}
-
-static int
-cpu_count(void)
-{
-	int n;
-
-	core_of(0, &n);
-	return n;
-}
-
-static void
-cpu_model_name(char *out, size_t size)
-{
-	FILE *f = fopen("/proc/cpuinfo", "re");
-	char line[256];
-
-	snprintf(out, size, "processor");
-	while (f && fgets(line, sizeof line, f)) {
-		char *colon = strchr(line, ':');
-
-		if (strncmp(line, "model name", 10) != 0 || !colon)
-			continue;
-		line[strcspn(line, "\n")] = '\0';
-		snprintf(out, size, "%s", colon + (colon[1] == ' ' ? 2 : 1));
-		break;
-	}
-	if (f)
-		fclose(f);
-}
-
-static bool
-cpu_has(dnnl_cpu_isa_t isa)
-{
-	return ((unsigned)dnnl_get_effective_cpu_isa() & (unsigned)isa) ==
-	       (unsigned)isa;
-}
-
-static const char *
-cpu_isa_name(void)
-{
-	if (cpu_has(dnnl_cpu_isa_avx512_core_amx))
-		return "AMX";
-	if (cpu_has(dnnl_cpu_isa_avx512_core_bf16))
-		return "AVX-512 bf16";
-	if (cpu_has(dnnl_cpu_isa_avx512_core))
-		return "AVX-512";
-	if (cpu_has(dnnl_cpu_isa_avx2))
-		return "AVX2";
-	return "baseline";
-}
-
-static void
-cpu_describe(int i, struct fg_device_desc *desc)
-{
-	char model[80];
-	int n, core = core_of(i, &n);
-	const dnnl_version_t *v = dnnl_version();
-
-	cpu_model_name(model, sizeof model);
-	snprintf(desc->name, sizeof desc->name, "cpu:%d", i);
-	snprintf(desc->detail, sizeof desc->detail,
-	    "%.60s, core %d, %s, oneDNN %d.%d.%d", model, core, cpu_isa_name(),
-	    v->major, v->minor, v->patch);
-	desc->usable = core >= 0;
-	if (core < 0)
-		snprintf(desc->why, sizeof desc->why, "this process has %d cores", n);
-	desc->bf16 = cpu_has(dnnl_cpu_isa_avx512_core_bf16);
-	desc->f16 = false;
-}
-
-/* Bind the calling thread to the core and keep OpenMP from spreading out from it. */
-static int
-settle_thread(struct onednn_device *d, int i, struct fg_err *err)
-{
-	int n, core = core_of(i, &n);
-	cpu_set_t set;
-	union {
-		void *p;
-		void (*fn)(int);
-	} omp = {.p = dlsym(RTLD_DEFAULT, "omp_set_num_threads")};
-
-	if (core < 0)
-		return fg_fail(err, FG_ENOENT, "no device cpu:%d, there are %d", i, n);
-	CPU_ZERO(&set);
-	CPU_SET(core, &set);
-	d->bound = sched_getaffinity(0, sizeof d->before, &d->before) == 0;
-	if (sched_setaffinity(0, sizeof set, &set) < 0)
-		return fg_fail_errno(err, "cpu:%d: binding to core %d", i, core);
-	if (omp.p)
-		omp.fn(1);
-	return 0;
-}
-
-static void
-device_close(struct fg_device *base)
+void
+fg_onednn_close(struct fg_device *base)
 {
 	struct onednn_device *d = (struct onednn_device *)base;
 
@@ -830,8 +682,6 @@ device_close(struct fg_device *base)
 		dnnl_stream_destroy(d->stream);
 	if (d->engine)
 		dnnl_engine_destroy(d->engine);
-	if (d->bound)
-		sched_setaffinity(0, sizeof d->before, &d->before);
 	free(d);
 }
 
@@ -844,36 +694,57 @@ device_open(const struct fg_backend *backend, dnnl_engine_kind_t kind, int i,
 	d->base.backend = backend;
 	d->base.index = i;
 	d->kind = kind;
-	if (kind == dnnl_cpu && settle_thread(d, i, err) < 0)
-		goto fail;
 	if (check(dnnl_engine_create(&d->engine, kind, engine), "engine", err) < 0 ||
 	    check(dnnl_stream_create(&d->stream, d->engine, dnnl_stream_default_flags),
-		"stream", err) < 0)
-		goto fail;
+		"stream", err) < 0) {
+		fg_onednn_close(&d->base);
+		return -1;
+	}
 	*out = &d->base;
 	return 0;
-fail:
-	device_close(&d->base);
-	return -1;
 }
 
-static int
-cpu_open(int i, struct fg_device **out, struct fg_err *err)
+int
+fg_onednn_open_cpu(const struct fg_backend *backend, int i, struct fg_device **out,
+    struct fg_err *err)
 {
-	return device_open(&fg_backend_cpu, dnnl_cpu, i, 0, out, err);
+	return device_open(backend, dnnl_cpu, i, 0, out, err);
 }
 
-const struct fg_backend fg_backend_cpu = {
-    .abi = FG_BACKEND_ABI,
-    .name = "cpu",
-    .count = cpu_count,
-    .describe = cpu_describe,
-    .open = cpu_open,
-    .close = device_close,
-    .load = model_load,
-    .unload = model_unload,
-    .forward = model_forward,
-};
+static bool
+cpu_has(dnnl_cpu_isa_t isa)
+{
+	return ((unsigned)dnnl_get_effective_cpu_isa() & (unsigned)isa) ==
+	       (unsigned)isa;
+}
+
+const char *
+fg_onednn_isa(void)
+{
+	if (cpu_has(dnnl_cpu_isa_avx512_core_amx))
+		return "AMX";
+	if (cpu_has(dnnl_cpu_isa_avx512_core_bf16))
+		return "AVX-512 bf16";
+	if (cpu_has(dnnl_cpu_isa_avx512_core))
+		return "AVX-512";
+	if (cpu_has(dnnl_cpu_isa_avx2))
+		return "AVX2";
+	return "baseline";
+}
+
+bool
+fg_onednn_has_bf16(void)
+{
+	return cpu_has(dnnl_cpu_isa_avx512_core_bf16);
+}
+
+void
+fg_onednn_version(char out[32])
+{
+	const dnnl_version_t *v = dnnl_version();
+
+	snprintf(out, 32, "oneDNN %d.%d.%d", v->major, v->minor, v->patch);
+}
 
 /* OpenCL: the same list of primitives on the library's GPU engine. Layouts are not
  * tuned for it. */
@@ -912,8 +783,8 @@ const struct fg_backend fg_backend_opencl = {
     .count = opencl_count,
     .describe = opencl_describe,
     .open = opencl_open,
-    .close = device_close,
-    .load = model_load,
-    .unload = model_unload,
-    .forward = model_forward,
+    .close = fg_onednn_close,
+    .load = fg_onednn_load,
+    .unload = fg_onednn_unload,
+    .forward = fg_onednn_forward,
 };
