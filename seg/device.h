@@ -85,8 +85,12 @@ struct fg_backend {
 	 * Optional (NULL: seg/canvas.c does the same over forward): n whole steps, of
 	 * different canvases. A back end with memory of its own may keep copies of
 	 * canvas pages there: canvas_open attaches them to a fresh canvas, canvas_read
-	 * brings the logits of a box (x fastest, NaN = never predicted) back for
-	 * movement and acceptance, canvas_close drops them. All three or none.
+	 * brings the logits of a box (x fastest, NaN = never predicted) back,
+	 * canvas_close drops them. All three or none.
+	 *
+	 * Limit: movement and acceptance read logits from the host's pages, so a step
+	 * must write its patch back there too (0.14 MB a patch); the three canvas calls
+	 * are not made yet. The first back end that needs them lifts that.
 	 */
 	int (*step)(struct fg_model *m, int n, struct fg_step *const *steps,
 	    struct fg_err *err);
