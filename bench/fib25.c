@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Segment the FIB-25 sample, or a box of it, as one block:
+ *
+ *   bench/fib25 DATA [--precision f32|bf16] [--threads N] [--floods N]
+ *               [--box X0-X1_Y0-Y1_Z0-Z1] [--labels OUT.npy]
+ *
+ * DATA is the folder with training_sample2_grayscale/ and the checkpoint. Prints what
+ * was found, how long it took, how much of the devices' time that was, and the most
+ * memory this process has held. OUT.npy (z, y, x) is for `floodgate evaluate`.
+ */
+#include "config.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "formats/codec.h"
+#include "formats/info.h"
+#include "formats/npy.h"
+#include "seg/segment.h"
+
+#define SIDE 250
+#define THREADS_MAX 64
+
+struct options {
+	const char *dir, *out;
+	struct fg_box box;
+	enum fg_precision prec;
+	int threads, floods;
+};
+
+struct server {
+	struct fg_batcher *batcher;
+	char device[64];
+	pthread_t thread;
+};
+
+FG_NORETURN static void
+die(const char *what, const struct fg_err *err)
+{
+	fprintf(stderr, "%s: %s\n", what, err->msg);
+	exit(1);
+}
+
+static bool
+read_options(int argc, char **argv, struct options *o)
+{
+	struct fg_err err = FG_ERR_INIT;
+
+	*o = (struct options){.box = {{0, 0, 0}, {SIDE, SIDE, SIDE}},
+	    .prec = FG_PREC_BF16,
+	    .threads = 1};
+	for (int i = 1; i < argc; i++) {
+		const char *a = argv[i], *v = i + 1 < argc ? argv[i + 1] : "";
+		bool ok = true;
+
+		if (a[0] != '-') {
+			o->dir = a;
+			continue;
+		}
+		i++;
+		if (strcmp(a, "--precision") == 0)
+			ok = fg_precision_parse(v, &o->prec, &err) == 0;
+		else if (strcmp(a, "--threads") == 0)
+			ok = (o->threads = atoi(v)) > 0 && o->threads <= THREADS_MAX;
+		else if (strcmp(a, "--floods") == 0)
+			ok = (o->floods = atoi(v)) >= 0;
+		else if (strcmp(a, "--labels") == 0)
+			o->out = v;
+		else if (strcmp(a, "--box") == 0)
+			ok = fg_chunk_name_parse(v, strlen(v), &o->box);
+		else
+			ok = false;
+		if (!ok) {
+			fprintf(stderr, "fib25: cannot use %s %s\n", a, v);
+			return false;
+		}
+	}
+	return o->dir != NULL;
+}
+
+/* The part `box` of the stack of images. */
+static void
+read_stack(const char *dir, const struct fg_box *box, struct fg_array *out)
+{
+	struct fg_err err = FG_ERR_INIT;
+	int64_t shape[4] = {0, 0, 0, 1};
+
+	fg_box_shape(box, shape);
+	if (fg_array_init(out, FG_U8, shape, &err) < 0)
+		die("image", &err);
+	for (int64_t z = box->lo[2]; z < box->hi[2]; z++) {
+		char *path = fg_asprintf("%s/training_sample2_grayscale/iso.%lld.png",
+		    dir, (long long)(2600 + z));
+		struct fg_buf *b = fg_file_read(path, 1 << 20, &err);
+		struct fg_array slice = FG_ARRAY_INIT;
+		struct fg_box at = {{0, 0, z}, {SIDE, SIDE, z + 1}};
+
+		if (!b || fg_png_read(b->data, b->len, SIDE, &slice, &err) < 0)
+			die(path, &err);
+		fg_array_copy_box(out, box, &slice, &at);
+		fg_array_fini(&slice);
+		fg_buf_unref(b);
+		free(path);
+	}
+}
+
+static void *
+serve(void *arg)
+{
+	struct server *s = arg;
+	struct fg_err err = FG_ERR_INIT;
+
+	if (fg_batcher_serve(s->batcher, s->device, &err) < 0)
+		die(s->device, &err);
+	return NULL;
+}
+
+/* Start n serving threads and wait until all serve. */
+static void
+start_servers(struct fg_batcher *b, struct server *server, int n)
+{
+	struct fg_batcher_stats bs = {0};
+
+	for (int i = 0; i < n; i++) {
+		server[i].batcher = b;
+		snprintf(server[i].device, sizeof server[i].device, "cpu:%d", i);
+		fg_assert(
+		    pthread_create(&server[i].thread, NULL, serve, &server[i]) == 0);
+	}
+	while (bs.devices < n) {
+		struct timespec t = {0, 10 * FG_NS_PER_MS};
+
+		nanosleep(&t, NULL);
+		fg_batcher_get_stats(b, &bs);
+	}
+}
+
+static void
+write_labels(const char *path, const struct fg_array *labels)
+{
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_buf *b;
+
+	if (fg_npy_encode(labels, &b, &err) < 0 ||
+	    fg_file_write_fast(path, b->data, b->len, &err) < 0)
+		die(path, &err);
+	fg_buf_unref(b);
+}
+
+static void
+report(struct fg_batcher *b, const struct fg_seg_stats *st, int threads)
+{
+	struct fg_batcher_stats bs;
+	struct rusage ru;
+	double flood = (double)st->flood_ns / 1e9;
+	double busy;
+	long long voxels = 0;
+
+	fg_batcher_get_stats(b, &bs);
+	getrusage(RUSAGE_SELF, &ru);
+	busy = (double)bs.device_ns / 1e9;
+	for (size_t i = 0; i < st->objects; i++)
+		voxels += st->origin[i].voxels;
+	printf("seeds            %llu\n", (unsigned long long)st->seeds);
+	printf("fields of view   %llu, and %llu thrown away\n",
+	    (unsigned long long)st->steps, (unsigned long long)st->wasted);
+	printf("floods           %llu, of them weak %llu, small %llu\n",
+	    (unsigned long long)st->floods, (unsigned long long)st->too_weak,
+	    (unsigned long long)st->too_small);
+	printf("objects          %llu, %lld voxels\n", (unsigned long long)st->objects,
+	    voxels);
+	printf("time             %.1f s: seeds %.2f s, floods %.1f s\n",
+	    (double)st->total_ns / 1e9, (double)st->seed_ns / 1e9, flood);
+	printf("step             %.2f ms; devices busy %.1f %% of the floods' time\n",
+	    1e3 * busy / (double)FG_MAX(bs.steps, 1u), 100 * busy / (flood * threads));
+	printf("peak memory      %.2f GB\n", (double)ru.ru_maxrss / 1e6);
+}
+
+static void
+run(const struct options *o, const struct fg_net *net, const struct fg_array *image)
+{
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_batcher *b = fg_batcher_new(net, o->prec, 0, &err);
+	struct server server[THREADS_MAX];
+	struct fg_flood_params params;
+	struct fg_array labels;
+	struct fg_seg_stats st;
+	_Atomic int cls = FG_BULK;
+	struct fg_block_call call = {.image = image,
+	    .params = &params,
+	    .cls = &cls,
+	    .floods = o->floods};
+
+	if (!b || fg_array_init(&labels, FG_U32, image->shape, &err) < 0)
+		die("setup", &err);
+	start_servers(b, server, o->threads);
+	fg_flood_params_default(&params);
+	if (fg_segment_block(b, &call, &labels, NULL, &st, &err) < 0)
+		die("segment", &err);
+	report(b, &st, o->threads);
+	if (o->out)
+		write_labels(o->out, &labels);
+	fg_batcher_stop(b);
+	for (int i = 0; i < o->threads; i++)
+		pthread_join(server[i].thread, NULL);
+	fg_batcher_free(b);
+	fg_seg_stats_fini(&st);
+	fg_array_fini(&labels);
+}
+
+int
+main(int argc, char **argv)
+{
+	struct fg_net_shape shape = {{33, 33, 33}, {8, 8, 8}, 128, 33};
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_array image;
+	struct options o;
+
+	if (!read_options(argc, argv, &o)) {
+		fprintf(stderr, "usage: fib25 DATA [options], see bench/fib25.c\n");
+		return 1;
+	}
+	char *model = fg_asprintf("%s/model.ckpt-27465036", o.dir);
+	struct fg_net *net = fg_net_load(model, &shape, &err);
+	if (!net)
+		die(model, &err);
+	read_stack(o.dir, &o.box, &image);
+	run(&o, net, &image);
+	fg_array_fini(&image);
+	fg_net_free(net);
+	free(model);
+	return 0;
+}
