@@ -8,8 +8,8 @@
  *           return tap_done();
  *   }
  *
- * Missing things: tap_skip_all("why") ends the program with exit code 77, which the
- * runner reports loudly as SKIP. In CI (environment CI set, not empty) missing
+ * Missing things: tap_skip_all("why") ends the program with an empty plan, which the
+ * runner counts and prints as SKIP. In CI (environment CI set, not empty) missing
  * software or data is a failure instead: use tap_need_data() and tap_missing().
  * Only a missing GPU may skip everywhere: tap_skip_all().
  */
@@ -109,7 +109,7 @@ static inline void __attribute__((noreturn)) tap_skip_all(const char *why)
 {
 	printf("1..0 # SKIP %s\n", why);
 	fprintf(stderr, "SKIPPED: %s\n", why);
-	exit(77);
+	exit(0);
 }
 
 /* Something the test needs is not installed or not there: a loud skip on a user's
