@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The layers of a data directory, opened: what the index's layer rows describe, with
+ * sources open and recipes parsed. Readers (event threads) find a layer by name
+ * and hold a reference; adding, removing and pausing swap the table under a lock that
+ * is held for pointer work only. A struct fg_layer does not change once it is in the
+ * table, except its atomic flags; the successor of a changed layer is a new struct.
+ *
+ * A layer that cannot be opened (folder gone, bad info, degraded slab) is in the table
+ * all the same, `broken` with its reason, so that others are served and the reason
+ * is shown.
+ */
+#ifndef FG_WORK_CATALOG_H
+#define FG_WORK_CATALOG_H
+
+#include <jansson.h>
+
+#include "store/source.h"
+#include "store/store.h"
+#include "work/recipe.h"
+
+struct fg_engines; /* work/engine.h */
+
+struct fg_layer {
+	_Atomic unsigned refs;
+	uint32_t id;
+	char uuid[37];
+	char *name;
+	struct fg_info info;      /* as served */
+	struct fg_buf *info_json; /* the bytes served at /<layer>/info */
+	struct fg_source *source; /* passive layers; NULL for generated ones */
+	struct fg_recipe *recipe; /* generated layers; NULL for passive ones */
+	struct fg_layer *image;   /* generated layers: held reference */
+	int image_scale;          /* index into image->info.scale */
+	int64_t blocks[3];        /* block grid of a generated layer */
+	_Atomic bool paused;
+	bool broken;   /* degraded or not openable */
+	char why[200]; /* reason when broken */
+};
+
+struct fg_layer *fg_layer_ref(struct fg_layer *l);
+void fg_layer_unref(struct fg_layer *l);
+/* True for [A-Za-z0-9][A-Za-z0-9._-]*, at most 64 long, and not a reserved word
+ * (api t viewer metrics healthz readyz info). */
+bool fg_layer_name_is_valid(const char *name, size_t n);
+
+struct fg_catalog;
+
+/* Load all layers of the store. Fails only if the index cannot be read. */
+struct fg_catalog *fg_catalog_open(struct fg_store *s, struct fg_err *err) FG_MUST_USE;
+void fg_catalog_close(struct fg_catalog *c);
+
+/* A reference to the layer of that name, or NULL. */
+struct fg_layer *fg_catalog_find(struct fg_catalog *c, const char *name, size_t n);
+struct fg_layer *fg_catalog_get(struct fg_catalog *c, uint32_t id);
+/* All layers by name, one reference each; *out malloc'ed. */
+void fg_catalog_list(struct fg_catalog *c, struct fg_layer ***out, size_t *n);
+
+/*
+ * Add a layer from a JSON description, the same for tool and API. json:
+ *   passive:   {"name", "source": URL or path}
+ *   generated: {"name", "ffn": {"image": NAME or NAME@SCALEKEY, "model": PATH,
+ *               "fov": [33,33,33], "delta": [8,8,8], "mean": 128, "stddev": 33,
+ *               "precision": "auto"|"f32"|"bf16", "block": [..] or absent = chosen from
+ *               the measured speed, "halo": [32,32,32], "chunk": [64,64,64],
+ *               "encoding": "compressed_segmentation"|"raw", "prob": false,
+ *               and the names of fg_flood_params}}
+ * Everything is checked here (names, ids' width, network loads, codec holds dtype);
+ * unknown keys are refused. *out: a reference to the new layer.
+ */
+int fg_catalog_add(struct fg_catalog *c, const json_t *spec, struct fg_layer **out,
+    struct fg_err *err) FG_MUST_USE;
+int fg_catalog_remove(struct fg_catalog *c, const char *name,
+    struct fg_err *err) FG_MUST_USE;
+int fg_catalog_pause(struct fg_catalog *c, const char *name, bool paused,
+    struct fg_err *err) FG_MUST_USE;
+
+/* Description for people and programs: kind, sizes, scales, encoding, recipe, state,
+ * counts if r is not NULL. */
+json_t *fg_layer_describe(const struct fg_layer *l, struct fg_reader *r) FG_MUST_USE;
+
+#endif

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The scheduler: who waits for what, what runs where, and in which order.
+ *
+ * One lock, one hash table key -> task, and per resource (io, cpu, one per model) one
+ * list per class. A task goes QUEUED -> RUNNING -> COMMITTING -> DONE | FAILED and ends
+ * exactly once. `want` on a known key joins it (coalescing) and may raise its class
+ * (promotion), queued or running. No waiters left: a queued interactive task goes back
+ * to its job's class or is dropped; a running one becomes BULK. The order of locks and
+ * what each guards is written at the top of sched.c.
+ *
+ * The scheduler owns the worker threads (io, cpu, task drivers), the device threads of
+ * the engines and the committer (group commit: 64 results or 5 ms).
+ */
+#ifndef FG_WORK_SCHED_H
+#define FG_WORK_SCHED_H
+
+#include "store/store.h"
+#include "work/catalog.h"
+
+struct fg_sched;
+
+struct fg_sched_options {
+	int io_threads, cpu_threads; /* 0: 4, number of cores */
+	const char *devices;         /* comma list ("cpu:0,cpu:1"); NULL: all usable */
+	int queue_s;                 /* interactive work admitted per layer: seconds of
+					measured block time; 0: 120 */
+	int bulk_every;              /* 0: 8 */
+	int attempts;                /* failed tries before a block is given up; 0: 3 */
+	int retry_ms;                /* first delay, doubled each time; 0: 1000 */
+};
+
+struct fg_sched *fg_sched_new(struct fg_store *s, struct fg_catalog *c,
+    const struct fg_sched_options *opt, struct fg_err *err) FG_MUST_USE;
+/* Refuse new work, let running tasks finish until the deadline (monotonic ns), then
+ * cancel them; wakes every waiter (FG_WAKE_SHUTDOWN). Then fg_sched_free. */
+void fg_sched_stop(struct fg_sched *s, int64_t deadline_ns);
+void fg_sched_free(struct fg_sched *s);
+
+/* ------------------------------------------------------------- waiting for a chunk */
+
+enum fg_wake {
+	FG_WAKE_BYTES,  /* bytes: the encoded chunk */
+	FG_WAKE_EMPTY,  /* known background */
+	FG_WAKE_ABSENT, /* the source has no such chunk */
+	FG_WAKE_FAILED, /* for good: err says why */
+	FG_WAKE_RETRY,  /* failed for now, or the task was dropped: ask again */
+	FG_WAKE_SHUTDOWN,
+};
+
+struct fg_waiter {
+	/* Called exactly once per PARKED waiter unless fg_sched_leave returned true; on
+	 * a scheduler thread, no lock held. bytes is borrowed: take a reference. The
+	 * waiter's memory is the caller's; after wake the scheduler no longer touches
+	 * it. */
+	void (*wake)(struct fg_waiter *w, enum fg_wake how,
+	    const struct fg_place *place, struct fg_buf *bytes,
+	    const struct fg_err *err);
+	struct fg_key chunk; /* what is wanted: kind CHUNK */
+	/* private to the scheduler */
+	struct fg_waiter *next, *prev;
+	void *task;
+};
+
+enum fg_want {
+	FG_WANT_PARKED,  /* wake will be called */
+	FG_WANT_READY,   /* present by now: look it up again */
+	FG_WANT_ABSENT,  /* not made on demand (coarse chunk with nothing below it) */
+	FG_WANT_REFUSED, /* queue full, layer paused or broken, disk below min_free,
+			    shutting down: err says which */
+	FG_WANT_FAILED,  /* failed for good earlier: err says why */
+};
+
+/*
+ * Ask for a chunk of a generated layer: finest scale = its block's segment task, a
+ * coarser scale = its chunk task (which never starts a flood). With waiter NULL the
+ * task is only started or promoted (BULK: prefetch), nobody is woken.
+ */
+enum fg_want fg_sched_want(struct fg_sched *s, struct fg_layer *l,
+    const struct fg_key *chunk, enum fg_class cls, struct fg_waiter *w,
+    struct fg_err *err);
+
+/* Client gone or hold window over: true if w was still parked (wake will not be
+ * called), false if wake was or is just being called. */
+bool fg_sched_leave(struct fg_sched *s, struct fg_waiter *w);
+
+/* ------------------------------------------------------------- other work */
+
+enum fg_resource { FG_RES_IO, FG_RES_CPU };
+
+/* Run fn(ctx) on a thread of that resource, by class then first come first served.
+ * False when shutting down or the queue (4096) is full; fn is not called then. */
+bool fg_sched_call(struct fg_sched *s, enum fg_resource res, enum fg_class cls,
+    void (*fn)(void *ctx), void *ctx) FG_MUST_USE;
+
+/*
+ * Make all blocks of a box (voxels of the finest scale) of a generated layer, as BULK,
+ * keeping a window of tasks queued, in Morton order; present blocks are skipped.
+ * Blocks the caller until all are done. progress may be NULL and is called on the
+ * caller's thread, about once a second and after each block. Returns -1 with the first
+ * error if any block failed (after the others are done) or on cancel.
+ */
+struct fg_bulk_progress {
+	uint64_t all, done, skipped, failed;
+	uint64_t steps; /* fields of view computed so far */
+	double seconds;
+	double fraction; /* 0..1, counting running blocks by their seeds */
+};
+int fg_sched_bulk(struct fg_sched *s, struct fg_layer *l, const struct fg_box *vx,
+    void (*progress)(void *ctx, const struct fg_bulk_progress *p), void *ctx,
+    const _Atomic bool *cancel, struct fg_err *err) FG_MUST_USE;
+
+/* Forget a block's failures so that it may be tried again. */
+int fg_sched_retry(struct fg_sched *s, struct fg_layer *l, uint64_t at,
+    struct fg_err *err) FG_MUST_USE;
+
+/* The layer left the catalogue or was paused: its queued tasks are dropped (waiters
+ * woken with RETRY), running ones are cancelled if `cancel`. */
+void fg_sched_forget_layer(struct fg_sched *s, uint32_t layer, bool cancel);
+
+/* ------------------------------------------------------------- sight */
+
+struct fg_sched_stats {
+	uint64_t queued[FG_CLASSES], running, committing;             /* tasks now */
+	uint64_t waiters;                                             /* parked now */
+	uint64_t done, failed, dropped, coalesced, promoted, refused; /* since start */
+	uint64_t commits, commit_results;
+	uint64_t io_queued, cpu_queued;
+	double block_s; /* smoothed seconds per block task, 0 = not known yet */
+};
+void fg_sched_get_stats(struct fg_sched *s, struct fg_sched_stats *out);
+
+/* Devices in use with model, precision, steps, steps/s, busy share, queue depth. */
+json_t *fg_sched_devices(struct fg_sched *s) FG_MUST_USE;
+/* Tasks queued or running: key, class, state, waiters, progress 0..1, seconds. At most
+ * `max`, running ones first. */
+json_t *fg_sched_tasks(struct fg_sched *s, size_t max) FG_MUST_USE;
+
+#endif
