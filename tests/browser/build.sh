@@ -4,6 +4,12 @@
 #
 # Installs the pinned packages and builds the test page into FOLDER/dist. Does nothing
 # when FOLDER was made from the same files. The source tree is not written to.
+#
+# package-lock.json holds one change by hand: neuroglancer asks for a commit of ikonate on
+# GitHub, which an override cannot replace in every npm (Debian's 9.2 stops at it), so its
+# entry names the registry's 1.1.1 instead. To update: npm install --package-lock-only with
+# "ikonate": "1.1.1" among the overrides, then move it to the dependencies again and edit
+# that entry.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$1"
