@@ -108,6 +108,7 @@ try {
   ok(viewer.problems.length === 0, "nothing on the console, no request lost",
     viewer.problems.join("\n"));
   console.log(`# statuses: ${[...viewer.statuses].map(([s, n]) => `${s} x ${n}`).join(", ")}`);
+  for (const path of viewer.missed) console.log(`# 404 ${path}`);
   console.log(`# screenshot: ${picture}`);
 } finally {
   await viewer.close();

@@ -68,6 +68,7 @@ export async function openViewer(folder) {
   const page = await browser.newPage({ viewport: { width: 960, height: 720 } });
   const problems = [];
   const statuses = new Map();
+  const missed = []; // paths answered 404: the viewer takes each as empty for ever
   page.on("console", (message) => {
     if (message.type() === "error" && !isExpected(message.text()))
       problems.push(`console: ${message.text()} ${message.location().url}`);
@@ -82,6 +83,7 @@ export async function openViewer(folder) {
     const url = new URL(response.url());
     if (url.port === String(server.address().port)) return;
     const key = response.status();
+    if (key === 404) missed.push(url.pathname);
     statuses.set(key, (statuses.get(key) ?? 0) + 1);
   });
   await page.goto(`http://127.0.0.1:${server.address().port}/`);
@@ -92,6 +94,7 @@ export async function openViewer(folder) {
   return {
     problems,
     statuses,
+    missed,
     page,
 
     async show(state) {
