@@ -27,15 +27,17 @@ struct fg_tensor {
 	enum fg_tensor_type type;
 	int rank;
 	int64_t shape[FG_TENSOR_RANK_MAX]; /* slowest first, as in the checkpoint */
-	const void *data; /* little-endian, dense; owned by the bundle */
+	const void
+	    *data; /* little-endian, dense, at any alignment; lent with the bundle */
 	size_t bytes;
 };
 
 struct fg_bundle;
 
-/* Open from two byte ranges (kept until close; nothing is copied). `name` is used in
- * messages. Fails: FG_ECORRUPT with what was found and wanted; FG_ENOTSUP for
- * compression, big-endian, several shards, partitioned tensors. */
+/* Open from two byte ranges (lent until close; nothing is copied). `name` is used in
+ * messages. Tensors of other types than those above are stepped over. Fails:
+ * FG_ECORRUPT with what was found and wanted; FG_ENOTSUP for compression, big-endian,
+ * several shards, partitioned tensors. */
 struct fg_bundle *fg_bundle_open(const char *name, const uint8_t *index, size_t index_n,
     const uint8_t *data, size_t data_n, struct fg_err *err) FG_MUST_USE;
 void fg_bundle_close(struct fg_bundle *b);

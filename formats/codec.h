@@ -31,7 +31,10 @@ int fg_codec_check(enum fg_encoding e, enum fg_dtype t, int channels,
 /* The HTTP Content-Type of chunks in that encoding. */
 const char *fg_encoding_mime(enum fg_encoding e);
 
-/* --- compressed_segmentation by itself: in is u32 or u64, any channel count. */
+/* --- compressed_segmentation by itself: in is u32 or u64, any channel count. block:
+ * extent of a block in voxels, each >= 1, product at most FG_CSEG_BLOCK_MAX (a channel
+ * of more packed words than that could not be addressed anyway). */
+#define FG_CSEG_BLOCK_MAX (1 << 24)
 int fg_cseg_decode(const int64_t block[3], const uint8_t *p, size_t n,
     struct fg_array *out, struct fg_err *err) FG_MUST_USE;
 int fg_cseg_encode(const int64_t block[3], const struct fg_array *in,

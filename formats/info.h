@@ -43,7 +43,7 @@ struct fg_scale {
 	double nm[3];      /* "resolution": nanometres per voxel */
 	int64_t offset[3]; /* "voxel_offset": voxels of this scale; may be negative */
 	int64_t size[3];   /* voxels, each >= 1 */
-	int64_t chunk[3];  /* the first of "chunk_sizes", voxels */
+	int64_t chunk[3];  /* the first of "chunk_sizes", voxels; below 2^31 bytes */
 	enum fg_encoding encoding;
 	int64_t cseg_block[3]; /* compressed_segmentation_block_size; 8,8,8 otherwise */
 	int jpeg_quality;      /* 0..100, -1 = not given */
@@ -63,8 +63,10 @@ struct fg_info {
 	char *mesh, *skeletons, *segment_properties; /* directories or NULL */
 };
 
-/* Read an info file. Unknown keys are ignored, impossible ones refused with the key
- * and value named (FG_EINVAL; FG_ENOTSUP for another "@type" than a volume).
+/* Read an info file. Unknown keys are ignored, impossible values refused with key and
+ * value named (FG_EINVAL; FG_ENOTSUP for another "@type" than a volume, a redirect, and
+ * directories that are not below the info file). Encodings that this build lacks pass:
+ * such chunks can still be handed on as they are. Directories of an image are ignored.
  * Zeroes *info first; release with fg_info_fini. */
 int fg_info_parse(const char *text, size_t n, struct fg_info *info,
     struct fg_err *err) FG_MUST_USE;
@@ -91,8 +93,9 @@ void fg_scale_chunk_box(const struct fg_scale *s, const int64_t ch[3],
 
 #define FG_CHUNK_NAME 144 /* bytes for any chunk name with its NUL */
 void fg_chunk_name_format(const struct fg_box *vx, char out[FG_CHUNK_NAME]);
-/* Strict: decimal, no leading zeros, no plus sign, no "-0", nothing left over.
- * False if the text is not of that form. */
+/* Strict: decimal, no leading zeros, no plus sign, no "-0", nothing left over, begin
+ * below end, numbers within +-2^53 (so that their differences cannot overflow): each
+ * box has one name. False if the text is not of that form. */
 bool fg_chunk_name_parse(const char *text, size_t n, struct fg_box *vx);
 /* The cell that is exactly vx; false if vx is not a chunk of the scale's grid. */
 bool fg_scale_chunk_find(const struct fg_scale *s, const struct fg_box *vx,
