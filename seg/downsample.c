@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Means and majorities of windows.
+ *
+ * Both walk the coarse array row by row. A row of windows is cut into spans of at most
+ * SPAN windows of one width: the whole ones, and the last one where the fine array ends
+ * inside it. A span is handed to a function of the dtype, together with the up to 64
+ * fine rows that it covers. The fine array is so read once, in order, and sums stay in
+ * the first-level cache.
+ */
+#include "config.h"
+
+#include "seg/downsample.h"
+
+enum { SPAN = 256, ROWS_MAX = 8 * 8, WINDOW_MAX = 8 * ROWS_MAX };
+
+/* The fine voxels under a span: rows begin at the first window's first voxel. */
+struct span {
+	const void *row[ROWS_MAX]; /* y fastest, then z */
+	int64_t ny, nz, rows;      /* rows = ny * nz */
+	int64_t width;             /* voxels of a window along x */
+	int64_t windows;
+	enum fg_rounding rounding;
+};
+
+typedef void span_fn(const struct span *s, void *dst);
+
+/* ------------------------------------------------------------- means */
+
+static int64_t
+divide(int64_t sum, int64_t n, enum fg_rounding rounding)
+{
+	/* Windows are mostly powers of two, and shifting is ten times as fast. */
+	int64_t floor = (n & (n - 1)) == 0 ? sum >> __builtin_ctzll((uint64_t)n)
+					   : fg_div_floor(sum, n);
+	int64_t rest2 = 2 * (sum - floor * n);
+
+	if (rounding == FG_ROUND_NEAREST_EVEN)
+		floor += rest2 > n || (rest2 == n && (floor & 1));
+	return floor;
+}
+
+static uint64_t
+divide_wide(unsigned __int128 sum, int64_t n, enum fg_rounding rounding)
+{
+	uint64_t floor = (uint64_t)(sum / (uint64_t)n);
+	int64_t rest2 = 2 * (int64_t)(sum % (uint64_t)n);
+
+	if (rounding == FG_ROUND_NEAREST_EVEN)
+		floor += rest2 > n || (rest2 == n && (floor & 1));
+	return floor;
+}
+
+static float
+divide_real(double sum, int64_t n, enum fg_rounding rounding)
+{
+	(void)rounding;
+	return (float)(sum / (double)n);
+}
+
+/* mean_u8 and so on: sums are exact in the type `sum` (at most 512 voxels). */
+#define DEFINE_MEAN(name, type, sum_type, divide_fn)                                   \
+	static void name(const struct span *s, void *dst)                              \
+	{                                                                              \
+		sum_type sum[SPAN] = {0};                                              \
+		int64_t n = s->windows, w = s->width;                                  \
+		type *out = dst;                                                       \
+                                                                                       \
+		for (int64_t r = 0; r < s->rows; r++) {                                \
+			const type *in = s->row[r];                                    \
+                                                                                       \
+			if (w == 2) {                                                  \
+				for (int64_t i = 0; i < n; i++)                        \
+					sum[i] += (sum_type)in[2 * i] +                \
+						  (sum_type)in[2 * i + 1];             \
+				continue;                                              \
+			}                                                              \
+			for (int64_t i = 0; i < n; i++) {                              \
+				for (int64_t k = 0; k < w; k++)                        \
+					sum[i] += in[i * w + k];                       \
+			}                                                              \
+		}                                                                      \
+		for (int64_t i = 0; i < n; i++)                                        \
+			out[i] = (type)divide_fn(sum[i], s->rows * w, s->rounding);    \
+	}
+
+DEFINE_MEAN(mean_u8, uint8_t, int64_t, divide)
+DEFINE_MEAN(mean_i8, int8_t, int64_t, divide)
+DEFINE_MEAN(mean_u16, uint16_t, int64_t, divide)
+DEFINE_MEAN(mean_i16, int16_t, int64_t, divide)
+DEFINE_MEAN(mean_u32, uint32_t, int64_t, divide)
+DEFINE_MEAN(mean_i32, int32_t, int64_t, divide)
+DEFINE_MEAN(mean_u64, uint64_t, unsigned __int128, divide_wide)
+DEFINE_MEAN(mean_f32, float, double, divide_real)
+
+static span_fn *const mean_fn[FG_DTYPES] = {
+    [FG_U8] = mean_u8,
+    [FG_I8] = mean_i8,
+    [FG_U16] = mean_u16,
+    [FG_I16] = mean_i16,
+    [FG_U32] = mean_u32,
+    [FG_I32] = mean_i32,
+    [FG_U64] = mean_u64,
+    [FG_F32] = mean_f32,
+};
+
+/* ------------------------------------------------------------- majorities */
+
+/* The most frequent of v[0..n), of equals the first. */
+static uint64_t
+vote(const uint64_t *v, int64_t n)
+{
+	uint64_t label[WINDOW_MAX];
+	int votes[WINDOW_MAX];
+	int64_t labels = 0, best = 0;
+
+	for (int64_t i = 0; i < n; i++) {
+		int64_t k = 0;
+
+		while (k < labels && label[k] != v[i])
+			k++;
+		if (k == labels) {
+			label[labels] = v[i];
+			votes[labels++] = 0;
+		}
+		votes[k]++;
+	}
+	for (int64_t k = 1; k < labels; k++) {
+		if (votes[k] > votes[best])
+			best = k;
+	}
+	return label[best];
+}
+
+static uint64_t
+vote_plane(uint64_t a, uint64_t b, uint64_t c, uint64_t d)
+{
+	if (a == b || a == c)
+		return a;
+	return b == c ? b : d;
+}
+
+/* mode_u8 and so on. Nearly all windows lie inside one object, so the first question is
+ * whether all their voxels are equal. */
+#define DEFINE_MODE(name, type)                                                        \
+	static type name##_any(const struct span *s, int64_t first)                    \
+	{                                                                              \
+		uint64_t v[WINDOW_MAX], differ = 0;                                    \
+		int64_t n = 0;                                                         \
+                                                                                       \
+		for (int64_t r = 0; r < s->rows; r++) {                                \
+			const type *in = (const type *)s->row[r] + first;              \
+                                                                                       \
+			for (int64_t k = 0; k < s->width; k++) {                       \
+				v[n] = in[k];                                          \
+				differ |= v[n++] ^ v[0];                               \
+			}                                                              \
+		}                                                                      \
+		return (type)(differ ? vote(v, n) : v[0]);                             \
+	}                                                                              \
+                                                                                       \
+	static void name(const struct span *s, void *dst)                              \
+	{                                                                              \
+		const type *r0 = s->row[0], *r1 = s->row[s->rows > 1 ? 1 : 0];         \
+		const type *r2 = s->row[s->rows > 2 ? 2 : 0];                          \
+		const type *r3 = s->row[s->rows > 3 ? 3 : 0];                          \
+		bool plane = s->width == 2 && s->ny == 2 && s->nz == 1;                \
+		bool cube = s->width == 2 && s->ny == 2 && s->nz == 2;                 \
+		type *out = dst;                                                       \
+                                                                                       \
+		for (int64_t i = 0; i < s->windows; i++) {                             \
+			int64_t x = i * s->width;                                      \
+			type a = r0[x];                                                \
+                                                                                       \
+			if (plane)                                                     \
+				out[i] =                                               \
+				    (type)vote_plane(a, r0[x + 1], r1[x], r1[x + 1]);  \
+			else if (cube &&                                               \
+				 !((a ^ r0[x + 1]) | (a ^ r1[x]) | (a ^ r1[x + 1]) |   \
+				     (a ^ r2[x]) | (a ^ r2[x + 1]) | (a ^ r3[x]) |     \
+				     (a ^ r3[x + 1])))                                 \
+				out[i] = a;                                            \
+			else                                                           \
+				out[i] = name##_any(s, x);                             \
+		}                                                                      \
+	}
+
+DEFINE_MODE(mode_u8, uint8_t)
+DEFINE_MODE(mode_u16, uint16_t)
+DEFINE_MODE(mode_u32, uint32_t)
+DEFINE_MODE(mode_u64, uint64_t)
+
+static span_fn *const mode_fn[FG_DTYPES] = {
+    [FG_U8] = mode_u8,
+    [FG_U16] = mode_u16,
+    [FG_U32] = mode_u32,
+    [FG_U64] = mode_u64,
+};
+
+/* ------------------------------------------------------------- the walk */
+
+void
+fg_downsample_shape(const int64_t src[4], const int64_t factor[3], int64_t out[4])
+{
+	for (int d = 0; d < 3; d++)
+		out[d] = fg_div_ceil(src[d], factor[d]);
+	out[3] = src[3];
+}
+
+static int
+check(const struct fg_array *src, const int64_t factor[3], const struct fg_array *dst,
+    struct fg_err *err)
+{
+	int64_t want[4];
+
+	for (int d = 0; d < 3; d++) {
+		if (factor[d] < 1 || factor[d] > FG_DOWNSAMPLE_FACTOR_MAX)
+			return fg_fail(err, FG_EINVAL,
+			    "downsampling factor %lld on axis %c, wanted 1 to %d",
+			    (long long)factor[d], "xyz"[d], FG_DOWNSAMPLE_FACTOR_MAX);
+	}
+	if (src->dtype != dst->dtype)
+		return fg_fail(err, FG_EINVAL, "downsampling %s to %s",
+		    fg_dtype_name(src->dtype), fg_dtype_name(dst->dtype));
+	fg_downsample_shape(src->shape, factor, want);
+	for (int d = 0; d < 4; d++) {
+		if (dst->shape[d] != want[d])
+			return fg_fail(err, FG_EINVAL,
+			    "downsampled array has %lld on axis %d, wanted %lld",
+			    (long long)dst->shape[d], d, (long long)want[d]);
+	}
+	return 0;
+}
+
+/* One coarse row, at `dst`, whose fine rows begin at s->row. */
+static void
+walk_row(struct span *s, const struct fg_array *src, int64_t fx, span_fn *fn,
+    uint8_t *dst)
+{
+	size_t size = fg_dtype_size(src->dtype);
+	int64_t nx = src->shape[0], x = 0;
+
+	while (x < nx) {
+		int64_t whole = (nx - x) / fx;
+
+		s->width = whole ? fx : nx - x;
+		s->windows = whole ? FG_MIN(whole, (int64_t)SPAN) : 1;
+		fn(s, dst);
+		int64_t step = s->windows * s->width;
+		for (int64_t r = 0; r < s->rows; r++)
+			s->row[r] = (const uint8_t *)s->row[r] + size * (size_t)step;
+		dst += size * (size_t)s->windows;
+		x += step;
+	}
+}
+
+static void
+walk(const struct fg_array *src, const int64_t factor[3], enum fg_rounding rounding,
+    span_fn *fn, struct fg_array *dst)
+{
+	size_t size = fg_dtype_size(src->dtype);
+	const int64_t *n = src->shape, *m = dst->shape;
+	struct span s = {.rounding = rounding};
+	uint8_t *out = dst->data;
+
+	for (int64_t i = 0; i < m[1] * m[2] * m[3]; i++) {
+		int64_t y = i % m[1] * factor[1], z = i / m[1] % m[2] * factor[2];
+		int64_t channel = i / (m[1] * m[2]);
+
+		s.ny = FG_MIN(factor[1], n[1] - y);
+		s.nz = FG_MIN(factor[2], n[2] - z);
+		s.rows = s.ny * s.nz;
+		for (int64_t r = 0; r < s.rows; r++) {
+			int64_t row =
+			    (channel * n[2] + z + r / s.ny) * n[1] + y + r % s.ny;
+
+			s.row[r] =
+			    (const uint8_t *)src->data + size * (size_t)(row * n[0]);
+		}
+		walk_row(&s, src, factor[0], fn, out);
+		out += size * (size_t)m[0];
+	}
+}
+
+int
+fg_downsample_mean(const struct fg_array *src, const int64_t factor[3],
+    enum fg_rounding rounding, struct fg_array *dst, struct fg_err *err)
+{
+	if (check(src, factor, dst, err) < 0)
+		return -1;
+	walk(src, factor, rounding, mean_fn[src->dtype], dst);
+	return 0;
+}
+
+int
+fg_downsample_mode(const struct fg_array *src, const int64_t factor[3],
+    struct fg_array *dst, struct fg_err *err)
+{
+	if (!mode_fn[src->dtype])
+		return fg_fail(err, FG_EINVAL,
+		    "labels are uint8, uint16, uint32 or uint64, found %s",
+		    fg_dtype_name(src->dtype));
+	if (check(src, factor, dst, err) < 0)
+		return -1;
+	walk(src, factor, FG_ROUND_FLOOR, mode_fn[src->dtype], dst);
+	return 0;
+}
