@@ -146,7 +146,7 @@ keep_layer(struct reindex *x, struct fg_layer_row *row, struct fg_err *err)
 
 	if (was_removed(&x->replay, row->uuid) || !fg_uuid_parse(row->uuid, uuid))
 		return 0;
-	k = fg_catalog_find_uuid(&x->s->catalog, uuid);
+	k = fg_known_find_uuid(&x->s->catalog, uuid);
 	if (!k) {
 		if (fg_index_layer_add(x->ix, row, err) < 0)
 			return -1;
@@ -368,7 +368,7 @@ struct repair {
 static void
 tell_layer(struct repair *r)
 {
-	struct fg_known *k = fg_catalog_find(&r->s->catalog, r->layer);
+	struct fg_known *k = fg_known_find(&r->s->catalog, r->layer);
 
 	if (r->of_layer > 0)
 		tell(r->fn, r->ctx, true, "layer %s: the bytes of %llu rows are lost",
@@ -380,7 +380,7 @@ static int
 judge_row(void *ctx, const struct fg_index_entry *e)
 {
 	struct repair *r = ctx;
-	struct fg_known *k = fg_catalog_find(&r->s->catalog, e->key.layer);
+	struct fg_known *k = fg_known_find(&r->s->catalog, e->key.layer);
 	struct fg_err why = FG_ERR_INIT;
 
 	if (e->key.layer != r->layer) {

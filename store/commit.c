@@ -222,7 +222,7 @@ check_result(struct fg_store *s, const struct fg_result *res, struct fg_known **
 {
 	const char *why = fg_store_why(s, res->task.layer);
 
-	*layer = fg_catalog_find(&s->catalog, res->task.layer);
+	*layer = fg_known_find(&s->catalog, res->task.layer);
 	if (!*layer)
 		return fg_fail(err, FG_ENOENT, "there is no layer %u",
 		    (unsigned)res->task.layer);
@@ -380,7 +380,7 @@ put_rows(struct fg_store *s, struct item *items, size_t n, struct fg_err *err)
 			rc = fg_index_put_failure(s->index, res, items[i].layer->params,
 			    err);
 		else if (!items[i].drop)
-			rc = fg_catalog_put_result(items[i].layer, s->index, res, err);
+			rc = fg_known_put_result(items[i].layer, s->index, res, err);
 		if (rc < 0)
 			return -1;
 	}
@@ -536,7 +536,7 @@ finish(struct fg_store *s, int rc, struct fg_err *err)
 	else
 		fg_store_slab_undo(s);
 	if (rc < 0) /* the catalog must not know what was rolled back */
-		(void)!fg_catalog_load(&s->catalog, s->index, &ignored);
+		(void)!fg_known_load(&s->catalog, s->index, &ignored);
 	return rc;
 }
 
@@ -558,10 +558,10 @@ fg_store_layer_add(struct fg_store *s, struct fg_layer_row *r, struct fg_err *er
 		return -1;
 	rc = fg_index_layer_add(s->index, &row, err);
 	if (rc == 0)
-		rc = fg_catalog_load(&s->catalog, s->index, err);
+		rc = fg_known_load(&s->catalog, s->index, err);
 	if (rc == 0)
-		rc = append_note(s, fg_catalog_find(&s->catalog, row.layer),
-		    FG_REC_LAYER, err);
+		rc = append_note(s, fg_known_find(&s->catalog, row.layer), FG_REC_LAYER,
+		    err);
 	if (finish(s, rc, err) < 0)
 		return -1;
 	r->layer = row.layer;
@@ -572,7 +572,7 @@ fg_store_layer_add(struct fg_store *s, struct fg_layer_row *r, struct fg_err *er
 int
 fg_store_layer_remove(struct fg_store *s, uint32_t layer, struct fg_err *err)
 {
-	struct fg_known *k = fg_catalog_find(&s->catalog, layer);
+	struct fg_known *k = fg_known_find(&s->catalog, layer);
 	int rc;
 
 	fg_assert(s->index != NULL);
@@ -585,7 +585,7 @@ fg_store_layer_remove(struct fg_store *s, uint32_t layer, struct fg_err *err)
 		rc = fg_index_layer_remove(s->index, layer, err);
 	if (finish(s, rc, err) < 0)
 		return -1;
-	return fg_catalog_load(&s->catalog, s->index, err);
+	return fg_known_load(&s->catalog, s->index, err);
 }
 
 int

@@ -150,7 +150,7 @@ static int
 take_result(struct scan *s, const struct fg_record *rec, const char *body)
 {
 	struct fg_replay *r = s->r;
-	struct fg_known *k = fg_catalog_find_uuid(r->catalog, rec->uuid);
+	struct fg_known *k = fg_known_find_uuid(r->catalog, rec->uuid);
 	struct fg_record_result res;
 	struct fg_err e = FG_ERR_INIT;
 	bool kept = false;
@@ -171,7 +171,7 @@ take_result(struct scan *s, const struct fg_record *rec, const char *body)
 		    (unsigned)rec->slab, (unsigned long long)rec->off, k->name);
 		r->lost++;
 	} else if ((rc = is_kept(r, &res.res.task, &kept, s->err)) == 0 && !kept) {
-		rc = fg_catalog_put_result(k, r->ix, &res.res, s->err);
+		rc = fg_known_put_result(k, r->ix, &res.res, s->err);
 		r->results++;
 		/* Only what this result does not name is dead. */
 		for (size_t i = 0; i < res.res.payloads; i++) {
@@ -213,7 +213,7 @@ take_layer(struct scan *s, const struct fg_record *rec, const char *body)
 	bool stillborn;
 	int rc = -1;
 
-	if (fg_catalog_find_uuid(r->catalog, rec->uuid))
+	if (fg_known_find_uuid(r->catalog, rec->uuid))
 		return 0;
 	if (fg_record_layer_parse(body, rec->len, &row, &e) < 0) {
 		tell(r, true, "slab %06u at %llu: %s", (unsigned)rec->slab,
@@ -221,7 +221,7 @@ take_layer(struct scan *s, const struct fg_record *rec, const char *body)
 		return 0;
 	}
 	fg_uuid_format(rec->uuid, row.uuid);
-	same = fg_catalog_find_name(r->catalog, row.name);
+	same = fg_known_find_name(r->catalog, row.name);
 	if (same) {
 		if (is_stillborn(r, same, &stillborn, s->err) < 0)
 			goto out;
@@ -236,9 +236,9 @@ take_layer(struct scan *s, const struct fg_record *rec, const char *body)
 		}
 	}
 	if (fg_index_layer_add(r->ix, &row, s->err) < 0 ||
-	    fg_catalog_load(r->catalog, r->ix, s->err) < 0)
+	    fg_known_load(r->catalog, r->ix, s->err) < 0)
 		goto out;
-	fg_catalog_find(r->catalog, row.layer)->restored = true;
+	fg_known_find(r->catalog, row.layer)->restored = true;
 	r->layers++;
 	rc = 0;
 out:
@@ -251,7 +251,7 @@ static int
 take_removal(struct scan *s, const struct fg_record *rec)
 {
 	struct fg_replay *r = s->r;
-	struct fg_known *k = fg_catalog_find_uuid(r->catalog, rec->uuid);
+	struct fg_known *k = fg_known_find_uuid(r->catalog, rec->uuid);
 
 	r->removed = fg_realloc(r->removed, r->removeds + 1, sizeof *r->removed);
 	memcpy(r->removed[r->removeds++], rec->uuid, 16);
@@ -259,7 +259,7 @@ take_removal(struct scan *s, const struct fg_record *rec)
 		return 0;
 	if (fg_index_layer_remove(s->r->ix, k->layer, s->err) < 0)
 		return -1;
-	return fg_catalog_load(s->r->catalog, s->r->ix, s->err);
+	return fg_known_load(s->r->catalog, s->r->ix, s->err);
 }
 
 static int
@@ -329,7 +329,7 @@ fg_replay_slab(struct fg_replay *r, int fd, uint32_t slab, const char *what,
 	if (rc == FOREIGN) {
 		fg_index_rollback(r->ix);
 		*foreign = true;
-		return fg_catalog_load(r->catalog, r->ix, err);
+		return fg_known_load(r->catalog, r->ix, err);
 	}
 	row.dead = rc == 0 ? stats.bad + s.dropped : 0;
 	if (rc == 0)

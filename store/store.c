@@ -215,7 +215,7 @@ fg_store_open(const char *root, enum fg_store_mode mode,
 		s->index = ix;
 	if (mode == FG_STORE_CREATE && sync_names(s, err) < 0)
 		goto out;
-	if (read_uuid(s, ix, err) < 0 || fg_catalog_load(&s->catalog, ix, err) < 0 ||
+	if (read_uuid(s, ix, err) < 0 || fg_known_load(&s->catalog, ix, err) < 0 ||
 	    fg_recover(s, ix, err) < 0)
 		goto out;
 	rc = 0;
@@ -235,7 +235,7 @@ fg_store_close(struct fg_store *s)
 		return;
 	fg_slab_close(s->slab);
 	fg_index_close(s->index);
-	fg_catalog_fini(&s->catalog);
+	fg_known_fini(&s->catalog);
 	for (size_t i = 0; i < FG_OPEN_SLABS; i++) {
 		if (s->open[i].slab)
 			close(s->open[i].fd);

@@ -8,7 +8,7 @@
 
 #include <pthread.h>
 
-#include "store/catalog.h"
+#include "store/known.h"
 #include "store/index.h"
 #include "store/slab.h"
 #include "store/store.h"
@@ -51,7 +51,7 @@ struct fg_store {
 
 	/* The writer's; one thread at a time. */
 	struct fg_index *index; /* NULL in mode READ */
-	struct fg_catalog catalog;
+	struct fg_known_set catalog;
 	struct fg_crash crash;
 	struct fg_slab *slab;   /* being appended to; NULL: opened at the next need */
 	uint32_t slab_id;       /* the one to go on with; 0: begin a new one */
@@ -89,7 +89,7 @@ int fg_recover(struct fg_store *s, struct fg_index *ix, struct fg_err *err) FG_M
 /* Replays slabs into an index. */
 struct fg_replay {
 	struct fg_index *ix;
-	struct fg_catalog *catalog;
+	struct fg_known_set *catalog;
 	const uint8_t *store_uuid;
 	int64_t run0; /* rows of runs up to this one stay as they are */
 	fg_finding_fn *fn;

@@ -174,7 +174,7 @@ static int
 see_record(void *ctx, const struct fg_record *r, bool whole, const char *body)
 {
 	struct verify *v = ctx;
-	struct fg_known *k = fg_catalog_find_uuid(&v->s->catalog, r->uuid);
+	struct fg_known *k = fg_known_find_uuid(&v->s->catalog, r->uuid);
 	struct fg_place p;
 	char name[FG_VERIFY_NAME];
 
@@ -310,7 +310,7 @@ static int
 see_row(void *ctx, const struct fg_index_entry *e)
 {
 	struct verify *v = ctx;
-	struct fg_known *k = fg_catalog_find(&v->s->catalog, e->key.layer);
+	struct fg_known *k = fg_known_find(&v->s->catalog, e->key.layer);
 	const struct fg_place *p = &e->place;
 	const struct seen *seen = find_seen(v, p->slab);
 	struct fg_err why = FG_ERR_INIT;
@@ -320,10 +320,10 @@ see_row(void *ctx, const struct fg_index_entry *e)
 	v->stats->rows++;
 	fg_verify_name(&e->key, k, name);
 	if (!k) { /* removed, or added, while we work? */
-		if (fg_catalog_load(&v->s->catalog, v->ix, v->err) < 0 ||
+		if (fg_known_load(&v->s->catalog, v->ix, v->err) < 0 ||
 		    is_current(v, e, &same) < 0)
 			return -1;
-		k = fg_catalog_find(&v->s->catalog, e->key.layer);
+		k = fg_known_find(&v->s->catalog, e->key.layer);
 		if (!k && same)
 			tell(v, true, "%s: a row of a layer that is not there", name);
 	}

@@ -70,15 +70,15 @@ look_at(void *ctx, const struct fg_record *r, bool whole, const char *body)
 /* Take what came in out again: a new index for each input would cost more than all the
  * rest. */
 static void
-empty_index(struct fg_index *ix, struct fg_catalog *catalog)
+empty_index(struct fg_index *ix, struct fg_known_set *catalog)
 {
 	struct fg_err err = FG_ERR_INIT;
 
-	fg_assert(fg_catalog_load(catalog, ix, &err) == 0);
+	fg_assert(fg_known_load(catalog, ix, &err) == 0);
 	for (size_t i = 0; i < catalog->n; i++)
 		fg_assert(fg_index_layer_remove(ix, catalog->list[i].layer, &err) == 0);
 	fg_assert(fg_index_slab_forget(ix, 1, &err) == 0);
-	fg_catalog_fini(catalog);
+	fg_known_fini(catalog);
 }
 
 /* As after a crash. */
@@ -87,7 +87,7 @@ replay(int fd, size_t n)
 {
 	static struct fg_index *ix;
 	struct fg_err err = FG_ERR_INIT;
-	struct fg_catalog catalog = {0};
+	struct fg_known_set catalog = {0};
 	struct fg_replay r = {.catalog = &catalog, .store_uuid = store_uuid};
 	struct fg_slab_row *rows;
 	bool foreign;

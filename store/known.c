@@ -2,7 +2,7 @@
 /* Layers as the writer sees them: see the header. */
 #include "config.h"
 
-#include "store/catalog.h"
+#include "store/known.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -23,12 +23,12 @@ known_fini(struct fg_known *k)
 }
 
 void
-fg_catalog_fini(struct fg_catalog *c)
+fg_known_fini(struct fg_known_set *c)
 {
 	for (size_t i = 0; i < c->n; i++)
 		known_fini(&c->list[i]);
 	free(c->list);
-	*c = (struct fg_catalog){0};
+	*c = (struct fg_known_set){0};
 }
 
 static void
@@ -75,9 +75,9 @@ known_init(struct fg_known *k, const struct fg_layer_row *row, struct fg_index *
 }
 
 int
-fg_catalog_load(struct fg_catalog *c, struct fg_index *ix, struct fg_err *err)
+fg_known_load(struct fg_known_set *c, struct fg_index *ix, struct fg_err *err)
 {
-	struct fg_catalog next = {0};
+	struct fg_known_set next = {0};
 	struct fg_layer_row *rows;
 	size_t n;
 	int rc = 0;
@@ -90,7 +90,7 @@ fg_catalog_load(struct fg_catalog *c, struct fg_index *ix, struct fg_err *err)
 		const struct fg_known *old;
 
 		rc = known_init(k, &rows[i], ix, err);
-		old = fg_catalog_find_uuid(c, k->uuid);
+		old = fg_known_find_uuid(c, k->uuid);
 		if (old) {
 			k->described = old->described;
 			k->restored = old->restored;
@@ -100,16 +100,16 @@ fg_catalog_load(struct fg_catalog *c, struct fg_index *ix, struct fg_err *err)
 		fg_layer_row_fini(&rows[i]);
 	free(rows);
 	if (rc < 0) {
-		fg_catalog_fini(&next);
+		fg_known_fini(&next);
 		return -1;
 	}
-	fg_catalog_fini(c);
+	fg_known_fini(c);
 	*c = next;
 	return 0;
 }
 
 struct fg_known *
-fg_catalog_find(struct fg_catalog *c, uint32_t layer)
+fg_known_find(struct fg_known_set *c, uint32_t layer)
 {
 	for (size_t i = 0; i < c->n; i++) {
 		if (c->list[i].layer == layer)
@@ -119,7 +119,7 @@ fg_catalog_find(struct fg_catalog *c, uint32_t layer)
 }
 
 struct fg_known *
-fg_catalog_find_uuid(struct fg_catalog *c, const uint8_t uuid[16])
+fg_known_find_uuid(struct fg_known_set *c, const uint8_t uuid[16])
 {
 	for (size_t i = 0; i < c->n; i++) {
 		if (memcmp(c->list[i].uuid, uuid, 16) == 0)
@@ -129,7 +129,7 @@ fg_catalog_find_uuid(struct fg_catalog *c, const uint8_t uuid[16])
 }
 
 struct fg_known *
-fg_catalog_find_name(struct fg_catalog *c, const char *name)
+fg_known_find_name(struct fg_known_set *c, const char *name)
 {
 	for (size_t i = 0; i < c->n; i++) {
 		if (strcmp(c->list[i].name, name) == 0)
@@ -237,7 +237,7 @@ mark_ancestors(const struct fg_known *k, struct fg_index *ix,
 }
 
 int
-fg_catalog_put_result(const struct fg_known *k, struct fg_index *ix,
+fg_known_put_result(const struct fg_known *k, struct fg_index *ix,
     const struct fg_result *res, struct fg_err *err)
 {
 	if (mark_ancestors(k, ix, res, err) < 0)
