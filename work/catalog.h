@@ -9,17 +9,19 @@
  * A layer that cannot be opened (folder gone, bad info, degraded slab) is in the table
  * all the same, `broken` with its reason, so that others are served and the reason
  * is shown.
+ *
+ * A generated layer whose recipe keeps the probability map has a companion NAME.prob in
+ * the table (uint8, one scale, raw): it comes and goes with NAME.
  */
 #ifndef FG_WORK_CATALOG_H
 #define FG_WORK_CATALOG_H
 
 #include <jansson.h>
+#include <pthread.h>
 
 #include "store/source.h"
 #include "store/store.h"
 #include "work/recipe.h"
-
-struct fg_engines; /* work/engine.h */
 
 struct fg_layer {
 	_Atomic unsigned refs;
@@ -33,9 +35,14 @@ struct fg_layer {
 	struct fg_layer *image;   /* generated layers: held reference */
 	int image_scale;          /* index into image->info.scale */
 	int64_t blocks[3];        /* block grid of a generated layer */
+	uint8_t chunk_kind;       /* kind in the keys of its chunks: FG_KIND_CHUNK, or
+				     FG_KIND_PROB for NAME.prob */
+	struct fg_layer *base;    /* NAME.prob: the layer NAME, whose id it shares and
+				     whose tasks make it; held reference; else NULL */
 	_Atomic bool paused;
-	bool broken;   /* degraded or not openable */
-	char why[200]; /* reason when broken */
+	_Atomic bool removed; /* out of the table; references may still be held */
+	bool broken;          /* degraded or not openable */
+	char why[200];        /* reason when broken */
 };
 
 struct fg_layer *fg_layer_ref(struct fg_layer *l);
@@ -49,6 +56,10 @@ struct fg_catalog;
 /* Load all layers of the store. Fails only if the index cannot be read. */
 struct fg_catalog *fg_catalog_open(struct fg_store *s, struct fg_err *err) FG_MUST_USE;
 void fg_catalog_close(struct fg_catalog *c);
+
+/* The lock that every writing call to the store is made under (the store takes one
+ * writer at a time): the catalogue's own, the committer's, a retry's. */
+pthread_mutex_t *fg_catalog_writer(struct fg_catalog *c);
 
 /* A reference to the layer of that name, or NULL. */
 struct fg_layer *fg_catalog_find(struct fg_catalog *c, const char *name, size_t n);

@@ -17,6 +17,7 @@
 
 #include "store/store.h"
 #include "work/catalog.h"
+#include "work/task.h"
 
 struct fg_sched;
 
@@ -28,6 +29,8 @@ struct fg_sched_options {
 	int bulk_every;              /* 0: 8 */
 	int attempts;                /* failed tries before a block is given up; 0: 3 */
 	int retry_ms;                /* first delay, doubled each time; 0: 1000 */
+	fg_task_fn *run;             /* NULL: fg_task_run. Tests put their own here; no
+					engine is made then */
 };
 
 struct fg_sched *fg_sched_new(struct fg_store *s, struct fg_catalog *c,
@@ -56,7 +59,7 @@ struct fg_waiter {
 	void (*wake)(struct fg_waiter *w, enum fg_wake how,
 	    const struct fg_place *place, struct fg_buf *bytes,
 	    const struct fg_err *err);
-	struct fg_key chunk; /* what is wanted: kind CHUNK */
+	struct fg_key chunk; /* what is wanted: kind CHUNK, or PROB of a NAME.prob */
 	/* private to the scheduler */
 	struct fg_waiter *next, *prev;
 	void *task;
@@ -96,9 +99,10 @@ bool fg_sched_call(struct fg_sched *s, enum fg_resource res, enum fg_class cls,
 /*
  * Make all blocks of a box (voxels of the finest scale) of a generated layer, as BULK,
  * keeping a window of tasks queued, in Morton order; present blocks are skipped.
- * Blocks the caller until all are done. progress may be NULL and is called on the
- * caller's thread, about once a second and after each block. Returns -1 with the first
- * error if any block failed (after the others are done) or on cancel.
+ * Blocks the caller until all are done, with the coarse chunks above them. progress may
+ * be NULL and is called on the caller's thread, about once a second and after each
+ * block. Returns -1 with the first error if any block failed (after the others are
+ * done) or on cancel.
  */
 struct fg_bulk_progress {
 	uint64_t all, done, skipped, failed;
@@ -129,6 +133,9 @@ struct fg_sched_stats {
 	double block_s; /* smoothed seconds per block task, 0 = not known yet */
 };
 void fg_sched_get_stats(struct fg_sched *s, struct fg_sched_stats *out);
+
+/* True while no device can run the layer's recipe; why is filled in then. */
+bool fg_sched_stopped(struct fg_sched *s, uint32_t layer, char why[200]);
 
 /* Devices in use with model, precision, steps, steps/s, busy share, queue depth. */
 json_t *fg_sched_devices(struct fg_sched *s) FG_MUST_USE;

@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Boxes of blocks: fg_sched_bulk walks the blocks of a box in Morton order and keeps a
+ * window of them queued as BULK. What is present is skipped, what is being made anyway
+ * is joined, so that restart, overlap and interactive traffic cost nothing.
+ *
+ * A struct job lives on the stack of the call. Tasks point to the jobs that count on
+ * them; when one ends, each of its jobs is told under the lock.
+ */
+#include "config.h"
+
+#include "work/sched_priv.h"
+
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/morton.h"
+
+#define POLL_NS (50 * FG_NS_PER_MS)   /* how soon a cancel is seen */
+#define BLOCKS_MAX (INT64_C(1) << 24) /* 128 MiB of list */
+
+struct job {
+	pthread_cond_t changed;
+	struct task **window; /* tasks under way, NULL = free place */
+	int size, used;
+	uint64_t done, failed, dropped; /* guarded by fg_sched.lock */
+	struct fg_err err;              /* of the first failure */
+};
+
+void
+fg_sched_tell_jobs(struct task *t, enum job_end how, const struct fg_err *err)
+{
+	for (int i = 0; i < t->jobs; i++) {
+		struct job *j = t->job[i];
+		int k = 0;
+
+		while (j->window[k] != t)
+			k++;
+		j->window[k] = NULL;
+		j->used--;
+		j->done += how == JOB_DONE;
+		j->failed += how == JOB_FAILED;
+		j->dropped += how == JOB_DROPPED;
+		if (err && j->err.code == FG_OK)
+			j->err = *err;
+		pthread_cond_signal(&j->changed);
+	}
+	t->jobs = 0;
+}
+
+static void
+join_job(struct job *j, struct task *t)
+{
+	int k = 0;
+
+	for (int i = 0; i < t->jobs; i++)
+		fg_assert(t->job[i] != j);
+	while (j->window[k])
+		k++;
+	j->window[k] = t;
+	j->used++;
+	t->job = fg_realloc(t->job, (size_t)t->jobs + 1, sizeof(struct job *));
+	t->job[t->jobs++] = j;
+}
+
+/* The call ends early: its tasks go on for whoever else wants them. Under the lock. */
+static void
+abandon(struct fg_sched *s, struct job *j, struct task **dead)
+{
+	for (int k = 0; k < j->size; k++) {
+		struct task *t = j->window[k];
+		int i = 0;
+
+		if (!t)
+			continue;
+		while (t->job[i] != j)
+			i++;
+		t->job[i] = t->job[--t->jobs];
+		j->window[k] = NULL;
+		if (t->state == TASK_RUNNING && !t->waiters && !t->jobs && !t->prefetch)
+			t->t.cancel = true;
+		fg_sched_settle(s, t, dead);
+	}
+	j->used = 0;
+}
+
+static int
+by_code(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Morton codes of the blocks that the box touches, sorted. */
+static int
+list_blocks(const struct fg_layer *l, const struct fg_box *vx, uint64_t **out,
+    size_t *n, struct fg_err *err)
+{
+	const struct fg_scale *s = &l->info.scale[0];
+	struct fg_box b, g;
+	int64_t p[3];
+	uint64_t *list;
+	size_t k = 0;
+
+	fg_scale_bounds(s, &b);
+	if (!fg_box_intersect(&b, vx, &b))
+		return fg_fail(err, FG_EINVAL, "the box is outside layer %s", l->name);
+	for (int d = 0; d < 3; d++) {
+		g.lo[d] = (b.lo[d] - s->offset[d]) / l->recipe->block[d];
+		g.hi[d] = fg_div_ceil(b.hi[d] - s->offset[d], l->recipe->block[d]);
+	}
+	if (fg_box_volume(&g) > BLOCKS_MAX)
+		return fg_fail(err, FG_EINVAL,
+		    "the box has %lld blocks, at most %lld are made in one go",
+		    (long long)fg_box_volume(&g), (long long)BLOCKS_MAX);
+	list = fg_try_alloc((size_t)fg_box_volume(&g), sizeof *list);
+	if (!list)
+		return fg_fail(err, FG_ENOMEM, "no memory for the list of blocks");
+	for (p[2] = g.lo[2]; p[2] < g.hi[2]; p[2]++) {
+		for (p[1] = g.lo[1]; p[1] < g.hi[1]; p[1]++) {
+			for (p[0] = g.lo[0]; p[0] < g.hi[0]; p[0]++)
+				list[k++] = fg_morton_encode(p);
+		}
+	}
+	qsort(list, k, sizeof *list, by_code);
+	*out = list;
+	*n = k;
+	return 0;
+}
+
+enum added { ADDED, SKIPPED, FAILED_BEFORE, ADD_ERROR };
+
+/* Join or make the task of one block, unless the index knows better. */
+static enum added
+add_block(struct fg_sched *s, struct fg_layer *l, struct job *j, uint64_t at,
+    struct fg_err *err)
+{
+	struct fg_key key = {.layer = l->id, .kind = FG_KIND_BLOCK, .at = at};
+	int tries = 0;
+	int64_t due_ns = 0;
+	uint64_t ended = 0;
+	bool looked = false;
+
+	for (;;) {
+		enum added done = ADDED;
+
+		pthread_mutex_lock(&s->lock);
+		struct task *t = fg_sched_find(s, &key);
+		if (fg_sched_admit(s, l, err) < 0)
+			done = ADD_ERROR;
+		else if (t)
+			join_job(j, t);
+		else if (looked && ended == s->ended)
+			join_job(j, fg_sched_add(s, l, &key, FG_BULK, tries, due_ns));
+		else
+			done = SKIPPED; /* for now: look first */
+		ended = s->ended;
+		pthread_mutex_unlock(&s->lock);
+		if (done != SKIPPED)
+			return done;
+		if (fg_store_room(s->store, err) < 0)
+			return ADD_ERROR;
+		switch (fg_sched_look_block(s, l->id, at, &tries, &due_ns, err)) {
+		case FOUND_DONE:
+			return SKIPPED;
+		case FOUND_FAILED:
+			return FAILED_BEFORE;
+		case FOUND_ERROR:
+			return ADD_ERROR;
+		default:
+			looked = true;
+		}
+	}
+}
+
+/* One call of fg_sched_bulk. */
+struct bulk {
+	struct fg_sched *s;
+	struct fg_layer *layer;
+	struct job job;
+	uint64_t *list;
+	size_t blocks, next;
+	uint64_t skipped, failed_before;
+	uint64_t steps0;
+	int64_t started_ns, told_ns;
+	uint64_t told; /* blocks ended when progress was last called */
+	void (*progress)(void *ctx, const struct fg_bulk_progress *p);
+	void *ctx;
+};
+
+/* Fraction of the running blocks that is done, summed. Under the lock. */
+static double
+running_part(const struct job *j)
+{
+	double sum = 0;
+
+	for (int k = 0; k < j->size; k++) {
+		struct task *t = j->window[k];
+		uint64_t all = t ? t->t.progress_all : 0;
+
+		if (all > 0)
+			sum += FG_MIN((double)t->t.progress / (double)all, 1.0);
+	}
+	return sum;
+}
+
+static void
+tell_progress(struct bulk *b, bool now)
+{
+	struct fg_bulk_progress p = {.all = b->blocks, .skipped = b->skipped};
+	int64_t ns = fg_clock_ns();
+	double running;
+
+	if (!b->progress)
+		return;
+	pthread_mutex_lock(&b->s->lock);
+	p.done = b->job.done;
+	p.failed = b->job.failed + b->failed_before;
+	running = running_part(&b->job);
+	pthread_mutex_unlock(&b->s->lock);
+	uint64_t ended = p.done + p.failed + p.skipped;
+	if (!now && ended == b->told && ns - b->told_ns < FG_NS_PER_S)
+		return;
+	b->told = ended;
+	b->told_ns = ns;
+	p.steps = b->s->engines ? fg_engines_steps(b->s->engines) - b->steps0 : 0;
+	p.seconds = (double)(ns - b->started_ns) / 1e9;
+	p.fraction = ((double)ended + running) / (double)FG_MAX(p.all, 1);
+	b->progress(b->ctx, &p);
+}
+
+/* Wait for a task of the window to end, a little while at most. False: dropped tasks,
+ * a shut-down or the like end the call. */
+static bool
+wait_window(struct bulk *b, struct fg_err *err)
+{
+	struct fg_sched *s = b->s;
+	int64_t until = fg_clock_ns() + POLL_NS;
+	struct timespec t = {.tv_sec = until / FG_NS_PER_S,
+	    .tv_nsec = until % FG_NS_PER_S};
+	bool ok = true;
+
+	pthread_mutex_lock(&s->lock);
+	if (b->job.used > 0 && !b->job.dropped)
+		pthread_cond_timedwait(&b->job.changed, &s->lock, &t);
+	if (b->job.dropped || s->stopping) {
+		ok = false;
+		if (fg_sched_admit(s, b->layer, err) == 0)
+			fg_fail(err, FG_ECANCELED, "blocks of layer %s were cancelled",
+			    b->layer->name);
+	}
+	pthread_mutex_unlock(&s->lock);
+	return ok;
+}
+
+/* Whether the window has a place for the next block, which is then no longer in the
+ * backlog. */
+static bool
+take_place(struct bulk *b)
+{
+	if (b->next == b->blocks)
+		return false;
+	pthread_mutex_lock(&b->s->lock);
+	bool room = b->job.used < b->job.size;
+	b->s->backlog -= room;
+	pthread_mutex_unlock(&b->s->lock);
+	return room;
+}
+
+static bool
+is_finished(struct bulk *b)
+{
+	pthread_mutex_lock(&b->s->lock);
+	bool none = b->job.used == 0 && !b->job.dropped;
+	pthread_mutex_unlock(&b->s->lock);
+	return none && b->next == b->blocks;
+}
+
+static int
+walk(struct bulk *b, const _Atomic bool *cancel, struct fg_err *err)
+{
+	struct fg_err one = FG_ERR_INIT;
+
+	while (!is_finished(b)) {
+		if (cancel && *cancel)
+			return fg_fail(err, FG_ECANCELED, "cancelled");
+		if (!take_place(b)) {
+			if (!wait_window(b, err))
+				return -1;
+			tell_progress(b, false);
+			continue;
+		}
+		fg_err_clear(&one);
+		switch (add_block(b->s, b->layer, &b->job, b->list[b->next++], &one)) {
+		case ADD_ERROR:
+			fg_fail(err, one.code, "%s", one.msg);
+			return -1;
+		case FAILED_BEFORE:
+			b->failed_before++;
+			if (b->job.err.code == FG_OK) {
+				pthread_mutex_lock(&b->s->lock);
+				b->job.err = one;
+				pthread_mutex_unlock(&b->s->lock);
+			}
+			break;
+		case SKIPPED:
+			b->skipped++;
+			break;
+		default:
+			break;
+		}
+		tell_progress(b, false);
+	}
+	return 0;
+}
+
+static void
+begin_job(struct bulk *b)
+{
+	pthread_condattr_t attr;
+
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&b->job.changed, &attr);
+	pthread_condattr_destroy(&attr);
+	/* Enough that no device waits for the planner. */
+	b->job.size = 2 * b->s->devices + 2;
+	b->job.window = fg_calloc((size_t)b->job.size, sizeof(struct task *));
+	b->job.err = FG_ERR_INIT;
+	b->started_ns = fg_clock_ns();
+	b->steps0 = b->s->engines ? fg_engines_steps(b->s->engines) : 0;
+}
+
+int
+fg_sched_bulk(struct fg_sched *s, struct fg_layer *l, const struct fg_box *vx,
+    void (*progress)(void *ctx, const struct fg_bulk_progress *p), void *ctx,
+    const _Atomic bool *cancel, struct fg_err *err)
+{
+	struct bulk b = {.s = s,
+	    .layer = l->base ? l->base : l,
+	    .progress = progress,
+	    .ctx = ctx};
+	struct task *dead = NULL;
+	int rc;
+
+	if (!l->recipe || l->broken)
+		return fg_fail(err, FG_EINVAL, "layer %s cannot be made: %s", l->name,
+		    l->broken ? l->why : "it has no recipe");
+	if (list_blocks(l, vx, &b.list, &b.blocks, err) < 0)
+		return -1;
+	begin_job(&b);
+	pthread_mutex_lock(&s->lock);
+	s->jobs++;
+	s->backlog += b.blocks;
+	pthread_mutex_unlock(&s->lock);
+
+	rc = walk(&b, cancel, err);
+
+	pthread_mutex_lock(&s->lock);
+	abandon(s, &b.job, &dead);
+	s->backlog -= b.blocks - b.next;
+	pthread_mutex_unlock(&s->lock);
+	fg_sched_bury(s, dead, FG_WAKE_RETRY);
+	if (rc == 0)
+		rc = fg_sched_build_coarse(s, b.layer, vx, cancel, err);
+	tell_progress(&b, true);
+	if (rc == 0 && b.job.failed + b.failed_before > 0)
+		rc = fg_fail(err, b.job.err.code, "%llu of %llu blocks failed: %s",
+		    (unsigned long long)(b.job.failed + b.failed_before),
+		    (unsigned long long)b.blocks, b.job.err.msg);
+	pthread_mutex_lock(&s->lock);
+	s->jobs--; /* last: from here on the scheduler may be freed */
+	pthread_cond_broadcast(&s->idle);
+	pthread_mutex_unlock(&s->lock);
+	pthread_cond_destroy(&b.job.changed);
+	free(b.job.window);
+	free(b.list);
+	return rc;
+}

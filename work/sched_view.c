@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Numbers of the scheduler for people and programs: copied under the lock, made into
+ * text without it.
+ */
+#include "config.h"
+
+#include "work/sched_priv.h"
+
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/morton.h"
+
+void
+fg_sched_get_stats(struct fg_sched *s, struct fg_sched_stats *out)
+{
+	struct fg_committer_stats cs;
+	double sum = 0;
+	int known = 0;
+
+	fg_committer_get_stats(s->committer, &cs);
+	pthread_mutex_lock(&s->lock);
+	*out = s->stats;
+	for (int c = 0; c < FG_CLASSES; c++) {
+		out->queued[c] = s->blocks[c].n + s->coarse[c].n;
+		out->io_queued += s->calls[FG_RES_IO][c].n;
+		out->cpu_queued += s->calls[FG_RES_CPU][c].n;
+	}
+	for (const struct task *t = s->delayed.first; t; t = t->next)
+		out->queued[t->t.cls]++;
+	out->running = s->running.n;
+	out->committing = s->committing.n;
+	out->waiters = s->waiters;
+	for (size_t i = 0; i < s->lanes; i++) {
+		if (s->lane[i].block_s > 0) {
+			sum += s->lane[i].block_s;
+			known++;
+		}
+	}
+	pthread_mutex_unlock(&s->lock);
+	out->block_s = known ? sum / known : 0;
+	out->commits = cs.commits;
+	out->commit_results = cs.results;
+}
+
+json_t *
+fg_sched_devices(struct fg_sched *s)
+{
+	return s->engines ? fg_engines_describe(s->engines) : json_array();
+}
+
+bool
+fg_sched_stopped(struct fg_sched *s, uint32_t layer, char why[200])
+{
+	bool stopped = false;
+
+	pthread_mutex_lock(&s->lock);
+	const struct lane *lane = fg_sched_lane(s, layer);
+	if (lane->stopped_until > fg_clock_ns()) {
+		memcpy(why, lane->why, 200);
+		stopped = true;
+	}
+	pthread_mutex_unlock(&s->lock);
+	return stopped;
+}
+
+/* What is shown of a task. */
+struct view {
+	struct fg_key key;
+	struct fg_layer *layer; /* a reference */
+	int cls, attempt;
+	enum task_state state;
+	size_t waiters;
+	int jobs;
+	double progress, seconds;
+};
+
+static size_t
+copy_list(const struct list *l, int64_t now, struct view *v, size_t n, size_t max)
+{
+	for (struct task *t = l->first; t && n < max; t = t->next) {
+		uint64_t all = t->t.progress_all;
+
+		v[n++] = (struct view){
+		    .key = t->t.key,
+		    .layer = fg_layer_ref(t->t.layer),
+		    .cls = t->t.cls,
+		    .attempt = t->t.attempt,
+		    .state = t->state,
+		    .waiters = t->waiters,
+		    .jobs = t->jobs,
+		    .progress = all ? (double)t->t.progress / (double)all : 0,
+		    .seconds = (double)(now - t->since_ns) / 1e9,
+		};
+	}
+	return n;
+}
+
+static json_t *
+format_view(const struct view *v)
+{
+	static const char *const cls[] = {"interactive", "bulk", "idle"};
+	static const char *const state[] = {"queued", "delayed", "running",
+	    "committing"};
+	int64_t p[3];
+
+	fg_morton_decode(v->key.at, p);
+	return json_pack("{s:s,s:s,s:i,s:o,s:s,s:s,s:I,s:i,s:i,s:f,s:f}", "layer",
+	    v->layer->name, "kind", v->key.kind == FG_KIND_BLOCK ? "block" : "chunk",
+	    "scale", v->key.scale, "at", fg_json_int3(p), "class", cls[v->cls], "state",
+	    state[v->state], "waiters", (json_int_t)v->waiters, "jobs", v->jobs,
+	    "attempt", v->attempt, "progress", v->progress, "seconds", v->seconds);
+}
+
+json_t *
+fg_sched_tasks(struct fg_sched *s, size_t max)
+{
+	struct view *v = fg_calloc(max + 1, sizeof *v);
+	json_t *list = json_array();
+	int64_t now = fg_clock_ns();
+	size_t n = 0;
+
+	pthread_mutex_lock(&s->lock);
+	n = copy_list(&s->running, now, v, n, max);
+	n = copy_list(&s->committing, now, v, n, max);
+	for (int c = 0; c < FG_CLASSES; c++) {
+		n = copy_list(&s->blocks[c], now, v, n, max);
+		n = copy_list(&s->coarse[c], now, v, n, max);
+	}
+	n = copy_list(&s->delayed, now, v, n, max);
+	pthread_mutex_unlock(&s->lock);
+	for (size_t i = 0; i < n; i++) {
+		json_array_append_new(list, format_view(&v[i]));
+		fg_layer_unref(v[i].layer);
+	}
+	free(v);
+	return list;
+}
