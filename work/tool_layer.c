@@ -1,0 +1,597 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * floodgate layer add, list, show, remove, pause, resume, retry. Changes go through
+ * the daemon where one holds the data directory; list and show read beside it.
+ */
+#include "config.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/json.h"
+#include "store/store.h"
+#include "work/catalog.h"
+#include "work/control.h"
+#include "work/import.h"
+#include "work/tool.h"
+
+/* ------------------------------------------------------------- printing */
+
+/* "250 x 250 x 250" of an array of three. */
+static const char *
+times(const json_t *three, char out[80])
+{
+	snprintf(out, 80, "%lld x %lld x %lld",
+	    (long long)json_integer_value(json_array_get(three, 0)),
+	    (long long)json_integer_value(json_array_get(three, 1)),
+	    (long long)json_integer_value(json_array_get(three, 2)));
+	return out;
+}
+
+static void
+print_scale(const json_t *s)
+{
+	const json_t *o = json_object_get(s, "voxel_offset");
+	const char *key = json_string_value(json_object_get(s, "key"));
+	const char *enc = json_string_value(json_object_get(s, "encoding"));
+	char size[80], chunk[80];
+
+	printf("  %-20s %s at %lld,%lld,%lld; %s in %s\n", key ? key : "?",
+	    times(json_object_get(s, "size"), size),
+	    (long long)json_integer_value(json_array_get(o, 0)),
+	    (long long)json_integer_value(json_array_get(o, 1)),
+	    (long long)json_integer_value(json_array_get(o, 2)), enc ? enc : "?",
+	    times(json_object_get(s, "chunk"), chunk));
+}
+
+void
+fg_tool_print_layer(const json_t *layer)
+{
+	json_t *rest = json_copy((json_t *)layer);
+	const json_t *scales = json_object_get(layer, "scales"), *s;
+	size_t i;
+
+	json_object_del(rest, "scales");
+	fg_tool_print_facts(rest, 0);
+	json_decref(rest);
+	if (scales)
+		puts("scales");
+	json_array_foreach(scales, i, s) print_scale(s);
+}
+
+/* ------------------------------------------------------------- add */
+
+static const struct fg_tool_option add_options[] = {
+    {"ffn", NULL, "a segmentation made on demand by a flood-filling network", 0},
+    {"image", "LAYER[@SCALE]",
+	"image layer to segment, and the key of the scale on\nwhich inference runs "
+	"(default the finest)",
+	0},
+    {"model", "PREFIX", "TensorFlow checkpoint, the path without .index", 0},
+    {"precision", "P",
+	"auto, f32 or bf16 (default auto: bf16 where this\nmachine is fast at it); "
+	"fixed for good when the layer\nis made",
+	0},
+    {"block", "X,Y,Z",
+	"voxels of one task (default: chosen from the measured\nspeed of this machine)",
+	0},
+    {"halo", "X,Y,Z", "context computed around a block (default 32,32,32)", 0},
+    {"fov", "X,Y,Z", "field of view of the network (default 33,33,33)", 0},
+    {"delta", "X,Y,Z", "movement of the field of view (default 8,8,8)", 0},
+    {"mean", "M", "grey level that the network sees as 0 (default 128)", 0},
+    {"stddev", "S", "grey levels that it sees as 1 (default 33)", 0},
+    {"init-activation", "P", "probability at a seed (default 0.95)", 0},
+    {"pad-value", "P", "probability where nothing was computed (default 0.05)", 0},
+    {"move-threshold", "P", "probability that moves the view (default 0.9)", 0},
+    {"segment-threshold", "P", "probability that makes a voxel (default 0.6)", 0},
+    {"disco-seed-threshold", "P",
+	"probability below which a voxel is never raised again\n(default 0; -1: off)",
+	0},
+    {"min-segment-size", "N", "smallest object in voxels (default 1000)", 0},
+    {"min-boundary-dist", "X,Y,Z", "seeds keep off borders (default 1,1,1)", 0},
+    {"chunk", "X,Y,Z", "voxels of a chunk (default 64,64,64)", 0},
+    {"encoding", "ENC",
+	"compressed_segmentation or raw (default\ncompressed_segmentation)", 0},
+    {"prob", NULL, "keep the probability map, too, as layer NAME.prob", 0},
+    {NULL, NULL, NULL, 0},
+};
+
+/* An absolute path, for the daemon's working directory is another: the folder's real
+ * path with the last part (which may be the prefix of several files) as given. */
+static int
+absolute(const char *path, char **out, struct fg_err *err)
+{
+	const char *slash = strrchr(path, '/');
+	char *dir =
+	    slash ? fg_strndup(path, (size_t)FG_MAX(1, slash - path)) : fg_strdup(".");
+	char *real = realpath(dir, NULL);
+	int rc = -1;
+
+	if (real) {
+		*out = fg_asprintf("%s/%s", strcmp(real, "/") == 0 ? "" : real,
+		    slash ? slash + 1 : path);
+		rc = 0;
+	} else {
+		fg_fail_errno(err, "%s", dir);
+	}
+	free(real);
+	free(dir);
+	return rc;
+}
+
+/* "SCHEME:..." as the sources have it; a path with a colon has a slash before it. */
+static bool
+is_url(const char *text)
+{
+	size_t n = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789+");
+
+	return n > 1 && text[n] == ':';
+}
+
+static json_t *
+passive_spec(const struct fg_tool *t, struct fg_err *err)
+{
+	char *real;
+	const char *text = t->arg[1];
+	json_t *spec;
+
+	for (const struct fg_tool_option *o = add_options; o->name; o++) {
+		if (!fg_tool_has(t, o->name))
+			continue;
+		return fg_fail_null(err, FG_EINVAL,
+		    "--%s goes with --ffn, not with a volume to be served", o->name);
+	}
+	if (is_url(text))
+		return json_pack("{s:s, s:s}", "name", t->arg[0], "source", text);
+	real = realpath(text, NULL);
+	if (!real) {
+		fg_fail_errno(err, "%s", text);
+		return NULL;
+	}
+	spec = json_pack("{s:s, s:s}", "name", t->arg[0], "source", real);
+	free(real);
+	return spec;
+}
+
+static void
+key_of(const char *option, char out[40])
+{
+	snprintf(out, 40, "%s", option);
+	for (char *p = out; *p; p++)
+		*p = *p == '-' ? '_' : *p;
+}
+
+/* Numbers of the options that were given, under their names with _ for -. */
+static int
+add_numbers(const struct fg_tool *t, json_t *ffn, struct fg_err *err)
+{
+	static const struct {
+		const char *name;
+		bool three;
+		double lo, hi;
+	} number[] = {
+	    {"block", true, 1, 4096},
+	    {"halo", true, 0, 4096},
+	    {"fov", true, 1, 513},
+	    {"delta", true, 0, 256},
+	    {"min-boundary-dist", true, 0, 1e6},
+	    {"chunk", true, 1, 4096},
+	    {"min-segment-size", false, 0, 1e15},
+	};
+	static const struct {
+		const char *name;
+		double lo, hi;
+	} real[] = {
+	    {"mean", -1e6, 1e6},
+	    {"stddev", 1e-6, 1e6},
+	    {"init-activation", 0, 1},
+	    {"pad-value", 0, 1},
+	    {"move-threshold", 0, 1},
+	    {"segment-threshold", 0, 1},
+	    {"disco-seed-threshold", -1, 1},
+	};
+	char key[40];
+
+	for (size_t i = 0; i < FG_COUNTOF(number); i++) {
+		int64_t v[3] = {0};
+
+		if (!fg_tool_has(t, number[i].name))
+			continue;
+		if (number[i].three
+			? fg_tool_int3(t, number[i].name, (int64_t)number[i].lo,
+			      (int64_t)number[i].hi, v, err) < 0
+			: fg_tool_int(t, number[i].name, (int64_t)number[i].lo,
+			      (int64_t)number[i].hi, v, err) < 0)
+			return -1;
+		key_of(number[i].name, key);
+		json_object_set_new(ffn, key,
+		    number[i].three ? fg_json_int3(v) : json_integer(v[0]));
+	}
+	for (size_t i = 0; i < FG_COUNTOF(real); i++) {
+		double v = 0;
+
+		if (!fg_tool_has(t, real[i].name))
+			continue;
+		if (fg_tool_real(t, real[i].name, real[i].lo, real[i].hi, &v, err) < 0)
+			return -1;
+		key_of(real[i].name, key);
+		json_object_set_new(ffn, key, json_real(v));
+	}
+	return 0;
+}
+
+static json_t *
+ffn_spec(const struct fg_tool *t, struct fg_err *err)
+{
+	const char *image = fg_tool_text(t, "image", NULL);
+	const char *model = fg_tool_text(t, "model", NULL);
+	json_t *ffn = json_object();
+	char *path = NULL;
+
+	if (t->args != 1)
+		fg_fail(err, FG_EINVAL,
+		    "with --ffn only NAME is given: the layer is made, not read");
+	else if (!image || !model)
+		fg_fail(err, FG_EINVAL, "--ffn needs --image LAYER and --model PREFIX");
+	else if (absolute(model, &path, err) == 0 && add_numbers(t, ffn, err) == 0) {
+		json_object_set_new(ffn, "image", json_string(image));
+		json_object_set_new(ffn, "model", json_string(path));
+		free(path);
+		if (fg_tool_has(t, "precision"))
+			json_object_set_new(ffn, "precision",
+			    json_string(fg_tool_text(t, "precision", "")));
+		if (fg_tool_has(t, "encoding"))
+			json_object_set_new(ffn, "encoding",
+			    json_string(fg_tool_text(t, "encoding", "")));
+		if (fg_tool_has(t, "prob"))
+			json_object_set_new(ffn, "prob", json_true());
+		return json_pack("{s:s, s:o}", "name", t->arg[0], "ffn", ffn);
+	}
+	free(path);
+	json_decref(ffn);
+	return NULL;
+}
+
+static int
+run_add(struct fg_tool *t)
+{
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_session s = {0};
+	bool ffn = fg_tool_has(t, "ffn");
+	json_t *spec = NULL, *out = NULL;
+	int code = FG_EXIT_OK;
+
+	if (!fg_layer_name_is_valid(t->arg[0], strlen(t->arg[0])))
+		fg_fail(&err, FG_EINVAL,
+		    "\"%s\" cannot be a layer's name: letters, digits and . _ - are "
+		    "allowed, at most 64, a letter or digit first, no reserved word",
+		    t->arg[0]);
+	else if (!ffn && t->args != 2)
+		fg_fail(&err, FG_EINVAL,
+		    "wanted NAME and DIR_OR_URL, or NAME with --ffn");
+	else
+		spec = ffn ? ffn_spec(t, &err) : passive_spec(t, &err);
+	if (!spec || fg_session_open(&s, t, true, &err) < 0 ||
+	    fg_session_add(&s, spec, &out, &err) < 0) {
+		code = fg_tool_fail(t, &err);
+	} else if (t->json) {
+		fg_tool_print_json(json_incref(out));
+	} else {
+		fg_tool_print_layer(out);
+	}
+	json_decref(out);
+	json_decref(spec);
+	fg_session_close(&s);
+	return code;
+}
+
+/* ------------------------------------------------------------- list, show */
+
+static const char *
+state_of(const struct fg_layer *l)
+{
+	return l->broken ? "broken" : l->paused ? "paused" : "ok";
+}
+
+static const char *
+origin_of(const struct fg_layer *l)
+{
+	if (l->base)
+		return "generated with its layer";
+	return l->recipe ? "generated" : "served";
+}
+
+static void
+print_row(const struct fg_layer *l)
+{
+	const struct fg_scale *s = &l->info.scale[0];
+	char size[80] = "?";
+
+	if (l->info.scales > 0)
+		snprintf(size, sizeof size, "%lld x %lld x %lld", (long long)s->size[0],
+		    (long long)s->size[1], (long long)s->size[2]);
+	printf("%-20s %-12s %-22s %-8s %6d  %-8s %s\n", l->name,
+	    l->info.type == FG_IMAGE ? "image" : "segmentation", size,
+	    l->info.scales > 0 ? fg_dtype_name(l->info.dtype) : "?", l->info.scales,
+	    state_of(l), l->broken ? l->why : origin_of(l));
+}
+
+static int
+run_list(struct fg_tool *t)
+{
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_session s;
+	struct fg_layer **layer = NULL;
+	size_t n = 0;
+	json_t *list;
+
+	if (fg_session_read(&s, t, &err) < 0)
+		return fg_tool_fail(t, &err);
+	list = json_array();
+	fg_catalog_list(s.catalog, &layer, &n);
+	if (!t->json && n > 0)
+		printf("%-20s %-12s %-22s %-8s %6s  %-8s %s\n", "NAME", "KIND", "SIZE",
+		    "DATA", "SCALES", "STATE", "");
+	for (size_t i = 0; i < n; i++) {
+		if (t->json)
+			json_array_append_new(list, fg_layer_describe(layer[i], NULL));
+		else
+			print_row(layer[i]);
+		fg_layer_unref(layer[i]);
+	}
+	free(layer);
+	fg_session_close(&s);
+	if (t->json)
+		fg_tool_print_json(list);
+	else
+		json_decref(list);
+	return FG_EXIT_OK;
+}
+
+static int
+run_show(struct fg_tool *t)
+{
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_session s;
+	struct fg_layer *l = NULL;
+	struct fg_reader *r = NULL;
+	json_t *j = NULL;
+	int code = FG_EXIT_OK;
+
+	if (fg_session_read(&s, t, &err) < 0)
+		return fg_tool_fail(t, &err);
+	l = fg_session_layer(&s, t->arg[0], &err);
+	r = l ? fg_reader_open(s.store, &err) : NULL;
+	if (!r) {
+		code = fg_tool_fail(t, &err);
+		goto out;
+	}
+	j = fg_layer_describe(l, r);
+	if (t->json)
+		fg_tool_print_json(json_incref(j));
+	else
+		fg_tool_print_layer(j);
+out:
+	json_decref(j);
+	fg_reader_close(r);
+	fg_layer_unref(l);
+	fg_session_close(&s);
+	return code;
+}
+
+/* ------------------------------------------------------------- remove and the like */
+
+static const struct fg_tool_option remove_options[] = {
+    {"files", NULL, "delete ROOT/layers/NAME as well, if it is there", 0},
+    {NULL, NULL, NULL, 0},
+};
+
+/* A change through the daemon: method and what follows /api/layers/NAME. */
+static int
+ask_daemon(struct fg_session *s, const char *method, const char *name, const char *verb,
+    struct fg_err *err)
+{
+	char *path = fg_asprintf("/api/layers/%s%s", name, verb);
+	int rc = fg_control_call(s->control, method, path, NULL, NULL, err);
+
+	free(path);
+	return rc;
+}
+
+static int
+change_remove(struct fg_session *s, const char *name, struct fg_err *err)
+{
+	return s->control ? ask_daemon(s, "DELETE", name, "", err)
+			  : fg_catalog_remove(s->catalog, name, err);
+}
+
+static int
+change_pause(struct fg_session *s, const char *name, struct fg_err *err)
+{
+	return s->control ? ask_daemon(s, "POST", name, "/pause", err)
+			  : fg_catalog_pause(s->catalog, name, true, err);
+}
+
+static int
+change_resume(struct fg_session *s, const char *name, struct fg_err *err)
+{
+	return s->control ? ask_daemon(s, "POST", name, "/resume", err)
+			  : fg_catalog_pause(s->catalog, name, false, err);
+}
+
+static int
+change_retry(struct fg_session *s, const char *name, struct fg_err *err)
+{
+	if (s->control)
+		return ask_daemon(s, "POST", name, "/retry", err);
+	struct fg_layer *l = fg_session_layer(s, name, err);
+	int rc = l ? fg_store_retry(s->store, l->id, UINT64_MAX, err) : -1;
+	fg_layer_unref(l);
+	return rc;
+}
+
+static int
+change(struct fg_tool *t, const char *done,
+    int (*fn)(struct fg_session *s, const char *name, struct fg_err *err))
+{
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_session s = {0};
+	const char *name = t->arg[0];
+	struct fg_layer *l = NULL;
+	int rc = -1;
+
+	/* Such a name can be no layer's, and must not become part of a path. */
+	if (!fg_layer_name_is_valid(name, strlen(name)))
+		fg_fail(&err, FG_ENOENT, "no layer \"%s\"", name);
+	else if (fg_session_open(&s, t, false, &err) == 0 &&
+		 (s.control || (l = fg_session_layer(&s, name, &err)) != NULL))
+		rc = fn(&s, name, &err);
+	fg_layer_unref(l);
+	fg_session_close(&s);
+	if (rc < 0)
+		return fg_tool_fail(t, &err);
+	if (t->json)
+		fg_tool_print_json(
+		    json_pack("{s:s, s:s}", "layer", name, "done", done));
+	else
+		printf("%s %s\n", done, name);
+	return FG_EXIT_OK;
+}
+
+/* Name of another layer that reads the folder, or NULL; free(). A layer that cannot be
+ * opened reads nothing. */
+static char *
+reader_of(struct fg_tool *t, const char *dir, struct fg_err *err)
+{
+	char *real = realpath(dir, NULL), *found = NULL;
+	struct fg_session s;
+	struct fg_layer **l = NULL;
+	size_t n = 0;
+
+	if (!real)
+		fg_fail_errno(err, "%s", dir);
+	if (!real || fg_session_read(&s, t, err) < 0) {
+		free(real);
+		return NULL;
+	}
+	fg_catalog_list(s.catalog, &l, &n);
+	for (size_t i = 0; i < n; i++) {
+		const char *url = l[i]->source ? l[i]->source->url : "";
+		const char *path = strncmp(url, "dir:", 4) == 0 ? url + 4 : url;
+		char *other = *path ? realpath(path, NULL) : NULL;
+
+		if (!found && other && strcmp(other, real) == 0)
+			found = fg_strdup(l[i]->name);
+		free(other);
+		fg_layer_unref(l[i]);
+	}
+	free(l);
+	fg_session_close(&s);
+	free(real);
+	return found;
+}
+
+static int
+delete_files(struct fg_tool *t, const char *name, const char *dir, struct fg_err *err)
+{
+	char *other = reader_of(t, dir, err);
+
+	if (other)
+		fg_fail(err, FG_EINVAL, "%s stays: layer %s reads it, too", dir, other);
+	free(other);
+	if (err->code != FG_OK)
+		return -1;
+	return fg_import_discard(t->root, name, err);
+}
+
+static int
+run_remove(struct fg_tool *t)
+{
+	struct fg_err err = FG_ERR_INIT;
+	const char *name = t->arg[0];
+	int code = change(t, "removed", change_remove);
+
+	if (code != FG_EXIT_OK)
+		return code;
+	char *dir = fg_asprintf("%s/layers/%s", t->root, name);
+	bool there = access(dir, F_OK) == 0;
+	if (there && !fg_tool_has(t, "files"))
+		fprintf(stderr,
+		    "floodgate layer remove: the volume stays in %s "
+		    "(--files deletes it)\n",
+		    dir);
+	else if (there && delete_files(t, name, dir, &err) < 0)
+		code = fg_tool_fail(t, &err);
+	free(dir);
+	return code;
+}
+
+static int
+run_pause(struct fg_tool *t)
+{
+	return change(t, "paused", change_pause);
+}
+
+static int
+run_resume(struct fg_tool *t)
+{
+	return change(t, "resumed", change_resume);
+}
+
+static int
+run_retry(struct fg_tool *t)
+{
+	return change(t, "cleared failures of", change_retry);
+}
+
+const struct fg_tool_command fg_tool_layer_commands[] = {
+    {.name = "layer add",
+	.args = "NAME [DIR_OR_URL]",
+	.least = 1,
+	.most = 2,
+	.summary = "serve a volume, or make a segmentation on demand",
+	.details =
+	    "With DIR_OR_URL, an existing precomputed volume is served as NAME, in "
+	    "place. With\n--ffn, NAME is a segmentation that is made where it is asked "
+	    "for. All it depends\non is fixed now and printed; other parameters mean "
+	    "another layer.",
+	.options = add_options,
+	.run = run_add},
+    {.name = "layer list", .summary = "the layers and their state", .run = run_list},
+    {.name = "layer show",
+	.args = "NAME",
+	.least = 1,
+	.most = 1,
+	.summary = "all about one layer: scales, recipe, counts",
+	.run = run_show},
+    {.name = "layer remove",
+	.args = "NAME",
+	.least = 1,
+	.most = 1,
+	.summary = "forget a layer and what was generated for it",
+	.details = "The files of an imported volume stay unless --files is given. A "
+		   "volume that is\nserved in place is never touched.",
+	.options = remove_options,
+	.run = run_remove},
+    {.name = "layer pause",
+	.args = "NAME",
+	.least = 1,
+	.most = 1,
+	.summary = "serve what is there, generate nothing",
+	.run = run_pause},
+    {.name = "layer resume",
+	.args = "NAME",
+	.least = 1,
+	.most = 1,
+	.summary = "generate again",
+	.run = run_resume},
+    {.name = "layer retry",
+	.args = "NAME",
+	.least = 1,
+	.most = 1,
+	.summary = "forget failures, so that blocks are tried again",
+	.run = run_retry},
+    {.name = NULL},
+};
