@@ -1,2 +1,160 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-typedef int fg_empty_unit;
+/* Start and stop of the daemon's parts, in the order that the header gives. */
+#include "config.h"
+
+#include "server/server.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+
+static void
+close_reader(void *reader)
+{
+	fg_reader_close(reader);
+}
+
+struct fg_reader *
+fg_server_reader(struct fg_server *s, struct fg_err *err)
+{
+	struct fg_reader *r = pthread_getspecific(s->reader);
+
+	if (!r) {
+		r = fg_reader_open(s->store, err);
+		if (r)
+			pthread_setspecific(s->reader, r);
+	}
+	return r;
+}
+
+/* The first line of the token file. */
+static int
+read_token(struct fg_server *s, struct fg_err *err)
+{
+	const char *path = s->set->token_file;
+	struct fg_buf *b;
+	size_t n = 0;
+
+	if (!*path)
+		return 0;
+	b = fg_file_read(path, 4096, err);
+	if (!b)
+		return fg_err_prefix(err, "token_file");
+	while (n < b->len && b->data[n] > 0x20 && b->data[n] < 0x7f)
+		n++;
+	if (n >= 16 && (n == b->len || b->data[n] == '\n' || b->data[n] == '\r'))
+		s->token = fg_strndup((const char *)b->data, n);
+	fg_buf_unref(b);
+	if (!s->token)
+		return fg_fail(err, FG_EINVAL,
+		    "token_file: the first line of %s is not a token (16 or more "
+		    "printable "
+		    "characters without spaces)",
+		    path);
+	return 0;
+}
+
+static int
+start_parts(struct fg_server *s, const char *root, bool create, struct fg_err *err)
+{
+	const struct fg_settings *set = s->set;
+	struct fg_store_options store = {
+	    .index_dir = *set->index_dir ? set->index_dir : NULL,
+	    /* 0 means the store's default there, "nothing is kept" here. */
+	    .min_free = set->min_free > 0 ? set->min_free / 100 : 1e-9,
+	};
+	struct fg_sched_options sched = {
+	    .io_threads = (int)set->io_threads,
+	    .cpu_threads = (int)set->cpu_threads,
+	    .devices = *set->devices ? set->devices : NULL,
+	    .queue_s = (int)set->queue_s,
+	    .bulk_every = (int)set->bulk_every,
+	    .attempts = (int)set->attempts,
+	    .retry_ms = (int)set->retry_ms,
+	};
+
+	s->store =
+	    fg_store_open(root, create ? FG_STORE_CREATE : FG_STORE_WRITE, &store, err);
+	if (!s->store)
+		return -1;
+	s->catalog = fg_catalog_open(s->store, err);
+	if (!s->catalog)
+		return -1;
+	s->sched = fg_sched_new(s->store, s->catalog, &sched, err);
+	if (!s->sched)
+		return -1;
+	s->watch = fg_watch_new(err);
+	if (!s->watch)
+		return -1;
+	return fg_http_start(s, err);
+}
+
+struct fg_server *
+fg_server_start(const char *root, bool create, const struct fg_settings *set,
+    struct fg_err *err)
+{
+	struct fg_server *s = fg_calloc(1, sizeof *s);
+	struct fg_clients_limits limits = {
+	    .held = set->parked_per_client,
+	    .waits = set->waits_per_client,
+	    .all = set->parked_max,
+	};
+
+	s->set = set;
+	s->start_ns = fg_clock_ns();
+	pthread_mutex_init(&s->status_lock, NULL);
+	fg_assert(pthread_key_create(&s->reader, close_reader) == 0);
+	s->cache = fg_cache_new((uint64_t)set->cache_mb << 20);
+	s->clients = fg_clients_new(&limits);
+	s->jobs = fg_jobs_new(s);
+	if (read_token(s, err) < 0 || start_parts(s, root, create, err) < 0) {
+		fg_server_stop(s);
+		return NULL;
+	}
+	return s;
+}
+
+/* The reader of the calling thread: its destructor runs only when a thread ends, and
+ * the main thread ends after the store is closed. */
+static void
+drop_own_reader(struct fg_server *s)
+{
+	struct fg_reader *r = pthread_getspecific(s->reader);
+
+	if (r)
+		fg_reader_close(r);
+	pthread_setspecific(s->reader, NULL);
+}
+
+void
+fg_server_stop(struct fg_server *s)
+{
+	int64_t deadline = fg_clock_ns() + s->set->drain_s * FG_NS_PER_S;
+
+	atomic_store(&s->draining, true);
+	fg_jobs_cancel(s->jobs, 0);
+	if (s->sched)
+		fg_sched_stop(s->sched, deadline);
+	/* Every waiter was woken: what is active now only has to be sent. A client that
+	 * does not read its answer is given up. */
+	fg_http_drain(s, fg_clock_ns() + FG_NS_PER_S);
+	fg_jobs_free(s->jobs);
+	fg_http_stop(s);
+	fg_watch_free(s->watch);
+	fg_sched_free(s->sched);
+	drop_own_reader(s);
+	pthread_key_delete(s->reader);
+	fg_catalog_close(s->catalog);
+	fg_store_close(s->store);
+	fg_cache_free(s->cache);
+	fg_clients_free(s->clients);
+	fg_buf_unref(s->status);
+	pthread_mutex_destroy(&s->status_lock);
+	free(s->token);
+	free(s->hosts);
+	free(s->control_path);
+	free(s);
+}

@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The API below /api/. One table of calls: method, path, whether it writes, and what it
+ * does. Writing calls need the token over TCP; over the control socket everything is
+ * allowed. Whatever may wait (index, network files, locks of the catalogue) runs on a
+ * worker thread with the connection parked.
+ */
+#include "config.h"
+
+#include <stdlib.h>
+#include <strings.h>
+
+#include "base/json.h"
+#include "base/log.h"
+#include "base/morton.h"
+#include "server/request.h"
+
+/* ------------------------------------------------------------- layers */
+
+static json_t *
+parse_body(struct fg_request *r, struct fg_err *err)
+{
+	return fg_json_parse(r->body.data ? r->body.data : "", r->body.len, "body",
+	    err);
+}
+
+static void
+list_layers(struct fg_request *r)
+{
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_reader *reader = fg_server_reader(r->srv, &err);
+	json_t *list = json_array();
+	struct fg_layer **l;
+	size_t n;
+
+	fg_catalog_list(r->srv->catalog, &l, &n);
+	for (size_t i = 0; i < n; i++) {
+		json_array_append_new(list, fg_layer_describe(l[i], reader));
+		fg_layer_unref(l[i]);
+	}
+	free(l);
+	fg_reply_public(r, 200, list);
+}
+
+static void
+get_layer(struct fg_request *r)
+{
+	struct fg_err err = FG_ERR_INIT;
+
+	fg_reply_public(r, 200,
+	    fg_layer_describe(r->layer, fg_server_reader(r->srv, &err)));
+}
+
+static void
+add_layer(struct fg_request *r)
+{
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_layer *l = NULL;
+	json_t *spec = parse_body(r, &err);
+
+	if (!spec || fg_catalog_add(r->srv->catalog, spec, &l, &err) < 0) {
+		fg_reply_err(r, &err);
+	} else {
+		fg_log(FG_LOG_INFO, "layer added layer=%s", l->name);
+		fg_reply_public(r, 201, fg_layer_describe(l, NULL));
+	}
+	fg_layer_unref(l);
+	json_decref(spec);
+}
+
+static void
+reply_done(struct fg_request *r)
+{
+	fg_reply_json(r, 200, json_pack("{s:b}", "ok", 1));
+}
+
+static void
+remove_layer(struct fg_request *r)
+{
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_server *s = r->srv;
+
+	if (fg_catalog_remove(s->catalog, r->layer->name, &err) < 0) {
+		fg_reply_err(r, &err);
+		return;
+	}
+	fg_jobs_cancel(s->jobs, r->layer->id);
+	fg_sched_forget_layer(s->sched, r->layer->id, true);
+	fg_log(FG_LOG_INFO, "layer removed layer=%s", r->layer->name);
+	reply_done(r);
+}
+
+static void
+set_paused(struct fg_request *r, bool paused)
+{
+	struct fg_err err = FG_ERR_INIT;
+
+	if (fg_catalog_pause(r->srv->catalog, r->layer->name, paused, &err) < 0) {
+		fg_reply_err(r, &err);
+		return;
+	}
+	if (paused)
+		fg_sched_forget_layer(r->srv->sched, r->layer->id, false);
+	fg_log(FG_LOG_INFO, "layer %s layer=%s", paused ? "paused" : "resumed",
+	    r->layer->name);
+	reply_done(r);
+}
+
+static void
+pause_layer(struct fg_request *r)
+{
+	set_paused(r, true);
+}
+
+static void
+resume_layer(struct fg_request *r)
+{
+	set_paused(r, false);
+}
+
+/* Body: nothing for all blocks, or {"block": [x, y, z]} on the block grid. */
+static void
+retry_layer(struct fg_request *r)
+{
+	struct fg_err err = FG_ERR_INIT;
+	uint64_t at = UINT64_MAX;
+	int64_t blk[3];
+	json_t *j = NULL;
+
+	if (!r->layer->recipe) {
+		fg_reply_error(r, 400, "layer %s is not made here: nothing to retry",
+		    r->layer->name);
+		return;
+	}
+	if (r->body.len > 0) {
+		j = parse_body(r, &err);
+		if (!j || fg_json_get_int3(j, "block", FG_JSON_NEEDED, 0,
+			      FG_MORTON_AXIS_MAX, blk, &err) < 0) {
+			fg_reply_err(r, &err);
+			goto out;
+		}
+		at = fg_morton_encode(blk);
+	}
+	if (fg_sched_retry(r->srv->sched, r->layer, at, &err) < 0)
+		fg_reply_err(r, &err);
+	else
+		reply_done(r);
+out:
+	json_decref(j);
+}
+
+static void
+segment_layer(struct fg_request *r)
+{
+	fg_jobs_start(r, r->layer);
+}
+
+static void
+list_jobs(struct fg_request *r)
+{
+	fg_reply_json(r, 200, fg_jobs_list(r->srv->jobs));
+}
+
+/* ------------------------------------------------------------- why */
+
+static const char *
+state_name(enum fg_state state)
+{
+	static const char *const names[] = {"absent", "present", "empty", "partial"};
+
+	return names[state];
+}
+
+/* /api/why/LAYER/SCALE/CHUNK: where the chunk is and what made it. */
+static void
+why(struct fg_request *r)
+{
+	const char *rest = strchr(r->route.rest + strlen("why/"), '/');
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_reader *reader = fg_server_reader(r->srv, &err);
+	struct fg_place place = {.state = FG_ABSENT};
+	struct fg_key key = {.layer = r->layer->id, .kind = r->layer->chunk_kind};
+	int64_t ch[3];
+	char *text = NULL;
+	json_t *j, *run = NULL;
+	int scale;
+
+	if (!rest ||
+	    fg_route_chunk(&r->layer->info, rest + 1, &scale, ch) != FG_CHUNK_OK) {
+		fg_reply_error(r, 404, "this is not a chunk of layer %s",
+		    r->layer->name);
+		return;
+	}
+	key.scale = (uint8_t)scale;
+	key.at = fg_morton_encode(ch);
+	if (!reader || fg_reader_find(reader, &key, &place, &err) < 0 ||
+	    (place.run > 0 && fg_reader_run(reader, place.run, &text, &err) < 0)) {
+		fg_reply_err(r, &err);
+		return;
+	}
+	if (text)
+		run = fg_json_parse(text, strlen(text), "run", &err);
+	free(text);
+	j = json_pack("{s:s, s:s, s:s, s:o}", "layer", r->layer->name, "uuid",
+	    r->layer->uuid, "scale", r->layer->info.scale[scale].key, "chunk",
+	    fg_json_int3(ch));
+	if (r->layer->source) {
+		json_object_set_new(j, "state", json_string("imported"));
+	} else {
+		json_object_set_new(j, "state", json_string(state_name(place.state)));
+		json_object_set_new(j, "dirty", json_boolean(place.dirty));
+		json_object_set_new(j, "slab", json_integer(place.slab));
+		json_object_set_new(j, "offset", json_integer((json_int_t)place.off));
+		json_object_set_new(j, "bytes", json_integer((json_int_t)place.len));
+	}
+	json_object_set_new(j, "run", run ? run : json_null());
+	fg_reply_public(r, 200, j);
+}
+
+/* ------------------------------------------------------------- the table */
+
+static void
+get_settings(struct fg_request *r)
+{
+	fg_reply_json(r, 200, fg_settings_describe(r->srv->set, r->control));
+}
+
+enum where {
+	HERE, /* on the event thread */
+	IO,
+	CPU,
+};
+
+/* path: words; "NAME" stands for a layer's name, "N" for a number, "*" for the rest. */
+static const struct call {
+	enum fg_method method;
+	const char *path;
+	bool writes;
+	enum where where;
+	void (*run)(struct fg_request *r);
+} calls[] = {
+    {FG_GET, "status", false, HERE, fg_status_handle},
+    {FG_GET, "settings", false, HERE, get_settings},
+    {FG_GET, "layers", false, IO, list_layers},
+    {FG_POST, "layers", true, CPU, add_layer},
+    {FG_GET, "layers/NAME", false, IO, get_layer},
+    {FG_DELETE, "layers/NAME", true, IO, remove_layer},
+    {FG_POST, "layers/NAME/pause", true, IO, pause_layer},
+    {FG_POST, "layers/NAME/resume", true, IO, resume_layer},
+    {FG_POST, "layers/NAME/retry", true, IO, retry_layer},
+    {FG_POST, "layers/NAME/segment", true, IO, segment_layer},
+    {FG_GET, "segment", false, HERE, list_jobs},
+    {FG_GET, "segment/N", false, HERE, NULL},
+    {FG_DELETE, "segment/N", true, HERE, NULL},
+    {FG_GET, "why/NAME/*", false, IO, why},
+};
+
+/* Whether path has the form; *name is the word at NAME or N. */
+static bool
+matches(const char *form, const char *path, const char **name, size_t *name_n)
+{
+	for (;;) {
+		size_t f = strcspn(form, "/"), p = strcspn(path, "/");
+
+		if (f == 1 && *form == '*')
+			return *path != '\0';
+		if (f == 4 && memcmp(form, "NAME", 4) == 0) {
+			*name = path;
+			*name_n = p;
+		} else if (f == 1 && *form == 'N') {
+			if (p == 0 || p > 18 || strspn(path, "0123456789") != p)
+				return false;
+			*name = path;
+			*name_n = p;
+		} else if (f != p || memcmp(form, path, f) != 0) {
+			return false;
+		}
+		form += f;
+		path += p;
+		if (!*form || !*path)
+			return *form == *path;
+		form++;
+		path++;
+	}
+}
+
+/* Takes as long for a wrong token as for the right one. */
+static bool
+same_secret(const char *a, const char *b)
+{
+	size_t n = strlen(b);
+	unsigned diff = strlen(a) != n;
+
+	for (size_t i = 0; i < n && a[i]; i++)
+		diff |= (unsigned char)a[i] ^ (unsigned char)b[i];
+	return diff == 0;
+}
+
+static bool
+may_write(struct fg_request *r)
+{
+	const char *given = r->authorization;
+
+	if (r->control)
+		return true;
+	if (r->foreign) {
+		fg_reply_error(r, 403,
+		    "pages of this origin may not write here (see the "
+		    "setting origins)");
+		return false;
+	}
+	if (!r->srv->token) {
+		fg_reply_error(r, 403,
+		    "writing over TCP needs a token, and this server has none (setting "
+		    "token_file); the control socket in the data directory needs none");
+		return false;
+	}
+	if (given && strncasecmp(given, "Bearer ", 7) == 0 &&
+	    same_secret(given + 7, r->srv->token))
+		return true;
+	fg_reply_error(r, 401,
+	    "this call needs the header Authorization: Bearer TOKEN");
+	return false;
+}
+
+/* The layer that a call is about, or a 404. */
+static bool
+find_layer(struct fg_request *r, const char *name, size_t n)
+{
+	r->layer = fg_catalog_find(r->srv->catalog, name, n);
+	if (!r->layer)
+		fg_reply_error(r, 404, "there is no layer %.*s", (int)FG_MIN(n, 64),
+		    name);
+	return r->layer != NULL;
+}
+
+static void
+run_call(struct fg_request *r, const struct call *c, const char *name, size_t n)
+{
+	if (c->writes && !may_write(r))
+		return;
+	if (strstr(c->path, "NAME") && !find_layer(r, name, n))
+		return;
+	if (!c->run)
+		fg_jobs_handle(r, name);
+	else if (c->where == HERE)
+		c->run(r);
+	else
+		fg_request_work(r, c->where == IO ? FG_RES_IO : FG_RES_CPU, c->run,
+		    NULL);
+}
+
+void
+fg_api_handle(struct fg_request *r)
+{
+	enum fg_method method = r->method == FG_HEAD ? FG_GET : r->method;
+	bool known = false;
+
+	for (size_t i = 0; i < FG_COUNTOF(calls); i++) {
+		const char *name = "";
+		size_t n = 0;
+
+		if (!matches(calls[i].path, r->route.rest, &name, &n))
+			continue;
+		known = true;
+		if (calls[i].method == method) {
+			run_call(r, &calls[i], name, n);
+			return;
+		}
+	}
+	if (strncmp(r->route.rest, "www/", 4) == 0 && method == FG_GET) {
+		fg_page_asset(r, r->route.rest + 4);
+	} else if (known) {
+		fg_reply_error(r, 405, "this method is not for this path");
+		r->reply.allow = "GET, HEAD, POST, DELETE, OPTIONS";
+	} else {
+		fg_reply_error(r, 404, "there is no call /api/%.200s", r->route.rest);
+	}
+}

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What is below a layer's name: its info, its listing, its chunks (handed to chunk.c)
+ * and, for a passive layer, the other files of its directory (mesh, skeletons,
+ * properties) as they are. Also /info, which names the layers.
+ *
+ * Files go out byte for byte: one stored compressed is sent with its Content-Encoding
+ * to a client that takes it, and decompressed otherwise or for a Range.
+ */
+#include "config.h"
+
+#include <stdlib.h>
+
+#include "base/hash.h"
+#include "base/json.h"
+#include "server/headers.h"
+#include "server/request.h"
+
+static void
+reply_tagged(struct fg_request *r, const char *type, struct fg_buf *body)
+{
+	uint64_t etag = fg_hash64(body->data, body->len);
+
+	fg_reply_bytes(r, 200, type, body);
+	r->reply.tagged = true;
+	r->reply.etag = etag;
+	r->reply.ranges = true;
+	r->reply.caching = FG_NO_CACHE;
+}
+
+/* ------------------------------------------------------------- /info */
+
+static void
+reply_root_info(struct fg_request *r)
+{
+	json_t *list = json_array();
+	struct fg_layer **l;
+	size_t n;
+	char *text;
+
+	fg_catalog_list(r->srv->catalog, &l, &n);
+	for (size_t i = 0; i < n; i++) {
+		json_array_append_new(list,
+		    json_pack("{s:s, s:s, s:s}", "name", l[i]->name, "uuid", l[i]->uuid,
+			"type",
+			l[i]->info.type == FG_SEGMENTATION ? "segmentation" : "image"));
+		fg_layer_unref(l[i]);
+	}
+	free(l);
+	list = json_pack("{s:s, s:o}", "@type", "floodgate_root", "layers", list);
+	text = fg_json_format(list);
+	json_decref(list);
+	reply_tagged(r, "application/json", fg_buf_take(text, strlen(text)));
+}
+
+/* ------------------------------------------------------------- listings */
+
+static void
+put_entry(struct fg_str *s, const char *name, const char *slash)
+{
+	/* Names come from the grammar or from an info file: escape what HTML needs. */
+	fg_str_puts(s, "<li><a href=\"");
+	for (int pass = 0; pass < 2; pass++) {
+		for (const char *p = name; *p; p++) {
+			if (strchr("<>&\"'", *p))
+				fg_str_putf(s, "&#%d;", *p);
+			else
+				fg_str_put(s, p, 1);
+		}
+		fg_str_puts(s, slash);
+		fg_str_puts(s, pass == 0 ? "\">" : "</a></li>\n");
+	}
+}
+
+/* Directories and files that a viewer completes while one types. */
+static void
+reply_listing(struct fg_request *r)
+{
+	const struct fg_info *info = &r->layer->info;
+	struct fg_str s = FG_STR_INIT;
+
+	if (*r->route.rest) { /* chunks are not listed: there may be millions */
+		fg_reply_error(r, 404, "only the top of a layer is listed");
+		return;
+	}
+	fg_str_putf(&s,
+	    "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">"
+	    "<title>%s</title></head><body><h1>%s</h1><ul>\n",
+	    r->layer->name, r->layer->name);
+	put_entry(&s, "info", "");
+	for (int i = 0; i < info->scales; i++)
+		put_entry(&s, info->scale[i].key, "/");
+	if (info->mesh)
+		put_entry(&s, info->mesh, "/");
+	if (info->skeletons)
+		put_entry(&s, info->skeletons, "/");
+	if (info->segment_properties)
+		put_entry(&s, info->segment_properties, "/");
+	fg_str_puts(&s, "</ul></body></html>\n");
+	fg_reply_bytes(r, 200, "text/html; charset=utf-8", fg_str_take(&s));
+	r->reply.page = true;
+}
+
+/* ------------------------------------------------------------- other files */
+
+static const char *
+type_of(const char *name)
+{
+	static const struct {
+		const char *end, *type;
+	} types[] = {
+	    {"/info", "application/json"},
+	    {".json", "application/json"},
+	    {"/provenance", "application/json"},
+	};
+	size_t n = strlen(name);
+
+	for (size_t i = 0; i < FG_COUNTOF(types); i++) {
+		size_t len = strlen(types[i].end);
+
+		if ((n >= len && strcmp(name + n - len, types[i].end) == 0) ||
+		    strcmp(name, types[i].end + 1) == 0)
+			return types[i].type;
+	}
+	return "application/octet-stream";
+}
+
+/* On an io thread: read the file and describe the reply. */
+static void
+read_file(struct fg_request *r)
+{
+	size_t limit = (size_t)r->srv->set->file_max_mb << 20;
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_buf *stored = NULL, *plain = NULL;
+	int coding = FG_CODING_NONE;
+	uint64_t etag;
+
+	if (fg_source_file(r->layer->source, r->route.rest, limit, &coding, &stored,
+		&err) < 0) {
+		fg_reply_err(r, &err);
+		return;
+	}
+	if (!stored) {
+		fg_reply_error(r, 404, "layer %s has no such file", r->layer->name);
+		return;
+	}
+	etag = fg_hash64(stored->data, stored->len);
+	if (coding != FG_CODING_NONE &&
+	    ((r->method == FG_GET && r->range) ||
+		!fg_coding_is_accepted(r->accept_encoding, (enum fg_coding)coding))) {
+		if (fg_decompress((enum fg_coding)coding, stored->data, stored->len,
+			limit, &plain, &err) < 0) {
+			fg_buf_unref(stored);
+			fg_reply_err(r, &err);
+			return;
+		}
+		fg_buf_unref(stored);
+		stored = plain;
+	}
+	fg_reply_bytes(r, 200, type_of(r->route.rest), stored);
+	r->reply.tagged = true;
+	/* Of the stored bytes: a strong tag all the same, as the coding is part of it.
+	 */
+	r->reply.etag = etag;
+	r->reply.coding = (uint8_t)(plain ? FG_CODING_NONE : coding);
+	r->reply.vary = coding != FG_CODING_NONE;
+	r->reply.ranges = r->reply.coding == FG_CODING_NONE;
+	r->reply.caching = FG_NO_CACHE;
+}
+
+static void
+handle_file(struct fg_request *r)
+{
+	struct fg_layer *l = r->layer;
+
+	if (strcmp(r->route.rest, "info") == 0 && l->info_json) {
+		reply_tagged(r, "application/json", fg_buf_ref(l->info_json));
+		return;
+	}
+	switch (fg_route_chunk(&l->info, r->route.rest, &r->chunk.scale, r->chunk.ch)) {
+	case FG_CHUNK_OK:
+		fg_chunk_handle(r);
+		return;
+	case FG_CHUNK_OFF:
+		fg_reply_error(r, 404,
+		    "this is not a chunk of layer %s: see the "
+		    "chunk_sizes, size and voxel_offset of its info",
+		    l->name);
+		return;
+	case FG_CHUNK_NONE:
+		break;
+	}
+	if (l->broken)
+		fg_reply_later(r, 60, "layer %s cannot be served: %s", l->name, l->why);
+	else if (l->source)
+		fg_request_work(r, FG_RES_IO, read_file, NULL);
+	else
+		fg_reply_error(r, 404, "layer %s has no %.200s", l->name,
+		    r->route.rest);
+}
+
+void
+fg_files_handle(struct fg_request *r)
+{
+	if (r->route.kind == FG_ROUTE_ROOT_INFO) {
+		reply_root_info(r);
+		return;
+	}
+	r->layer = fg_catalog_find(r->srv->catalog, r->route.layer, r->route.layer_n);
+	if (!r->layer) {
+		fg_reply_error(r, 404, "there is no layer %.*s",
+		    (int)FG_MIN(r->route.layer_n, 64), r->route.layer);
+	} else if (r->route.kind == FG_ROUTE_LAYER) {
+		fg_reply_bytes(r, 307, NULL, NULL);
+		snprintf(r->reply.location, sizeof r->reply.location, "/%s/",
+		    r->layer->name);
+	} else if (r->route.kind == FG_ROUTE_LISTING) {
+		reply_listing(r);
+	} else {
+		handle_file(r);
+	}
+}

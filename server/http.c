@@ -1,0 +1,759 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * libmicrohttpd and nothing else: daemons, the access handler, headers in and out.
+ *
+ * A request is made in the URI callback (the only place where the target is seen as it
+ * was sent: later it is decoded, and cut at a NUL). The first call of the access
+ * handler only looks at headers; an answer queued there would close the connection, so
+ * that is done for requests whose framing cannot be trusted, and for no other. The
+ * last call (no upload data) dispatches. After a suspended connection is resumed the
+ * handler is called again and sends what was described meanwhile.
+ *
+ * Connections are spread over event threads, at most 120 on each: with 128 events in
+ * one turn libmicrohttpd 0.9 and 1.0 wait once more before serving them.
+ */
+#include "config.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <microhttpd.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "server/headers.h"
+#include "server/request.h"
+
+#define CONNECTIONS_PER_THREAD 120
+#define METHODS "GET, HEAD, POST, DELETE, OPTIONS"
+
+/* ------------------------------------------------------------- parking */
+
+void
+fg_request_suspend(struct fg_request *r)
+{
+	fg_assert(!r->parked);
+	r->parked = true;
+	MHD_suspend_connection(r->conn);
+}
+
+void
+fg_request_resume(struct fg_request *r)
+{
+	MHD_resume_connection(r->conn);
+}
+
+static void
+run_work(void *ctx)
+{
+	struct fg_request *r = ctx;
+
+	r->work(r);
+	fg_request_resume(r);
+}
+
+void
+fg_request_work(struct fg_request *r, enum fg_resource res,
+    void (*work)(struct fg_request *r), void (*resumed)(struct fg_request *r))
+{
+	r->work = work;
+	r->resumed = resumed;
+	fg_request_suspend(r);
+	if (fg_sched_call(r->srv->sched, res, FG_INTERACTIVE, run_work, r))
+		return;
+	r->resumed = NULL;
+	fg_reply_later(r, 5, "too many requests are waiting to be worked on");
+	fg_request_resume(r);
+}
+
+/* ------------------------------------------------------------- sending */
+
+static void
+add_header(struct MHD_Response *m, const char *name, const char *value)
+{
+	/* Fails for control characters in the value or without memory: the reply is
+	 * still right without the header. */
+	if (MHD_add_response_header(m, name, value) == MHD_NO)
+		fg_log(FG_LOG_DEBUG, "reply header %s left out", name);
+}
+
+static void
+add_cors(struct fg_request *r, struct MHD_Response *m)
+{
+	if (!r->cors)
+		return;
+	add_header(m, "Access-Control-Allow-Origin", r->origin);
+	add_header(m, "Access-Control-Expose-Headers",
+	    "Content-Encoding, Content-Range, ETag, Retry-After, X-Request-Id");
+	if (r->method != FG_OPTIONS)
+		return;
+	add_header(m, "Access-Control-Allow-Methods", METHODS);
+	add_header(m, "Access-Control-Allow-Headers",
+	    "Authorization, Content-Type, If-None-Match, Range");
+	add_header(m, "Access-Control-Max-Age", "86400");
+	if (r->private_network)
+		add_header(m, "Access-Control-Allow-Private-Network", "true");
+}
+
+static void
+add_caching(const struct fg_reply *p, struct MHD_Response *m)
+{
+	static const char *const text[] = {
+	    [FG_NO_STORE] = "no-store",
+	    [FG_NO_CACHE] = "no-cache",
+	    [FG_IMMUTABLE] = "public, max-age=31536000, immutable",
+	};
+
+	add_header(m, "Cache-Control", text[p->caching]);
+}
+
+static void
+add_headers(struct fg_request *r, struct MHD_Response *m, const char *etag)
+{
+	const struct fg_reply *p = &r->reply;
+	const char *coding = fg_coding_name(p->coding);
+	char text[64];
+
+	snprintf(text, sizeof text, "%s-%llu", r->srv->run_id,
+	    (unsigned long long)r->number);
+	add_header(m, "X-Request-Id", text);
+	add_header(m, "X-Content-Type-Options", "nosniff");
+	add_header(m, "Vary", p->vary ? "Origin, Accept-Encoding" : "Origin");
+	add_cors(r, m);
+	add_caching(p, m);
+	if (p->type)
+		add_header(m, "Content-Type", p->type);
+	if (coding)
+		add_header(m, "Content-Encoding", coding);
+	if (p->tagged)
+		add_header(m, "ETag", etag);
+	if (p->ranges)
+		add_header(m, "Accept-Ranges", "bytes");
+	if (p->allow)
+		add_header(m, "Allow", p->allow);
+	if (p->location[0])
+		add_header(m, "Location", p->location);
+	if (p->status == 401)
+		add_header(m, "WWW-Authenticate", "Bearer");
+	if (p->close)
+		add_header(m, "Connection", "close");
+	if (p->page)
+		add_header(m, "Content-Security-Policy",
+		    "default-src 'none'; script-src 'self'; style-src 'self'; "
+		    "connect-src 'self'; img-src 'self' data:; base-uri 'none'; "
+		    "form-action 'none'; frame-ancestors 'none'");
+	if (p->retry_after > 0) {
+		snprintf(text, sizeof text, "%d", p->retry_after);
+		add_header(m, "Retry-After", text);
+	}
+}
+
+/* The part of the body that Range asks for: turns a 200 into 206 or 416. */
+static void
+apply_range(struct fg_request *r, const char *etag, uint64_t *first, uint64_t *len,
+    char content_range[96])
+{
+	struct fg_reply *p = &r->reply;
+	uint64_t size = p->body ? p->body->len : 0, last;
+
+	*first = 0;
+	*len = size;
+	content_range[0] = '\0';
+	if (p->status != 200 || !p->ranges || r->method != FG_GET || !r->range)
+		return;
+	/* A range of something else than the client holds a part of: all of it. */
+	if (r->if_range && (!p->tagged || strcmp(r->if_range, etag) != 0))
+		return;
+	switch (fg_range_parse(r->range, size, first, &last)) {
+	case FG_RANGE_NONE:
+		*first = 0;
+		return;
+	case FG_RANGE_OK:
+		p->status = 206;
+		*len = last - *first + 1;
+		snprintf(content_range, 96, "bytes %llu-%llu/%llu",
+		    (unsigned long long)*first, (unsigned long long)last,
+		    (unsigned long long)size);
+		return;
+	case FG_RANGE_BAD:
+		p->status = 416;
+		p->caching = FG_NO_STORE;
+		*first = *len = 0;
+		snprintf(content_range, 96, "bytes */%llu", (unsigned long long)size);
+		return;
+	}
+}
+
+static void
+release_body(void *body)
+{
+	fg_buf_unref(body);
+}
+
+static struct MHD_Response *
+make_response(struct fg_buf *body, uint64_t first, uint64_t len)
+{
+	static char nothing[1];
+
+	if (!body || len == 0)
+		return MHD_create_response_from_buffer(0, nothing,
+		    MHD_RESPMEM_PERSISTENT);
+	return MHD_create_response_from_buffer_with_free_callback_cls(len,
+	    body->data + first, release_body, fg_buf_ref(body));
+}
+
+static enum MHD_Result
+send_reply(struct fg_request *r)
+{
+	struct fg_reply *p = &r->reply;
+	struct MHD_Response *m;
+	char etag[32] = "", content_range[96];
+	uint64_t first, len;
+	enum MHD_Result rc;
+
+	fg_assert(p->status != 0);
+	if (p->tagged)
+		fg_reply_etag(p->etag, p->coding, etag);
+	if (p->tagged && p->status == 200 &&
+	    (r->method == FG_GET || r->method == FG_HEAD) &&
+	    fg_etag_matches(r->if_none_match, etag)) {
+		p->status = 304;
+		fg_buf_unref(p->body);
+		p->body = NULL;
+	}
+	apply_range(r, etag, &first, &len, content_range);
+	m = make_response(p->body, first, len);
+	if (!m)
+		return MHD_NO;
+	add_headers(r, m, etag);
+	if (content_range[0])
+		add_header(m, "Content-Range", content_range);
+	rc = MHD_queue_response(r->conn, (unsigned)p->status, m);
+	MHD_destroy_response(m);
+	r->sent = true;
+	fg_metrics_reply(&r->srv->metrics, p->status,
+	    r->method == FG_HEAD || p->status == 304 ? 0 : len);
+	return rc;
+}
+
+/* ------------------------------------------------------------- receiving */
+
+static enum MHD_Result
+collect_header(void *ctx, enum MHD_ValueKind kind, const char *key, const char *value)
+{
+	static const struct {
+		const char *name;
+		size_t at;
+	} wanted[] = {
+	    {"Range", offsetof(struct fg_request, range)},
+	    {"If-Range", offsetof(struct fg_request, if_range)},
+	    {"If-None-Match", offsetof(struct fg_request, if_none_match)},
+	    {"Accept-Encoding", offsetof(struct fg_request, accept_encoding)},
+	    {"Authorization", offsetof(struct fg_request, authorization)},
+	    {"Sec-Fetch-Site", offsetof(struct fg_request, fetch_site)},
+	    {"Origin", offsetof(struct fg_request, origin)},
+	    {"Access-Control-Request-Private-Network",
+		offsetof(struct fg_request, private_network)},
+	};
+	struct fg_request *r = ctx;
+	size_t n = strlen(key);
+
+	(void)kind;
+	if (!value)
+		value = "";
+	/* "Name : value" is how requests are smuggled past a proxy. */
+	if (n == 0 || key[n - 1] == ' ' || key[n - 1] == '\t')
+		r->bad_header = true;
+	if (strcasecmp(key, "Host") == 0) {
+		r->host = value;
+		r->hosts++;
+	} else if (strcasecmp(key, "Content-Length") == 0) {
+		r->lengths++;
+		r->length = strtoull(value, NULL, 10);
+	} else if (strcasecmp(key, "Transfer-Encoding") == 0) {
+		r->encodings++;
+	}
+	for (size_t i = 0; i < FG_COUNTOF(wanted); i++) {
+		if (strcasecmp(key, wanted[i].name) == 0)
+			*(const char **)((char *)r + wanted[i].at) = value;
+	}
+	return MHD_YES;
+}
+
+static enum fg_method
+method_of(const char *text)
+{
+	static const char *const names[] = {
+	    [FG_GET] = "GET",
+	    [FG_HEAD] = "HEAD",
+	    [FG_OPTIONS] = "OPTIONS",
+	    [FG_POST] = "POST",
+	    [FG_DELETE] = "DELETE",
+	};
+
+	for (size_t i = 0; i < FG_COUNTOF(names); i++) {
+		if (strcmp(text, names[i]) == 0)
+			return (enum fg_method)i;
+	}
+	return FG_METHOD_OTHER;
+}
+
+/* Requests whose end cannot be told, or that may mean two things: refused, and the
+ * connection closed, before anything of their body is believed. */
+static bool
+refuse_framing(struct fg_request *r, const char *version)
+{
+	const char *why = NULL;
+
+	if (r->lengths > 1)
+		why = "more than one Content-Length";
+	else if (r->lengths > 0 && r->encodings > 0)
+		why = "Content-Length together with Transfer-Encoding";
+	else if (r->encodings > 1)
+		why = "more than one Transfer-Encoding";
+	else if (r->hosts > 1)
+		why = "more than one Host";
+	else if (r->hosts == 0 && strcmp(version, MHD_HTTP_VERSION_1_0) != 0)
+		why = "no Host";
+	else if (r->bad_header)
+		why = "white space between the name of a header and its colon";
+	if (!why)
+		return false;
+	fg_reply_error(r, 400, "%s", why);
+	r->reply.close = true;
+	return true;
+}
+
+/* A body that announces itself as too large is not waited for. */
+static bool
+refuse_body(struct fg_request *r)
+{
+	if (r->length <= (uint64_t)r->srv->set->body_max_kb * 1024)
+		return false;
+	fg_reply_error(r, 413, "the body is larger than %lld KiB (body_max_kb)",
+	    (long long)r->srv->set->body_max_kb);
+	r->reply.close = true;
+	return true;
+}
+
+/* First call: headers only. */
+static enum MHD_Result
+begin(struct fg_request *r, const char *method, const char *version)
+{
+	struct fg_server *s = r->srv;
+
+	r->begun = true;
+	r->method = method_of(method);
+	MHD_get_connection_values(r->conn, MHD_HEADER_KIND, collect_header, r);
+	if (r->origin)
+		r->cors = fg_origin_is_allowed(r->origin, s->set->origins, r->host);
+	r->foreign = !r->control && fg_request_is_foreign(r->origin, r->fetch_site,
+					s->set->origins, r->host);
+	if (r->foreign)
+		FG_COUNT(&s->metrics, foreign);
+	if (refuse_framing(r, version) || refuse_body(r))
+		return send_reply(r);
+	return MHD_YES;
+}
+
+/* Body bytes. One without a length that grows past the limit ends the connection: no
+ * answer can be queued in the middle of an upload. */
+static enum MHD_Result
+collect_body(struct fg_request *r, const char *data, size_t *n)
+{
+	if (r->body.len + *n > (size_t)r->srv->set->body_max_kb * 1024)
+		return MHD_NO;
+	fg_str_put(&r->body, data, *n);
+	*n = 0;
+	return MHD_YES;
+}
+
+static void
+reply_options(struct fg_request *r)
+{
+	fg_reply_bytes(r, 204, NULL, NULL);
+	r->reply.allow = METHODS;
+}
+
+static void
+reply_healthz(struct fg_request *r)
+{
+	fg_reply_bytes(r, 200, "text/plain", fg_buf_copy("ok\n", 3));
+}
+
+static void
+dispatch_route(struct fg_request *r)
+{
+	switch (r->route.kind) {
+	case FG_ROUTE_BAD:
+	case FG_ROUTE_STAR:
+		fg_reply_error(r, 400,
+		    "the path holds something that no path here has");
+		return;
+	case FG_ROUTE_TOO_LONG:
+		fg_reply_error(r, 414, "the path or the query is too long");
+		return;
+	case FG_ROUTE_PAGE:
+		fg_page_handle(r);
+		return;
+	case FG_ROUTE_HEALTHZ:
+		reply_healthz(r);
+		return;
+	case FG_ROUTE_READYZ:
+		fg_status_ready(r);
+		return;
+	case FG_ROUTE_METRICS:
+		fg_status_metrics(r);
+		return;
+	case FG_ROUTE_API:
+		fg_api_handle(r);
+		return;
+	case FG_ROUTE_RESERVED:
+		fg_reply_error(r, 501, "not available in this build");
+		return;
+	case FG_ROUTE_ROOT_INFO:
+	case FG_ROUTE_LAYER:
+	case FG_ROUTE_LISTING:
+	case FG_ROUTE_FILE:
+		fg_files_handle(r);
+		return;
+	}
+}
+
+/* Last call: everything of the request is here. */
+static void
+dispatch(struct fg_request *r)
+{
+	struct fg_server *s = r->srv;
+	bool reading = r->method == FG_GET || r->method == FG_HEAD;
+
+	if (!r->control && r->host && !fg_host_is_allowed(r->host, s->hosts)) {
+		fg_reply_error(r, 421,
+		    "this server is not called %.100s (see the setting hosts)",
+		    r->host);
+	} else if (r->method == FG_OPTIONS) {
+		reply_options(r);
+	} else if (r->method == FG_METHOD_OTHER ||
+		   (!reading && r->route.kind != FG_ROUTE_API)) {
+		fg_reply_error(r, 405, "this method is not for this path");
+		r->reply.allow =
+		    r->route.kind == FG_ROUTE_API ? METHODS : "GET, HEAD, OPTIONS";
+	} else if (atomic_load(&s->draining) && r->route.kind != FG_ROUTE_HEALTHZ) {
+		/* Not a refused connection: a viewer takes that for "nothing there". */
+		fg_reply_later(r, 10, "shutting down");
+		r->reply.close = true;
+	} else {
+		dispatch_route(r);
+	}
+}
+
+static enum MHD_Result
+handle(void *ctx, struct MHD_Connection *conn, const char *url, const char *method,
+    const char *version, const char *data, size_t *n, void **req)
+{
+	struct fg_request *r = *req;
+
+	(void)ctx;
+	(void)url;
+	if (!r) /* no memory in the URI callback: cannot happen, it aborts */
+		return MHD_NO;
+	r->conn = conn;
+	if (!r->begun)
+		return begin(r, method, version);
+	if (*n > 0)
+		return collect_body(r, data, n);
+	if (r->sent)
+		return MHD_YES;
+	if (r->parked) {
+		void (*resumed)(struct fg_request *) = r->resumed;
+
+		r->parked = false;
+		r->resumed = NULL;
+		if (resumed)
+			resumed(r);
+	} else {
+		dispatch(r);
+	}
+	/* A handler that parked may have been resumed by now, and completed only after
+	 * this thread has returned: r is still there. */
+	return r->parked ? MHD_YES : send_reply(r);
+}
+
+static struct fg_request *
+request_new(struct fg_server *s, const char *target, bool control)
+{
+	struct fg_request *r = fg_calloc(1, sizeof *r);
+
+	r->srv = s;
+	r->control = control;
+	r->number = atomic_fetch_add(&s->requests, 1) + 1;
+	r->start_ns = fg_clock_ns();
+	fg_route_parse(target, &r->route);
+	atomic_fetch_add(&s->active, 1);
+	return r;
+}
+
+static void *
+begin_tcp(void *ctx, const char *target, struct MHD_Connection *conn)
+{
+	(void)conn;
+	return request_new(ctx, target, false);
+}
+
+static void *
+begin_control(void *ctx, const char *target, struct MHD_Connection *conn)
+{
+	(void)conn;
+	return request_new(ctx, target, true);
+}
+
+/* Without the query, and without what follows /t/: tokens are in either. */
+static void
+log_access(const struct fg_request *r)
+{
+	bool secret = strncmp(r->route.path, "/t/", 3) == 0;
+
+	fg_log(FG_LOG_INFO, "request id=%s-%llu status=%d bytes=%zu ms=%.1f path=%s",
+	    r->srv->run_id, (unsigned long long)r->number, r->reply.status,
+	    r->reply.body ? r->reply.body->len : 0,
+	    (double)(fg_clock_ns() - r->start_ns) / 1e6,
+	    secret ? "/t/..." : r->route.path);
+}
+
+static void
+completed(void *ctx, struct MHD_Connection *conn, void **req,
+    enum MHD_RequestTerminationCode why)
+{
+	struct fg_server *s = ctx;
+	struct fg_request *r = *req;
+
+	(void)conn;
+	(void)why;
+	if (!r)
+		return;
+	*req = NULL;
+	/* Before the descriptor's number can be used again. */
+	fg_watch_drop(s->watch, &r->watch);
+	fg_assert(!r->counted);
+	if (s->set->access_log)
+		log_access(r);
+	fg_layer_unref(r->layer);
+	fg_buf_unref(r->reply.body);
+	fg_buf_unref(r->chunk.bytes);
+	fg_str_fini(&r->body);
+	free(r);
+	atomic_fetch_sub(&s->active, 1);
+}
+
+/* ------------------------------------------------------------- daemons */
+
+static void
+log_library(void *ctx, const char *fmt, va_list ap)
+{
+	char text[512];
+	size_t n;
+
+	(void)ctx;
+	vsnprintf(text, sizeof text, fmt, ap);
+	n = strlen(text);
+	while (n > 0 && text[n - 1] == '\n')
+		text[--n] = '\0';
+	fg_log(FG_LOG_DEBUG, "http: %s", text);
+}
+
+static struct MHD_Daemon *
+start_daemon(struct fg_server *s, int fd, unsigned threads, unsigned connections,
+    unsigned per_client, bool control)
+{
+	return MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD |
+				    MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG,
+	    0, NULL, NULL, handle, s, MHD_OPTION_EXTERNAL_LOGGER, log_library, NULL,
+	    MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_THREAD_POOL_SIZE, threads,
+	    MHD_OPTION_CONNECTION_LIMIT, connections, MHD_OPTION_CONNECTION_TIMEOUT,
+	    (unsigned)s->set->idle_s, MHD_OPTION_PER_IP_CONNECTION_LIMIT, per_client,
+	    MHD_OPTION_URI_LOG_CALLBACK, control ? begin_control : begin_tcp, s,
+	    MHD_OPTION_NOTIFY_COMPLETED, completed, s, MHD_OPTION_END);
+}
+
+/* "127.0.0.1:8080", "[::1]:0", "name:80" -> a listening socket. */
+static int
+listen_tcp(const char *where, struct fg_err *err)
+{
+	const char *colon = strrchr(where, ':');
+	size_t n = (size_t)(colon - where);
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
+	struct addrinfo *found = NULL;
+	char *name = n >= 2 && where[0] == '[' && where[n - 1] == ']'
+			 ? fg_strndup(where + 1, n - 2)
+			 : fg_strndup(where, n);
+	int fd = -1, one = 1, rc;
+
+	rc = getaddrinfo(strcmp(name, "*") == 0 ? NULL : name, colon + 1, &hints,
+	    &found);
+	free(name);
+	if (rc != 0)
+		return fg_fail(err, FG_EINVAL, "listen on %s: %s", where,
+		    gai_strerror(rc));
+	fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) < 0 ||
+	    bind(fd, found->ai_addr, found->ai_addrlen) < 0 || listen(fd, 1024) < 0) {
+		fg_fail_errno(err, "listen on %s", where);
+		if (fd >= 0)
+			close(fd);
+		fd = -1;
+	}
+	freeaddrinfo(found);
+	return fd;
+}
+
+/* s->url and s->hosts from the address that the socket got. */
+static void
+name_ourselves(struct fg_server *s, int fd)
+{
+	struct sockaddr_storage sa;
+	socklen_t len = sizeof sa;
+	char host[80] = "127.0.0.1", port[8] = "0";
+
+	if (getsockname(fd, (struct sockaddr *)&sa, &len) == 0)
+		getnameinfo((struct sockaddr *)&sa, len, host, sizeof host, port,
+		    sizeof port, NI_NUMERICHOST | NI_NUMERICSERV);
+	s->hosts = fg_asprintf("%s%s%s%s%s", s->set->hosts, *s->set->hosts ? "," : "",
+	    strchr(host, ':') ? "[" : "", host, strchr(host, ':') ? "]" : "");
+	/* A server on all addresses is shown by the one that works here. */
+	if (strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0)
+		snprintf(host, sizeof host, "127.0.0.1");
+	snprintf(s->url, sizeof s->url,
+	    strchr(host, ':') ? "http://[%s]:%s" : "http://%s:%s", host, port);
+}
+
+static int
+start_tcp(struct fg_server *s, struct fg_err *err)
+{
+	unsigned connections = (unsigned)s->set->connections;
+	unsigned threads =
+	    (connections + CONNECTIONS_PER_THREAD - 1) / CONNECTIONS_PER_THREAD;
+	int fd = listen_tcp(s->set->listen, err);
+
+	if (fd < 0)
+		return -1;
+	name_ourselves(s, fd);
+	/* A pool of one thread is not allowed; the limit is divided among them. */
+	threads = FG_MAX(threads, 2);
+	s->tcp = start_daemon(s, fd, threads, connections,
+	    (unsigned)s->set->connections_per_client, false);
+	if (!s->tcp) {
+		close(fd);
+		return fg_fail(err, FG_EIO,
+		    "HTTP on %s does not start (log level debug says why)",
+		    s->set->listen);
+	}
+	return 0;
+}
+
+/* ROOT/control.sock. Whoever can open it owns the data: mode 0600 from the start. */
+static int
+listen_control(const char *path, struct fg_err *err)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	mode_t mask;
+	int fd, rc;
+
+	if (strlen(path) >= sizeof sa.sun_path)
+		return fg_fail(err, FG_EINVAL,
+		    "control socket: %s is longer than the %zu bytes a socket's name "
+		    "may have; use a shorter path to the data directory",
+		    path, sizeof sa.sun_path - 1);
+	memcpy(sa.sun_path, path, strlen(path) + 1);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return fg_fail_errno(err, "control socket");
+	/* The data directory is locked by us, so a socket there is a dead one's. */
+	unlink(path);
+	mask = umask(0177);
+	rc = bind(fd, (struct sockaddr *)&sa, sizeof sa);
+	umask(mask);
+	if (rc < 0 || listen(fd, 64) < 0) {
+		fg_fail_errno(err, "control socket %s", path);
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+static int
+start_control(struct fg_server *s, struct fg_err *err)
+{
+	int fd;
+
+	s->control_path = fg_asprintf("%s/control.sock", fg_store_root(s->store));
+	fd = listen_control(s->control_path, err);
+	if (fd < 0)
+		return -1;
+	s->control = start_daemon(s, fd, 2, 2 * CONNECTIONS_PER_THREAD, 0, true);
+	if (!s->control) {
+		close(fd);
+		unlink(s->control_path);
+		return fg_fail(err, FG_EIO,
+		    "HTTP on the control socket does not start");
+	}
+	return 0;
+}
+
+int
+fg_http_start(struct fg_server *s, struct fg_err *err)
+{
+	snprintf(s->run_id, sizeof s->run_id, "%08x",
+	    (unsigned)(fg_clock_wall_ms() * 2654435761u) ^ (unsigned)getpid());
+	return start_tcp(s, err) < 0 || start_control(s, err) < 0 ? -1 : 0;
+}
+
+void
+fg_http_drain(struct fg_server *s, int64_t deadline_ns)
+{
+	struct timespec tick = {.tv_nsec = 2 * FG_NS_PER_MS};
+
+	while (atomic_load(&s->active) > 0 && fg_clock_ns() < deadline_ns)
+		nanosleep(&tick, NULL);
+}
+
+static void
+stop_daemon(struct MHD_Daemon **d)
+{
+	if (!*d)
+		return;
+	MHD_socket fd = MHD_quiesce_daemon(*d);
+
+	MHD_stop_daemon(*d);
+	*d = NULL;
+	if (fd != MHD_INVALID_SOCKET)
+		close(fd);
+}
+
+void
+fg_http_stop(struct fg_server *s)
+{
+	stop_daemon(&s->tcp);
+	stop_daemon(&s->control);
+	if (s->control_path)
+		unlink(s->control_path);
+}
+
+uint64_t
+fg_http_connections(struct fg_server *s)
+{
+	const union MHD_DaemonInfo *info =
+	    s->tcp ? MHD_get_daemon_info(s->tcp, MHD_DAEMON_INFO_CURRENT_CONNECTIONS)
+		   : NULL;
+
+	return info ? info->num_connections : 0;
+}

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One HTTP request from its first header to its last byte, shared by the files of
+ * server/ that answer it.
+ *
+ * Life. http.c makes it when the request line is read and frees it when libmicrohttpd
+ * says the request is completed. In between it belongs to one side at a time:
+ *
+ *   event thread   parses, looks things up in memory, calls fg_reply_* to describe the
+ *                  answer, and sends it; or parks the request:
+ *   parked         the connection is suspended, and exactly one other thread (worker,
+ *                  waker of the scheduler, watch) will describe the answer and call
+ *                  fg_request_resume as its last act on it.
+ *
+ * `reply` is a description in plain members; only http.c turns it into bytes on a
+ * connection. A handler that neither parks nor describes an answer is a bug (asserted).
+ */
+#ifndef FG_SERVER_REQUEST_H
+#define FG_SERVER_REQUEST_H
+
+#include "formats/codec.h"
+#include "server/clients.h"
+#include "server/route.h"
+#include "server/server.h"
+#include "server/watch.h"
+#include "work/sched.h"
+
+struct MHD_Connection;
+
+enum fg_method {
+	FG_GET,
+	FG_HEAD,
+	FG_OPTIONS,
+	FG_POST,
+	FG_DELETE,
+	FG_METHOD_OTHER,
+};
+
+enum fg_caching {
+	FG_NO_STORE,  /* errors, anything that is true only now */
+	FG_NO_CACHE,  /* may be kept, must be asked about again (ETag) */
+	FG_IMMUTABLE, /* the URL names these bytes for ever */
+};
+
+struct fg_reply {
+	int status;          /* 0: not described yet */
+	struct fg_buf *body; /* owned reference; NULL: none */
+	const char *type;    /* static text; NULL: none */
+	bool tagged;
+	uint64_t etag;  /* hash of the identity bytes, if tagged */
+	uint8_t coding; /* enum fg_coding of body */
+	bool vary;      /* the coding depends on Accept-Encoding */
+	bool ranges;    /* body is the identity form and may be cut by Range */
+	uint8_t caching;
+	int retry_after;    /* seconds; 0: no such header */
+	const char *allow;  /* for 405 */
+	char location[320]; /* for redirects; "" = none */
+	bool close;         /* end the connection after it */
+	bool page;          /* HTML: with a content security policy */
+};
+
+/* What a chunk request has found out so far; see chunk.c. */
+struct fg_chunk_state {
+	int scale;
+	int64_t ch[3];
+	struct fg_key key;
+	uint64_t salt;
+	uint8_t coding; /* wanted */
+	struct fg_place place;
+	struct fg_buf *bytes; /* identity bytes, owned */
+	uint8_t wake;         /* enum fg_wake or a FG_PARK_ value */
+	bool made;            /* counted as made, not as read */
+	int rounds;           /* look-ups so far */
+	struct fg_err err;
+};
+
+struct fg_request {
+	struct fg_server *srv;
+	struct MHD_Connection *conn;
+	uint64_t number; /* counts from 1; part of the request id */
+	int64_t start_ns;
+	bool control; /* came over the control socket: may do everything */
+	bool begun, parked, sent;
+
+	enum fg_method method;
+	struct fg_route route;
+	/* header values, owned by the connection */
+	const char *host, *origin, *range, *if_range, *if_none_match, *accept_encoding,
+	    *authorization, *fetch_site, *private_network;
+	int hosts, lengths, encodings; /* how many of each header */
+	uint64_t length;               /* announced Content-Length */
+	bool bad_header;
+	bool foreign; /* made by a page whose origin is not allowed */
+	bool cors;    /* origin is there and allowed */
+	struct fg_str body;
+
+	struct fg_reply reply;
+
+	/* parking */
+	struct fg_layer *layer; /* held reference */
+	struct fg_chunk_state chunk;
+	struct fg_waiter waiter;
+	struct fg_watched watch;
+	struct fg_client_id client;
+	bool counted; /* client is entered in the table of clients */
+	/* What to do on the event thread after the resume; NULL: send reply. */
+	void (*resumed)(struct fg_request *r);
+	void (*work)(struct fg_request *r); /* on a worker thread */
+};
+
+/* ------------------------------------------------------------- parking (http.c) */
+
+/* Suspend the connection: first step of parking, on the event thread. */
+void fg_request_suspend(struct fg_request *r);
+/* Let the event thread go on with r->resumed or r->reply; r must not be touched
+ * afterwards. Any thread. */
+void fg_request_resume(struct fg_request *r);
+
+/* Park and run work(r) on a thread of the resource; it describes the answer, or what
+ * `resumed` needs to do so (NULL: send the reply). Answers 503 when the queue is
+ * full. Event thread; r may be gone when this returns, so return at once. */
+void fg_request_work(struct fg_request *r, enum fg_resource res,
+    void (*work)(struct fg_request *r), void (*resumed)(struct fg_request *r));
+
+/* ------------------------------------------------------------- answers (reply.c) */
+
+/* A body of that type; takes the reference of `body`. */
+void fg_reply_bytes(struct fg_request *r, int status, const char *type,
+    struct fg_buf *body);
+/* JSON; takes the reference of j. */
+void fg_reply_json(struct fg_request *r, int status, json_t *j);
+/* The same without the server's file names, unless it goes to the control socket. */
+void fg_reply_public(struct fg_request *r, int status, json_t *j);
+/* Absolute paths anywhere in j become their last word. */
+void fg_reply_shorten(json_t *j);
+/* {"error": text} with that status. */
+void fg_reply_error(struct fg_request *r, int status, const char *fmt, ...)
+    FG_PRINTF(3, 4);
+/* The same from a failure: the one table of codes and statuses. */
+void fg_reply_err(struct fg_request *r, const struct fg_err *err);
+/* 503 with Retry-After, in seconds. */
+void fg_reply_later(struct fg_request *r, int retry_after, const char *fmt, ...)
+    FG_PRINTF(3, 4);
+int fg_reply_status_of(enum fg_code code);
+/* An entity tag as it stands in the header, with quotes; out has 32 bytes. */
+void fg_reply_etag(uint64_t hash, enum fg_coding c, char out[32]);
+
+/* ------------------------------------------------------------- handlers */
+
+void fg_chunk_handle(struct fg_request *r); /* chunk.c: a chunk of r->layer */
+void fg_files_handle(struct fg_request *r); /* files.c: /layer... */
+void fg_api_handle(struct fg_request *r);   /* api.c: /api/... */
+void fg_page_handle(struct fg_request *r);  /* page.c: / and its parts */
+void fg_page_asset(struct fg_request *r, const char *name);
+void fg_status_handle(struct fg_request *r);  /* status.c: /api/status */
+void fg_status_ready(struct fg_request *r);   /* /readyz */
+void fg_status_metrics(struct fg_request *r); /* /metrics */
+void fg_jobs_handle(struct fg_request *r, const char *number); /* jobs.c */
+void fg_jobs_start(struct fg_request *r, struct fg_layer *l);
+
+#endif

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Request targets: see the header for the grammar. */
+#include "config.h"
+
+#include "server/route.h"
+
+static int
+hex(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c |= 0x20;
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static bool
+is_word_char(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+	       (c >= '0' && c <= '9') || (c && strchr("._-:@+,~=", c));
+}
+
+/* Decode target[0..n) into out->path and check each byte. */
+static enum fg_route_kind
+decode(const char *target, size_t n, struct fg_route *out)
+{
+	size_t len = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		char c = target[i];
+
+		if (c == '%') {
+			int a = i + 2 < n ? hex(target[i + 1]) : -1;
+			int b = i + 2 < n ? hex(target[i + 2]) : -1;
+
+			if (a < 0 || b < 0)
+				return FG_ROUTE_BAD;
+			c = (char)(a * 16 + b);
+			i += 2;
+			if (!is_word_char(c)) /* also an encoded slash or NUL */
+				return FG_ROUTE_BAD;
+		} else if (c != '/' && !is_word_char(c)) {
+			return FG_ROUTE_BAD;
+		}
+		if (len == FG_PATH_MAX)
+			return FG_ROUTE_TOO_LONG;
+		out->path[len++] = c;
+	}
+	out->path[len] = '\0';
+	return FG_ROUTE_PAGE;
+}
+
+/* Every word not empty and without a leading dot; a slash at the end is fine. */
+static bool
+words_are_good(const char *path)
+{
+	for (const char *p = path; *p; p++) {
+		if (*p == '/' && (p[1] == '/' || p[1] == '.'))
+			return false;
+	}
+	return true;
+}
+
+static bool
+word_is(const char *p, size_t n, const char *word)
+{
+	return strlen(word) == n && memcmp(p, word, n) == 0;
+}
+
+/* Layer, listing or file: everything below a first word that is not ours. */
+static enum fg_route_kind
+parse_layer(struct fg_route *out, const char *first, size_t n)
+{
+	char *rest = out->path + 1 + n;
+	size_t len;
+
+	out->layer = first;
+	out->layer_n = n;
+	if (!*rest)
+		return FG_ROUTE_LAYER;
+	out->rest = rest + 1;
+	len = strlen(out->rest);
+	if (len > 0 && out->rest[len - 1] != '/')
+		return FG_ROUTE_FILE;
+	if (len > 0)
+		rest[len] = '\0'; /* rest[0] is the slash before out->rest */
+	return FG_ROUTE_LISTING;
+}
+
+static enum fg_route_kind
+classify(struct fg_route *out)
+{
+	static const struct {
+		const char *word;
+		enum fg_route_kind kind;
+	} alone[] = {
+	    {"info", FG_ROUTE_ROOT_INFO},
+	    {"metrics", FG_ROUTE_METRICS},
+	    {"healthz", FG_ROUTE_HEALTHZ},
+	    {"readyz", FG_ROUTE_READYZ},
+	};
+	const char *first = out->path + 1;
+	size_t n = strcspn(first, "/");
+
+	if (n == 0)
+		return FG_ROUTE_PAGE;
+	for (size_t i = 0; i < FG_COUNTOF(alone); i++) {
+		if (!word_is(first, n, alone[i].word))
+			continue;
+		if (!first[n])
+			return alone[i].kind;
+		break; /* "/info/x": no layer has that name, so it ends as 404 */
+	}
+	if (word_is(first, n, "api")) {
+		out->rest = first[n] ? first + n + 1 : "";
+		return FG_ROUTE_API;
+	}
+	if (word_is(first, n, "t") || word_is(first, n, "viewer"))
+		return FG_ROUTE_RESERVED;
+	return parse_layer(out, first, n);
+}
+
+void
+fg_route_parse(const char *target, struct fg_route *out)
+{
+	size_t n = strcspn(target, "?");
+	const char *query = target[n] ? target + n + 1 : "";
+
+	memset(out, 0, offsetof(struct fg_route, path));
+	out->path[0] = out->query[0] = '\0';
+	out->layer = out->rest = "";
+	out->layer_n = 0;
+	if (strcmp(target, "*") == 0) {
+		out->kind = FG_ROUTE_STAR;
+		return;
+	}
+	if (target[0] != '/') {
+		out->kind = FG_ROUTE_BAD;
+		return;
+	}
+	if (strlen(query) > FG_QUERY_MAX) {
+		out->kind = FG_ROUTE_TOO_LONG;
+		return;
+	}
+	memcpy(out->query, query, strlen(query) + 1);
+	out->kind = decode(target, n, out);
+	if (out->kind != FG_ROUTE_PAGE)
+		return;
+	out->kind = words_are_good(out->path) ? classify(out) : FG_ROUTE_BAD;
+}
+
+bool
+fg_route_query(const struct fg_route *r, const char *key, char *out, size_t room)
+{
+	size_t key_n = strlen(key);
+	const char *p = r->query;
+
+	while (*p) {
+		size_t n = strcspn(p, "&");
+
+		if (n > key_n && memcmp(p, key, key_n) == 0 && p[key_n] == '=') {
+			size_t len = n - key_n - 1;
+
+			if (len >= room)
+				return false;
+			memcpy(out, p + key_n + 1, len);
+			out[len] = '\0';
+			return true;
+		}
+		p += n;
+		p += *p == '&';
+	}
+	return false;
+}
+
+enum fg_route_chunk
+fg_route_chunk(const struct fg_info *info, const char *rest, int *scale, int64_t ch[3])
+{
+	const char *slash = strrchr(rest, '/');
+	struct fg_box vx;
+	int k;
+
+	if (!slash)
+		return FG_CHUNK_NONE;
+	k = fg_info_find_scale(info, rest, (size_t)(slash - rest));
+	if (k < 0 || !fg_chunk_name_parse(slash + 1, strlen(slash + 1), &vx))
+		return FG_CHUNK_NONE;
+	if (!fg_scale_chunk_find(&info->scale[k], &vx, ch))
+		return FG_CHUNK_OFF;
+	*scale = k;
+	return FG_CHUNK_OK;
+}

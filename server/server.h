@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The daemon's parts in one struct, and its life: start, drain, stop.
+ *
+ * Order of start: store, catalogue, scheduler, watch, HTTP (TCP and control socket).
+ * Order of stop: refuse new work (new requests are answered 503), let running work end
+ * until the deadline, wake every waiter, wait until every parked request is answered,
+ * stop HTTP, then the rest in reverse.
+ */
+#ifndef FG_SERVER_SERVER_H
+#define FG_SERVER_SERVER_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "server/cache.h"
+#include "server/clients.h"
+#include "server/metrics.h"
+#include "server/settings.h"
+#include "server/watch.h"
+#include "work/catalog.h"
+#include "work/sched.h"
+
+struct fg_jobs;
+struct MHD_Daemon;
+
+struct fg_server {
+	const struct fg_settings *set;
+	struct fg_store *store;
+	struct fg_catalog *catalog;
+	struct fg_sched *sched;
+	struct fg_cache *cache;
+	struct fg_clients *clients;
+	struct fg_watch *watch;
+	struct fg_jobs *jobs;
+	struct fg_metrics metrics;
+	struct MHD_Daemon *tcp, *control;
+	pthread_key_t reader; /* struct fg_reader of this thread */
+	char *token;          /* NULL: writing calls over TCP are refused */
+	char *hosts;          /* setting `hosts` and the address listened on */
+	char url[128];        /* "http://127.0.0.1:8080" */
+	char run_id[9];       /* first half of request ids: differs between runs */
+	char *control_path;
+	int64_t start_ns;
+	_Atomic uint64_t requests;
+	_Atomic int64_t active;
+	_Atomic bool draining;
+	/* the status text is kept for a while: counting rows costs */
+	pthread_mutex_t status_lock;
+	/* guarded by status_lock */
+	struct fg_buf *status;
+	int64_t status_until_ns;
+	bool status_busy;
+};
+
+/* Open everything and begin to serve. root: the data directory; create: make it if
+ * there is none. `set` is kept. Fails with a sentence for the operator. */
+struct fg_server *fg_server_start(const char *root, bool create,
+    const struct fg_settings *set, struct fg_err *err) FG_MUST_USE;
+
+/* Drain and stop as described above; frees s. */
+void fg_server_stop(struct fg_server *s);
+
+/* The calling thread's index reader (opened at its first use), or NULL. */
+struct fg_reader *fg_server_reader(struct fg_server *s, struct fg_err *err);
+
+/* ------------------------------------------------------------- http.c */
+
+int fg_http_start(struct fg_server *s, struct fg_err *err) FG_MUST_USE;
+/* Until every request is answered, or the deadline (monotonic ns). */
+void fg_http_drain(struct fg_server *s, int64_t deadline_ns);
+void fg_http_stop(struct fg_server *s);
+uint64_t fg_http_connections(struct fg_server *s);
+
+/* ------------------------------------------------------------- jobs.c */
+
+struct fg_jobs *fg_jobs_new(struct fg_server *s) FG_MUST_USE;
+/* Ask all jobs to end; fg_jobs_free waits for them. */
+void fg_jobs_cancel(struct fg_jobs *j, uint32_t layer); /* 0: of all layers */
+void fg_jobs_free(struct fg_jobs *j);
+json_t *fg_jobs_list(struct fg_jobs *j) FG_MUST_USE;
+
+/* ------------------------------------------------------------- status.c */
+
+/* Fill in what other parts own. */
+void fg_status_gauges(struct fg_server *s, struct fg_metrics_now *now);
+/* A Neuroglancer link that shows the layers, sources under `base`. free(). */
+char *fg_status_link(struct fg_server *s, const char *base) FG_MUST_USE;
+
+#endif

@@ -1,0 +1,383 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the HTTP tests share: TAP, a daemon on a free port, requests byte by byte, a small
+hand-made precomputed tree, and a tiny network. Standard library only.
+
+    with Server() as s:
+        r = s.get("/em/info")
+        is_("a status", r.status, 200)
+    done()
+
+No test sleeps to be on the safe side: wait_for() polls a state with a deadline.
+"""
+import array
+import gzip
+import http.client
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+BUILD = os.environ.get("builddir") or os.getcwd()
+SOURCE = os.environ.get("srcdir") or os.path.join(os.path.dirname(__file__), "..", "..")
+DAEMON = os.environ.get("FLOODGATED") or os.path.join(BUILD, "floodgated")
+# Sanitizers and busy machines are slow; a deadline is for a test that hangs.
+PATIENCE = 120
+# Only read by a daemon that was built with the thread sanitizer.
+os.environ["TSAN_OPTIONS"] = ":".join(filter(None, (
+    os.environ.get("TSAN_OPTIONS"), f"suppressions={SOURCE}/tests/tsan.supp")))
+
+# ------------------------------------------------------------------ TAP
+
+count = failed = 0
+
+
+def ok(text, good):
+    global count, failed
+    count += 1
+    failed += not good
+    print(f"{'' if good else 'not '}ok {count} - {text}", flush=True)
+    if not good:
+        where = traceback.extract_stack()[-2]
+        print(f"# line {where.lineno}: {where.line}", flush=True)
+    return bool(good)
+
+
+def is_(text, got, wanted):
+    good = ok(text, got == wanted)
+    if not good:
+        print(f"# got {str(got)[:600]!r}, wanted {str(wanted)[:600]!r}", flush=True)
+    return good
+
+
+def has(text, got, part):
+    good = ok(text, part in got)
+    if not good:
+        print(f"# {part!r} is not in {got[:600]!r}", flush=True)
+    return good
+
+
+def done():
+    print(f"1..{count}")
+    sys.exit(1 if failed else 0)
+
+
+def missing(what):
+    if os.environ.get("CI"):
+        print(f"Bail out! missing in CI: {what}")
+        sys.exit(1)
+    print(f"1..0 # SKIP {what}")
+    print(f"SKIPPED: {what}", file=sys.stderr)
+    sys.exit(0)
+
+
+def wait_for(what, probe, patience=PATIENCE):
+    """The first true value of probe(), asked again and again until the deadline."""
+    end = time.monotonic() + patience
+    while True:
+        got = probe()
+        if got:
+            return got
+        if time.monotonic() > end:
+            print(f"Bail out! waited {patience} s for: {what}", flush=True)
+            sys.exit(1)
+        time.sleep(0.005)
+
+
+# ------------------------------------------------------------------ daemon
+
+
+class Reply:
+    def __init__(self, r):
+        self.status = r.status
+        self.headers = r.headers
+        self.body = r.read()
+
+    def __getitem__(self, name):
+        return self.headers.get(name)
+
+    def json(self):
+        return json.loads(self.body)
+
+
+class UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path):
+        super().__init__("localhost", timeout=PATIENCE)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+class Server:
+    """A daemon in a new data directory; options are those of its command line."""
+
+    def __init__(self, *options, root=None, env=None, start=True):
+        self.own = tempfile.TemporaryDirectory(prefix="fg-http-") if root is None else None
+        self.root = root or os.path.join(self.own.name, "root")
+        self.options = options
+        self.env = env or {}
+        self.process = None
+        self.exit = None
+        if start:
+            self.start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process and self.process.poll() is None:
+            self.stop(hard=True)
+        if self.own:
+            self.own.cleanup()
+
+    def start(self, *more):
+        self.log = tempfile.TemporaryFile()
+        self.process = subprocess.Popen(
+            [DAEMON, "--root", self.root, "--create", "--listen", "127.0.0.1:0",
+             *self.options, *more],
+            stdout=subprocess.PIPE, stderr=self.log, env={**os.environ, **self.env})
+        self.ready = self.process.stdout.readline().decode()
+        if not self.ready:
+            print(f"Bail out! no daemon: {self.errors()}")
+            sys.exit(1)
+        self.url = self.ready.split()[4].rstrip("/")
+        self.port = int(self.url.rsplit(":", 1)[1])
+        self.control = os.path.join(self.root, "control.sock")
+
+    def errors(self):
+        if self.process.poll() is None:
+            time.sleep(0)
+        self.log.seek(0)
+        return self.log.read().decode(errors="replace")
+
+    def stop(self, hard=False, sig=signal.SIGTERM):
+        """End the daemon; its exit status. hard: kill -9; sig 0: it was told already."""
+        if hard:
+            self.process.kill()
+        elif sig:
+            self.process.send_signal(sig)
+        self.exit = self.process.wait(PATIENCE)
+        self.process.stdout.close()
+        errors = self.errors()
+        if "Sanitizer" in errors or "assertion" in errors:
+            print("# " + errors.replace("\n", "\n# "))
+        return self.exit
+
+    def connect(self):
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+
+    def request(self, method, path, body=None, headers=None, over=None):
+        c = over or self.connect()
+        c.request(method, path, body, headers or {})
+        r = Reply(c.getresponse())
+        if over is None:
+            c.close()
+        return r
+
+    def get(self, path, **headers):
+        """GET; underscores in header names are hyphens."""
+        return self.request("GET", path,
+                            headers={k.replace("_", "-"): v for k, v in headers.items()})
+
+    def call(self, method, path, body=None):
+        """The API over the control socket."""
+        c = UnixConnection(self.control)
+        r = self.request(method, path, json.dumps(body) if body is not None else None,
+                         over=c)
+        c.close()
+        return r
+
+    def socket(self):
+        s = socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return s
+
+    def raw(self, data):
+        """Everything the server sends for these bytes until it closes, or until it has
+        been silent for a while after it sent something."""
+        with self.socket() as s:
+            s.sendall(data if isinstance(data, bytes) else data.encode())
+            out = b""
+            try:
+                while True:
+                    got = s.recv(65536)
+                    if not got:
+                        return out
+                    out += got
+                    s.settimeout(0.3)
+            except (TimeoutError, ConnectionResetError):
+                return out
+
+    def metrics(self):
+        """{'name{labels}': number}"""
+        lines = self.get("/metrics").body.decode().splitlines()
+        return {k: float(v) for k, v in
+                (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
+
+    def add_layer(self, name, source):
+        r = self.call("POST", "/api/layers", {"name": name, "source": source})
+        if r.status != 201:
+            print(f"Bail out! layer {name}: {r.status} {r.body!r}")
+            sys.exit(1)
+        return r.json()
+
+
+# ------------------------------------------------------------------ volumes
+
+
+def write(path, data):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb") as f:
+        f.write(data if isinstance(data, bytes) else data.encode())
+
+
+class Volume:
+    """A uint8 image of cells between dark walls, by default 100 x 80 x 72 voxels at
+    (8, 0, -16), chunks of 64, as a precomputed directory with one scale."""
+
+    def __init__(self, path, size=(100, 80, 72), offset=(8, 0, -16), chunk=(64, 64, 64),
+                 zipped=False, absent=()):
+        self.path, self.size, self.offset, self.chunk = path, size, offset, chunk
+        nx, ny, nz = size
+        self.data = bytearray(nx * ny * nz)
+        i = 0
+        for z in range(nz):
+            for y in range(ny):
+                for x in range(nx):
+                    wall = x % 20 < 3 or y % 20 < 3 or z % 24 < 3
+                    self.data[i] = (40 if wall else 200) + (x * 7 + y * 3 + z) % 11
+                    i += 1
+        self.info = {
+            "@type": "neuroglancer_multiscale_volume", "type": "image",
+            "data_type": "uint8", "num_channels": 1,
+            "scales": [{"key": "8_8_8", "size": list(size), "voxel_offset": list(offset),
+                        "resolution": [8, 8, 8], "chunk_sizes": [list(chunk)],
+                        "encoding": "raw"}]}
+        write(os.path.join(path, "info"), json.dumps(self.info))
+        for name, box in self.boxes():
+            if name in absent:
+                continue
+            file = os.path.join(path, "8_8_8", name)
+            if zipped:
+                write(file + ".gz", gzip.compress(self.cut(box), mtime=0))
+            else:
+                write(file, self.cut(box))
+
+    def boxes(self):
+        """(chunk name, ((x0, x1), (y0, y1), (z0, z1)) from the volume's corner)"""
+        cuts = []
+        for d in range(3):
+            n, c = self.size[d], self.chunk[d]
+            cuts.append([(a, min(a + c, n)) for a in range(0, n, c)])
+        for z in cuts[2]:
+            for y in cuts[1]:
+                for x in cuts[0]:
+                    name = "_".join(f"{a + o}-{b + o}" for (a, b), o in
+                                    zip((x, y, z), self.offset))
+                    yield name, (x, y, z)
+
+    def cut(self, box):
+        (x0, x1), (y0, y1), (z0, z1) = box
+        nx, ny, _ = self.size
+        out = bytearray()
+        for z in range(z0, z1):
+            for y in range(y0, y1):
+                at = nx * (y + ny * z)
+                out += self.data[at + x0:at + x1]
+        return bytes(out)
+
+
+# ------------------------------------------------------------------ a tiny network
+
+CRC_TABLE = []
+for _n in range(256):
+    for _ in range(8):
+        _n = _n >> 1 ^ (0x82F63B78 if _n & 1 else 0)
+    CRC_TABLE.append(_n)
+
+
+def masked_crc32c(data):
+    c = 0xFFFFFFFF
+    for b in data:
+        c = CRC_TABLE[(c ^ b) & 255] ^ c >> 8
+    c ^= 0xFFFFFFFF
+    return ((c >> 15 | c << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def varint(n):
+    out = b""
+    while n > 127:
+        out += bytes([n & 127 | 128])
+        n >>= 7
+    return out + bytes([n])
+
+
+def block(entries):
+    """A table block without prefix compression; its trailer included."""
+    out, restarts = b"", []
+    for key, value in entries:
+        restarts.append(len(out))
+        out += varint(0) + varint(len(key)) + varint(len(value)) + key + value
+    restarts = restarts or [0]
+    out += b"".join(struct.pack("<I", r) for r in restarts)
+    out += struct.pack("<I", len(restarts)) + b"\0"
+    return out + struct.pack("<I", masked_crc32c(out))
+
+
+def write_checkpoint(prefix, tensors):
+    """tensors: {name: (shape, floats)} -> prefix.index, prefix.data-00000-of-00001"""
+    data = b""
+    entries = [(b"", b"\x08\x01\x1a\x02\x08\x01")]  # one shard, version 1
+    for name in sorted(tensors):
+        shape, values = tensors[name]
+        raw = array.array("f", values).tobytes()
+        dims = b"".join(b"\x12" + varint(len(d)) + d
+                        for d in (b"\x08" + varint(n) for n in shape))
+        entries.append((name.encode(), b"\x08\x01" + b"\x12" + varint(len(dims)) + dims +
+                        (b"\x20" + varint(len(data)) if data else b"") +
+                        b"\x28" + varint(len(raw)) +
+                        b"\x35" + struct.pack("<I", masked_crc32c(raw))))
+        data += raw
+    body = block(entries)
+    handle = varint(0) + varint(len(body) - 5)
+    meta = block([])
+    meta_handle = varint(len(body)) + varint(len(meta) - 5)
+    index = block([(entries[-1][0], handle)])
+    index_handle = varint(len(body) + len(meta)) + varint(len(index) - 5)
+    footer = (meta_handle + index_handle).ljust(40, b"\0")
+    footer += struct.pack("<Q", 0xDB4775248B80FB57)
+    write(prefix + ".index", body + meta + index + footer)
+    write(prefix + ".data-00000-of-00001", data)
+
+
+def write_tiny_model(prefix, features=2, depth=2):
+    """A network that says "inside" to bright voxels and "outside" to dark ones: feature 0
+    is the rectified image, everything else is zero. The last layer adds 5 f - 5."""
+    tensors = {}
+    for i in range(depth):
+        for part in "ab":
+            cin = 2 if (i, part) == (0, "a") else features
+            w = [0.0] * (27 * cin * features)
+            if i == 0:  # centre tap, channel 0 (image, then feature 0) to feature 0
+                w[13 * cin * features] = 1.0
+            tensors[f"seed_update/conv{i}_{part}/weights"] = ((3, 3, 3, cin, features), w)
+            tensors[f"seed_update/conv{i}_{part}/biases"] = ((features,), [0.0] * features)
+    tensors["seed_update/conv_lom/weights"] = (
+        (1, 1, 1, features, 1), [5.0] + [0.0] * (features - 1))
+    tensors["seed_update/conv_lom/biases"] = ((1,), [-5.0])
+    write_checkpoint(prefix, tensors)
+
+
+def tiny_ffn(prefix, **more):
+    """The "ffn" part of a layer made by write_tiny_model on a small image."""
+    return {"image": "em", "model": prefix, "fov": [9, 9, 9], "delta": [2, 2, 2],
+            "mean": 128, "stddev": 33, "precision": "f32", "block": [64, 64, 64],
+            "halo": [4, 4, 4], "chunk": [32, 32, 32], "min_segment_size": 10, **more}
