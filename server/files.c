@@ -5,16 +5,26 @@
  * properties) as they are. Also /info, which names the layers.
  *
  * Files go out byte for byte: one stored compressed is sent with its Content-Encoding
- * to a client that takes it, and decompressed otherwise or for a Range.
+ * to a client that takes it, and decompressed otherwise or for a Range. Large files and
+ * shards are never read whole: the part that a Range asks for is read by the io thread,
+ * anything longer goes out from the descriptor.
  */
 #include "config.h"
 
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include "base/file.h"
 #include "base/hash.h"
 #include "base/json.h"
 #include "server/headers.h"
 #include "server/request.h"
+
+/* Files from this size on are sent in parts. */
+#define LARGE_FILE (1 << 20)
+/* Longest part that is read into memory. */
+#define PART_MAX (8 << 20)
 
 static void
 reply_tagged(struct fg_request *r, const char *type, struct fg_buf *body)
@@ -125,6 +135,76 @@ type_of(const char *name)
 	return "application/octet-stream";
 }
 
+static bool
+is_shard(const char *name)
+{
+	size_t n = strlen(name);
+
+	return n > 6 && strcmp(name + n - 6, ".shard") == 0;
+}
+
+/* The bytes that a Range asks for, if they are few enough; NULL otherwise. */
+static struct fg_buf *
+read_part(struct fg_request *r, int fd, uint64_t size, uint64_t *first,
+    struct fg_err *err)
+{
+	uint64_t last;
+	struct fg_buf *b;
+
+	*first = 0;
+	if (r->method != FG_GET || !r->range ||
+	    fg_range_parse(r->range, size, first, &last) != FG_RANGE_OK ||
+	    last - *first >= PART_MAX)
+		return NULL;
+	b = fg_buf_new(last - *first + 1);
+	if (!b) {
+		fg_fail(err, FG_ENOMEM, "no memory for a part of a file");
+	} else if (fg_file_pread(fd, b->data, b->len, *first, r->route.rest, err) < 0) {
+		fg_buf_unref(b);
+		b = NULL;
+	}
+	return b;
+}
+
+/* On an io thread: a shard or another large file. Its tag is made of what the file
+ * system knows of it, as reading it all for a hash would cost too much. False: it is
+ * small, or not there under that very name. */
+static bool
+open_large(struct fg_request *r, struct fg_err *err)
+{
+	uint64_t mark[4], first;
+	struct fg_buf *part;
+	struct stat st;
+	int fd = -1;
+
+	if (fg_source_open_file(r->layer->source, r->route.rest, &fd, &st, err) < 0 ||
+	    fd < 0)
+		return false;
+	if (st.st_size == 0 || (st.st_size < LARGE_FILE && !is_shard(r->route.rest))) {
+		close(fd);
+		return false;
+	}
+	part = read_part(r, fd, (uint64_t)st.st_size, &first, err);
+	if (err->code != FG_OK) {
+		close(fd);
+		return false;
+	}
+	fg_reply_bytes(r, 200, type_of(r->route.rest), part);
+	mark[0] = (uint64_t)st.st_ino;
+	mark[1] = (uint64_t)st.st_size;
+	mark[2] = (uint64_t)st.st_mtim.tv_sec;
+	mark[3] = (uint64_t)st.st_mtim.tv_nsec;
+	r->reply.has_file = true;
+	r->reply.file = fd;
+	r->reply.file_size = mark[1];
+	r->reply.body_at = first;
+	r->reply.tagged = true;
+	r->reply.etag = fg_hash64(mark, sizeof mark);
+	r->reply.ranges = true;
+	r->reply.caching = FG_NO_CACHE;
+	return true;
+}
+
 /* On an io thread: read the file and describe the reply. */
 static void
 read_file(struct fg_request *r)
@@ -135,6 +215,12 @@ read_file(struct fg_request *r)
 	int coding = FG_CODING_NONE;
 	uint64_t etag;
 
+	if (open_large(r, &err))
+		return;
+	if (err.code != FG_OK) {
+		fg_reply_err(r, &err);
+		return;
+	}
 	if (fg_source_file(r->layer->source, r->route.rest, limit, &coding, &stored,
 		&err) < 0) {
 		fg_reply_err(r, &err);

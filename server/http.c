@@ -164,7 +164,7 @@ apply_range(struct fg_request *r, const char *etag, uint64_t *first, uint64_t *l
     char content_range[96])
 {
 	struct fg_reply *p = &r->reply;
-	uint64_t size = p->body ? p->body->len : 0, last;
+	uint64_t size = p->has_file ? p->file_size : p->body ? p->body->len : 0, last;
 
 	*first = 0;
 	*len = size;
@@ -201,15 +201,24 @@ release_body(void *body)
 }
 
 static struct MHD_Response *
-make_response(struct fg_buf *body, uint64_t first, uint64_t len)
+make_response(struct fg_reply *p, uint64_t first, uint64_t len)
 {
 	static char nothing[1];
+	struct MHD_Response *m;
 
-	if (!body || len == 0)
+	if (len == 0)
 		return MHD_create_response_from_buffer(0, nothing,
 		    MHD_RESPMEM_PERSISTENT);
-	return MHD_create_response_from_buffer_with_free_callback_cls(len,
-	    body->data + first, release_body, fg_buf_ref(body));
+	if (p->body && first >= p->body_at && len <= p->body->len &&
+	    first - p->body_at <= p->body->len - len)
+		return MHD_create_response_from_buffer_with_free_callback_cls(len,
+		    p->body->data + (first - p->body_at), release_body,
+		    fg_buf_ref(p->body));
+	fg_assert(p->has_file);
+	m = MHD_create_response_from_fd_at_offset64(len, p->file, first);
+	if (m)
+		p->has_file = false; /* the descriptor is the library's now */
+	return m;
 }
 
 static enum MHD_Result
@@ -228,11 +237,10 @@ send_reply(struct fg_request *r)
 	    (r->method == FG_GET || r->method == FG_HEAD) &&
 	    fg_etag_matches(r->if_none_match, etag)) {
 		p->status = 304;
-		fg_buf_unref(p->body);
-		p->body = NULL;
+		fg_reply_fini(p);
 	}
 	apply_range(r, etag, &first, &len, content_range);
-	m = make_response(p->body, first, len);
+	m = make_response(p, first, len);
 	if (!m)
 		return MHD_NO;
 	add_headers(r, m, etag);
@@ -548,7 +556,7 @@ completed(void *ctx, struct MHD_Connection *conn, void **req,
 	if (s->set->access_log)
 		log_access(r);
 	fg_layer_unref(r->layer);
-	fg_buf_unref(r->reply.body);
+	fg_reply_fini(&r->reply);
 	fg_buf_unref(r->chunk.bytes);
 	fg_str_fini(&r->body);
 	free(r);

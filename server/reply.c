@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/json.h"
 #include "base/log.h"
@@ -36,9 +37,19 @@ fg_reply_status_of(enum fg_code code)
 }
 
 void
+fg_reply_fini(struct fg_reply *p)
+{
+	fg_buf_unref(p->body);
+	p->body = NULL;
+	if (p->has_file)
+		close(p->file);
+	p->has_file = false;
+}
+
+void
 fg_reply_bytes(struct fg_request *r, int status, const char *type, struct fg_buf *body)
 {
-	fg_buf_unref(r->reply.body);
+	fg_reply_fini(&r->reply);
 	memset(&r->reply, 0, sizeof r->reply);
 	r->reply.status = status;
 	r->reply.type = type;

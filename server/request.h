@@ -57,6 +57,11 @@ struct fg_reply {
 	char location[320]; /* for redirects; "" = none */
 	bool close;         /* end the connection after it */
 	bool page;          /* HTML: with a content security policy */
+	/* A large file, sent from its descriptor; body then holds a part of it that
+	 * was read ahead (or NULL), from byte body_at on. */
+	bool has_file;
+	int file; /* owned descriptor, if has_file */
+	uint64_t file_size, body_at;
 };
 
 /* What a chunk request has found out so far; see chunk.c. */
@@ -124,6 +129,8 @@ void fg_request_work(struct fg_request *r, enum fg_resource res,
 
 /* ------------------------------------------------------------- answers (reply.c) */
 
+/* Release body and file. */
+void fg_reply_fini(struct fg_reply *p);
 /* A body of that type; takes the reference of `body`. */
 void fg_reply_bytes(struct fg_request *r, int status, const char *type,
     struct fg_buf *body);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * dir: sources: a precomputed volume in a local folder, one file a chunk.
+ * dir: sources: a precomputed volume in a local folder, one file a chunk or sharded.
  *
  * A file NAME may be stored as NAME, NAME.gz, NAME.zstd or NAME.br (the endings that
  * common writers use); the first one found counts. Every file is opened relative to the
@@ -22,14 +22,19 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/morton.h"
 #include "formats/codec.h"
+#include "store/shards.h"
 
 /* Largest info file that is read. */
 #define INFO_MAX (16u << 20)
+/* Decoded minishard indices kept for each source: 700,000 chunks. */
+#define INDEX_CACHE (16u << 20)
 
 struct dir {
 	int fd; /* the folder */
 	char *path;
+	struct fg_shards *shards;
 };
 
 static const struct {
@@ -114,38 +119,51 @@ open_beneath(int dir, const char *name)
 	return (int)fd;
 }
 
-/* The bytes of one file as stored; *out = NULL if there is none. */
+/* A regular file, open; *out = -1 if there is none. */
 static int
-read_one(const struct dir *d, const char *name, size_t limit, struct fg_buf **out,
+open_one(const struct dir *d, const char *name, int *out, struct stat *st,
     struct fg_err *err)
 {
-	int fd = open_beneath(d->fd, name), rc = -1;
-	struct fg_buf *b = NULL;
-	struct stat st;
+	int fd = open_beneath(d->fd, name);
 
-	if (fd < 0 && (errno == ENOENT || errno == ENOTDIR)) {
-		*out = NULL;
+	*out = -1;
+	if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
 		return 0;
-	}
 	if (fd < 0 && (errno == EXDEV || errno == ELOOP))
 		return fg_fail(err, FG_EIO, "%s leads out of its folder", name);
 	if (fd < 0) {
 		/* Whatever it is, it does not say that the file is absent. */
 		return fg_fail(err, FG_EIO, "%s: %s", name, strerror(errno));
 	}
-	if (fstat(fd, &st) < 0) {
+	if (fstat(fd, st) < 0) {
 		fg_fail_errno(err, "%s", name);
-		goto out;
-	}
-	if (S_ISDIR(st.st_mode)) { /* "mesh" is not a file */
-		*out = NULL;
-		rc = 0;
-		goto out;
-	}
-	if (!S_ISREG(st.st_mode)) {
+	} else if (S_ISDIR(st->st_mode)) { /* "mesh" is not a file */
+		close(fd);
+		return 0;
+	} else if (!S_ISREG(st->st_mode)) {
 		fg_fail(err, FG_EIO, "%s is not a regular file", name);
-		goto out;
+	} else {
+		*out = fd;
+		return 0;
 	}
+	close(fd);
+	return -1;
+}
+
+/* The bytes of one file as stored; *out = NULL if there is none. */
+static int
+read_one(const struct dir *d, const char *name, size_t limit, struct fg_buf **out,
+    struct fg_err *err)
+{
+	struct fg_buf *b = NULL;
+	struct stat st;
+	int fd, rc = -1;
+
+	*out = NULL;
+	if (open_one(d, name, &fd, &st, err) < 0)
+		return -1;
+	if (fd < 0)
+		return 0;
 	if ((uint64_t)st.st_size > limit) {
 		fg_fail(err, FG_EFULL, "%s has %lld bytes, at most %zu are read", name,
 		    (long long)st.st_size, limit);
@@ -217,10 +235,13 @@ check_info(const struct fg_source *s, struct fg_err *err)
 {
 	for (int i = 0; i < s->info.scales; i++) {
 		const struct fg_scale *sc = &s->info.scale[i];
+		int64_t grid[3];
 
-		if (sc->sharding.present)
+		fg_scale_grid(sc, grid);
+		if (sc->sharding.present && fg_shard_key_bits(grid) > 64)
 			return fg_fail(err, FG_ENOTSUP,
-			    "scale %s is sharded, which this build cannot read",
+			    "scale %s is sharded and has more chunks than its 64-bit "
+			    "keys can tell apart",
 			    sc->key);
 	}
 	return 0;
@@ -233,6 +254,7 @@ dir_open(struct fg_source *s, const char *path, struct fg_err *err)
 
 	s->priv = d;
 	d->path = fg_strdup(path);
+	d->shards = fg_shards_new(INDEX_CACHE);
 	d->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (d->fd < 0)
 		return fg_fail_errno(err, "%s", path);
@@ -254,6 +276,7 @@ dir_close(struct fg_source *s)
 
 	if (d->fd >= 0)
 		close(d->fd);
+	fg_shards_free(d->shards);
 	free(d->path);
 	free(d);
 }
@@ -271,6 +294,34 @@ chunk_limit(const struct fg_source *s, const struct fg_scale *sc)
 	return n < 1e12 ? (size_t)(3 * n) + (1u << 20) : SIZE_MAX / 4;
 }
 
+/* A shard file that is not there has none of its chunks. */
+static int
+sharded_chunk(const struct fg_source *s, const struct fg_scale *sc, const int64_t ch[3],
+    struct fg_buf **out, struct fg_err *err)
+{
+	const struct dir *d = s->priv;
+	char name[FG_SHARD_NAME], *path;
+	uint64_t key, shard, minishard;
+	int64_t grid[3];
+	struct stat st;
+	int fd, rc;
+
+	fg_scale_grid(sc, grid);
+	key = fg_morton_compressed(ch, grid);
+	fg_shard_locate(&sc->sharding, key, &shard, &minishard);
+	fg_shard_name(&sc->sharding, shard, name);
+	path = fg_asprintf("%s/%s", sc->key, name);
+	*out = NULL;
+	rc = open_one(d, path, &fd, &st, err);
+	if (rc == 0 && fd >= 0) {
+		rc = fg_shards_read(d->shards, fd, path, &sc->sharding, key,
+		    chunk_limit(s, sc), out, err);
+		close(fd);
+	}
+	free(path);
+	return rc;
+}
+
 static int
 dir_chunk(struct fg_source *s, int scale, const int64_t ch[3], struct fg_buf **out,
     struct fg_err *err)
@@ -281,6 +332,8 @@ dir_chunk(struct fg_source *s, int scale, const int64_t ch[3], struct fg_buf **o
 	char *path;
 	int rc;
 
+	if (sc->sharding.present)
+		return sharded_chunk(s, sc, ch, out, err);
 	fg_scale_chunk_box(sc, ch, &vx);
 	fg_chunk_name_format(&vx, name);
 	path = fg_asprintf("%s/%s", sc->key, name);
@@ -301,10 +354,18 @@ dir_file(struct fg_source *s, const char *name, size_t limit, int *coding,
 	return 0;
 }
 
+static int
+dir_open_file(struct fg_source *s, const char *name, int *fd, struct stat *st,
+    struct fg_err *err)
+{
+	return open_one(s->priv, name, fd, st, err);
+}
+
 const struct fg_source_ops fg_dir_ops = {
     .scheme = "dir",
     .open = dir_open,
     .chunk = dir_chunk,
     .file = dir_file,
+    .open_file = dir_open_file,
     .close = dir_close,
 };

@@ -286,3 +286,14 @@ fg_source_file(struct fg_source *s, const char *name, size_t limit, int *coding,
 	}
 	return s->ops->file(s, name, limit, coding, out, err);
 }
+
+int
+fg_source_open_file(struct fg_source *s, const char *name, int *fd, struct stat *st,
+    struct fg_err *err)
+{
+	if (!is_name_valid(name))
+		return fg_fail(err, FG_EINVAL, "\"%.60s\" is no name of a file here",
+		    name);
+	*fd = -1;
+	return s->ops->open_file ? s->ops->open_file(s, name, fd, st, err) : 0;
+}

@@ -4,7 +4,7 @@
  * HTTP, HDF5 and the like later. One table of functions per scheme; the scheme is
  * what stands before ':' in the URL (a plain path means dir:).
  *
- *   dir:PATH   a local precomputed directory (unsharded), files as NAME or NAME.gz
+ *   dir:PATH   a local precomputed directory, chunks as NAME or NAME.gz, or sharded
  *
  * A source is immutable after opening and may be read by any number of threads.
  */
@@ -17,6 +17,7 @@
 #include "formats/info.h"
 
 struct fg_source;
+struct stat;
 
 struct fg_source_ops {
 	const char *scheme;
@@ -31,6 +32,9 @@ struct fg_source_ops {
 	/* As fg_source_file; NULL: such sources have no other files. */
 	int (*file)(struct fg_source *s, const char *name, size_t limit, int *coding,
 	    struct fg_buf **out, struct fg_err *err);
+	/* As fg_source_open_file; NULL: such sources have no local files. */
+	int (*open_file)(struct fg_source *s, const char *name, int *fd,
+	    struct stat *st, struct fg_err *err);
 	void (*close)(struct fg_source *s);
 };
 
@@ -65,5 +69,11 @@ int fg_source_box(struct fg_source *s, int scale, const struct fg_box *vx,
  * no "..", no leading dot. *out = NULL if absent. *coding: how the bytes are stored. */
 int fg_source_file(struct fg_source *s, const char *name, size_t limit, int *coding,
     struct fg_buf **out, struct fg_err *err) FG_MUST_USE;
+
+/* The same file as a descriptor, for serving parts of large ones (shards): exactly that
+ * name, regular, not compressed. *fd = -1 if there is none or the source is not local;
+ * else the caller closes it. */
+int fg_source_open_file(struct fg_source *s, const char *name, int *fd, struct stat *st,
+    struct fg_err *err) FG_MUST_USE;
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * floodgate, the command line tool: find the command, parse its line, run it. The
- * commands are in tool_import.c, tool_layer.c, tool_make.c, tool_read.c, tool_care.c
- * and tool_score.c; what they share is in tool.h.
+ * commands are in tool_import.c, tool_export.c, tool_layer.c, tool_make.c, tool_read.c,
+ * tool_care.c and tool_score.c; what they share is in tool.h.
  */
 #include "config.h"
 
@@ -21,6 +21,7 @@ static const struct fg_tool_command *const groups[] = {
     fg_tool_layer_commands,
     fg_tool_make_commands,
     fg_tool_read_commands,
+    fg_tool_export_commands,
     fg_tool_score_commands,
     fg_tool_care_commands,
 };

@@ -65,6 +65,7 @@ struct fg_tool {
 
 /* The commands of each file, each ending with name NULL. */
 extern const struct fg_tool_command fg_tool_import_commands[];
+extern const struct fg_tool_command fg_tool_export_commands[];
 extern const struct fg_tool_command fg_tool_layer_commands[];
 extern const struct fg_tool_command fg_tool_make_commands[];
 extern const struct fg_tool_command fg_tool_read_commands[];

@@ -297,11 +297,12 @@ test_open_fails(void)
 	    {"{\"@type\":\"neuroglancer_legacy_mesh\"}", FG_ENOTSUP, "info"},
 	    {"{\"type\":\"image\",\"data_type\":\"uint8\",\"num_channels\":1,"
 	     "\"scales\":[{"
-	     "\"key\":\"s0\",\"resolution\":[8,8,8],\"size\":[4,4,2],"
-	     "\"chunk_sizes\":[[4,4,2]],\"encoding\":\"raw\",\"sharding\":{\"@type\":"
+	     "\"key\":\"s0\",\"resolution\":[8,8,8],"
+	     "\"size\":[1000000000,1000000000,1000000000],"
+	     "\"chunk_sizes\":[[1,1,1]],\"encoding\":\"raw\",\"sharding\":{\"@type\":"
 	     "\"neuroglancer_uint64_sharded_v1\",\"preshift_bits\":0,"
 	     "\"hash\":\"identity\",\"minishard_bits\":0,\"shard_bits\":0}}]}",
-		FG_ENOTSUP, "sharded"},
+		FG_ENOTSUP, "64-bit keys"},
 	};
 	struct fg_err err = FG_ERR_INIT;
 	struct fg_source *s;
