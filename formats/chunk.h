@@ -28,6 +28,19 @@ int fg_png_decode(const uint8_t *p, size_t n, struct fg_array *out,
 int fg_png_encode(int level, const struct fg_array *in, struct fg_buf **out,
     struct fg_err *err) FG_MUST_USE;
 
+/* u8 or u16; quality 1..99 lossy, 100 lossless, 0 = ours; effort 1..9, 0 = ours.
+ * FG_ENOTSUP in builds without libjxl. */
+int fg_jxl_decode(const uint8_t *p, size_t n, struct fg_array *out,
+    struct fg_err *err) FG_MUST_USE;
+int fg_jxl_encode(int quality, int effort, const struct fg_array *in,
+    struct fg_buf **out, struct fg_err *err) FG_MUST_USE;
+
+/* u8, u16, u32 or u64, one channel, sides below 65536 */
+int fg_compresso_decode(const uint8_t *p, size_t n, struct fg_array *out,
+    struct fg_err *err) FG_MUST_USE;
+int fg_compresso_encode(const struct fg_array *in, struct fg_buf **out,
+    struct fg_err *err) FG_MUST_USE;
+
 /*
  * Pixels of an image (channels together) <-> planes of an array (channel slowest).
  * n pixels of `channels` samples of `size` (1 or 2) bytes; no overlap.

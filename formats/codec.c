@@ -10,6 +10,11 @@
 #include "formats/chunk.h"
 
 #define BIT(t) (1u << (t))
+#ifdef HAVE_JXL
+#define JXL_BUILT true
+#else
+#define JXL_BUILT false
+#endif
 
 /* What the viewer's decoders take (formats reference, "chunk contents"). */
 static const struct {
@@ -23,8 +28,9 @@ static const struct {
 	"image/png"},
     [FG_ENC_CSEG] = {BIT(FG_U32) | BIT(FG_U64), 0, true, "application/octet-stream"},
     [FG_ENC_COMPRESSO] = {BIT(FG_U8) | BIT(FG_U16) | BIT(FG_U32) | BIT(FG_U64), BIT(1),
-	false, "application/octet-stream"},
-    [FG_ENC_JXL] = {BIT(FG_U8), BIT(1) | BIT(3) | BIT(4), false, "image/jxl"},
+	true, "application/octet-stream"},
+    [FG_ENC_JXL] = {BIT(FG_U8) | BIT(FG_U16), BIT(1) | BIT(3) | BIT(4), JXL_BUILT,
+	"image/jxl"},
 };
 
 const char *
@@ -78,6 +84,10 @@ fg_codec_decode(const struct fg_scale *scale, const uint8_t *p, size_t n,
 		return fg_png_decode(p, n, out, err);
 	case FG_ENC_CSEG:
 		return fg_cseg_decode(scale->cseg_block, p, n, out, err);
+	case FG_ENC_COMPRESSO:
+		return fg_compresso_decode(p, n, out, err);
+	case FG_ENC_JXL:
+		return fg_jxl_decode(p, n, out, err);
 	default:
 		fg_assert(!"an encoding without a decoder passed fg_codec_check");
 		return -1;
@@ -99,6 +109,11 @@ fg_codec_encode(const struct fg_scale *scale, const struct fg_array *in,
 		return fg_png_encode(scale->png_level, in, out, err);
 	case FG_ENC_CSEG:
 		return fg_cseg_encode(scale->cseg_block, in, out, err);
+	case FG_ENC_COMPRESSO:
+		return fg_compresso_encode(in, out, err);
+	case FG_ENC_JXL:
+		return fg_jxl_encode(scale->jxl_quality, scale->jxl_effort, in, out,
+		    err);
 	default:
 		fg_assert(!"an encoding without an encoder passed fg_codec_check");
 		return -1;

@@ -5,7 +5,8 @@
  * fails when the bytes say otherwise; allocation is bounded by that shape.
  *
  * fg_codec_* dispatch on the encoding; each codec lives in a file of its own
- * (raw.c, jpeg.c, png.c, cseg.c). An encoding that this build lacks is FG_ENOTSUP.
+ * (raw.c, jpeg.c, png.c, cseg.c, compresso.c, jxl.c). An encoding that this build lacks
+ * is FG_ENOTSUP.
  */
 #ifndef FG_FORMATS_CODEC_H
 #define FG_FORMATS_CODEC_H
@@ -43,13 +44,18 @@ int fg_cseg_encode(const int64_t block[3], const struct fg_array *in,
 /* --- stored compression, formats/zip.c */
 enum fg_coding { FG_CODING_NONE, FG_CODING_GZIP, FG_CODING_ZSTD, FG_CODING_BROTLI };
 
-/* Compress p[0..n): gzip by libdeflate, zstd. level 0 = our default. */
+/* Compress p[0..n): gzip by libdeflate, zstd. level 0 = our default. Brotli is only
+ * read: FG_ENOTSUP. */
 int fg_compress(enum fg_coding c, int level, const uint8_t *p, size_t n,
     struct fg_buf **out, struct fg_err *err) FG_MUST_USE;
 /* Undo it; results above `limit` bytes are refused (FG_ECORRUPT) before they are
  * allocated. Several gzip members after one another are one stream. */
 int fg_decompress(enum fg_coding c, const uint8_t *p, size_t n, size_t limit,
     struct fg_buf **out, struct fg_err *err) FG_MUST_USE;
+
+/* The same for one zlib stream (RFC 1950). */
+int fg_zlib_decompress(const uint8_t *p, size_t n, size_t limit, struct fg_buf **out,
+    struct fg_err *err) FG_MUST_USE;
 
 /* --- images of a stack, formats/png.c: any 8- or 16-bit grey PNG (other kinds are
  * FG_ENOTSUP with what was found). Result: shape (width, height, 1, 1), u8 or u16;

@@ -170,16 +170,23 @@ static int
 parse_encoding(const json_t *obj, struct fg_scale *s, struct fg_err *err)
 {
 	const char *word;
-	int64_t quality = -1, level = -1;
+	int64_t quality = -1, level = -1, jxl_quality = 0, jxl_effort = 0;
 
 	if (fg_json_get_string(obj, "encoding", FG_JSON_NEEDED, &word, err) < 0 ||
 	    fg_encoding_parse(word, &s->encoding, err) < 0 ||
 	    fg_json_get_int(obj, "jpeg_quality", FG_JSON_OPTIONAL, 0, 100, &quality,
 		err) < 0 ||
-	    fg_json_get_int(obj, "png_level", FG_JSON_OPTIONAL, 0, 9, &level, err) < 0)
+	    fg_json_get_int(obj, "png_level", FG_JSON_OPTIONAL, 0, 9, &level, err) <
+		0 ||
+	    fg_json_get_int(obj, "jxl_quality", FG_JSON_OPTIONAL, 0, 100, &jxl_quality,
+		err) < 0 ||
+	    fg_json_get_int(obj, "jxl_effort", FG_JSON_OPTIONAL, 0, 10, &jxl_effort,
+		err) < 0)
 		return -1;
 	s->jpeg_quality = (int)quality;
 	s->png_level = (int)level;
+	s->jxl_quality = (int)jxl_quality;
+	s->jxl_effort = (int)jxl_effort;
 	for (int d = 0; d < 3; d++)
 		s->cseg_block[d] = 8;
 	if (s->encoding != FG_ENC_CSEG)
@@ -435,6 +442,10 @@ format_scale(const struct fg_scale *s)
 		json_object_set_new(j, "jpeg_quality", json_integer(s->jpeg_quality));
 	if (s->png_level >= 0)
 		json_object_set_new(j, "png_level", json_integer(s->png_level));
+	if (s->jxl_quality > 0)
+		json_object_set_new(j, "jxl_quality", json_integer(s->jxl_quality));
+	if (s->jxl_effort > 0)
+		json_object_set_new(j, "jxl_effort", json_integer(s->jxl_effort));
 	if (s->hidden)
 		json_object_set_new(j, "hidden", json_true());
 	if (s->sharding.present)

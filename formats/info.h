@@ -48,6 +48,8 @@ struct fg_scale {
 	int64_t cseg_block[3]; /* compressed_segmentation_block_size; 8,8,8 otherwise */
 	int jpeg_quality;      /* 0..100, -1 = not given */
 	int png_level;         /* 0..9, -1 = not given */
+	int jxl_quality;       /* 1..99, 100 = lossless, 0 = not given */
+	int jxl_effort;        /* 1..9, 0 = not given */
 	bool hidden;
 	struct fg_sharding sharding;
 };

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Stored compression: gzip by libdeflate, zstd by its own library; see codec.h.
+ * Stored compression: gzip by libdeflate, zstd and brotli by their own libraries; see
+ * codec.h. Brotli is only read: it is here for files that others wrote.
  *
- * Both decoders grow their output up to the caller's limit and never trust a size that
+ * All decoders grow their output up to the caller's limit and never trust a size that
  * the stream claims beyond what the compressed bytes could hold.
- * Limit: brotli is not built in; a build with its library would add two cases here.
  */
 #include "config.h"
 
@@ -12,6 +12,9 @@
 
 #include <libdeflate.h>
 #include <zstd.h>
+#ifdef HAVE_BROTLI
+#include <brotli/decode.h>
+#endif
 
 #include "formats/codec.h"
 
@@ -141,6 +144,36 @@ gzip_decompress(const uint8_t *p, size_t n, size_t limit, struct fg_buf **out,
 	return output_end(&o, rc, out);
 }
 
+int
+fg_zlib_decompress(const uint8_t *p, size_t n, size_t limit, struct fg_buf **out,
+    struct fg_err *err)
+{
+	struct libdeflate_decompressor *d;
+	struct output o;
+	int rc = 0;
+
+	if (output_init(&o, n > limit / 4 ? limit : 4 * n, limit, err) < 0)
+		return -1;
+	d = libdeflate_alloc_decompressor();
+	if (!d)
+		rc = fg_fail(err, FG_ENOMEM, "no memory for a zlib decompressor");
+	while (rc == 0) {
+		size_t used = 0;
+		enum libdeflate_result r =
+		    libdeflate_zlib_decompress_ex(d, p, n, o.p, o.cap, &used, &o.len);
+
+		if (r == LIBDEFLATE_SUCCESS && used == n)
+			break;
+		if (r != LIBDEFLATE_INSUFFICIENT_SPACE)
+			rc = fg_fail(err, FG_ECORRUPT,
+			    "zlib: damaged or cut off (%zu bytes)", n);
+		else if (grow(&o, err) < 0)
+			rc = fg_err_prefix(err, "zlib");
+	}
+	libdeflate_free_decompressor(d);
+	return output_end(&o, rc, out);
+}
+
 /* --- zstd */
 
 static int
@@ -221,6 +254,69 @@ zstd_decompress(const uint8_t *p, size_t n, size_t limit, struct fg_buf **out,
 	return output_end(&o, rc, out);
 }
 
+/* --- brotli */
+
+#ifdef HAVE_BROTLI
+/* The library's own window limit (16 MiB, large windows off) bounds what it takes. */
+static int
+brotli_stream(BrotliDecoderState *d, const uint8_t *p, size_t n, struct output *o,
+    struct fg_err *err)
+{
+	for (size_t left = n;;) {
+		size_t room = o->cap - o->len;
+		uint8_t *to = o->p + o->len;
+		BrotliDecoderResult r =
+		    BrotliDecoderDecompressStream(d, &left, &p, &room, &to, NULL);
+
+		o->len = o->cap - room;
+		switch (r) {
+		case BROTLI_DECODER_RESULT_SUCCESS:
+			if (left > 0)
+				return fg_fail(err, FG_ECORRUPT,
+				    "brotli: %zu bytes after the end of the stream",
+				    left);
+			return 0;
+		case BROTLI_DECODER_RESULT_NEEDS_MORE_OUTPUT:
+			if (grow(o, err) < 0)
+				return fg_err_prefix(err, "brotli");
+			break;
+		case BROTLI_DECODER_RESULT_NEEDS_MORE_INPUT:
+			return fg_fail(err, FG_ECORRUPT,
+			    "brotli: ends within the stream (%zu bytes)", n);
+		default:
+			return fg_fail(err, FG_ECORRUPT, "brotli: damaged (%s)",
+			    BrotliDecoderErrorString(BrotliDecoderGetErrorCode(d)));
+		}
+	}
+}
+
+static int
+brotli_decompress(const uint8_t *p, size_t n, size_t limit, struct fg_buf **out,
+    struct fg_err *err)
+{
+	BrotliDecoderState *d;
+	struct output o;
+	int rc;
+
+	if (output_init(&o, n > limit / 4 ? limit : 4 * n, limit, err) < 0)
+		return -1;
+	d = BrotliDecoderCreateInstance(NULL, NULL, NULL);
+	if (d)
+		rc = brotli_stream(d, p, n, &o, err);
+	else
+		rc = fg_fail(err, FG_ENOMEM, "no memory for a brotli decompressor");
+	BrotliDecoderDestroyInstance(d);
+	return output_end(&o, rc, out);
+}
+#else
+static int
+brotli_decompress(const uint8_t *p FG_UNUSED, size_t n FG_UNUSED,
+    size_t limit FG_UNUSED, struct fg_buf **out FG_UNUSED, struct fg_err *err)
+{
+	return fg_fail(err, FG_ENOTSUP, "brotli is not available in this build");
+}
+#endif
+
 /* --- dispatch */
 
 int
@@ -238,7 +334,7 @@ fg_compress(enum fg_coding c, int level, const uint8_t *p, size_t n,
 	case FG_CODING_BROTLI:
 		break;
 	}
-	return fg_fail(err, FG_ENOTSUP, "brotli is not available in this build");
+	return fg_fail(err, FG_ENOTSUP, "brotli is only read, not written");
 }
 
 int
@@ -257,7 +353,7 @@ fg_decompress(enum fg_coding c, const uint8_t *p, size_t n, size_t limit,
 	case FG_CODING_ZSTD:
 		return zstd_decompress(p, n, limit, out, err);
 	case FG_CODING_BROTLI:
-		break;
+		return brotli_decompress(p, n, limit, out, err);
 	}
-	return fg_fail(err, FG_ENOTSUP, "brotli is not available in this build");
+	return fg_fail(err, FG_EINVAL, "no such coding: %d", (int)c);
 }

@@ -11,9 +11,14 @@
 
 #include "formats/codec.h"
 #include "store/dir.h"
+#include "store/files.h"
 
 static const struct fg_source_ops *const schemes[] = {
     &fg_dir_ops,
+    &fg_files_hdf5_ops,
+    &fg_files_tiff_ops,
+    &fg_files_zarr_ops,
+    &fg_files_n5_ops,
 };
 
 /* Length of the scheme in front of a ':', 0 for a plain path. */
@@ -91,6 +96,28 @@ raw_bytes(const struct fg_source *s, const struct fg_box *vx, size_t *out,
 	return 0;
 }
 
+/* A chunk of a source that stores none: its voxels, encoded as the info says. */
+static int
+make_chunk(struct fg_source *s, int scale, const int64_t ch[3], struct fg_buf **out,
+    struct fg_err *err)
+{
+	const struct fg_scale *sc = &s->info.scale[scale];
+	struct fg_array a = FG_ARRAY_INIT;
+	int64_t shape[4];
+	struct fg_box vx;
+	int rc = -1;
+
+	fg_scale_chunk_box(sc, ch, &vx);
+	fg_box_shape(&vx, shape);
+	shape[3] = s->info.channels;
+	if (fg_array_init(&a, s->info.dtype, shape, err) == 0)
+		rc = fg_source_box(s, scale, &vx, &a, NULL, err);
+	if (rc == 0)
+		rc = fg_codec_encode(sc, &a, out, err);
+	fg_array_fini(&a);
+	return rc;
+}
+
 int
 fg_source_chunk(struct fg_source *s, int scale, const int64_t ch[3],
     struct fg_buf **out, struct fg_err *err)
@@ -102,11 +129,11 @@ fg_source_chunk(struct fg_source *s, int scale, const int64_t ch[3],
 	size_t want = 0;
 
 	fg_assert(scale >= 0 && scale < s->info.scales);
-	if (!s->ops->chunk)
-		return fg_fail(err, FG_ENOTSUP, "%s has no stored chunks", s->url);
 	fg_scale_grid(sc, grid);
 	for (int d = 0; d < 3; d++)
 		fg_assert(ch[d] >= 0 && ch[d] < grid[d]);
+	if (!s->ops->chunk)
+		return make_chunk(s, scale, ch, out, err);
 	if (s->ops->chunk(s, scale, ch, &b, err) < 0)
 		return -1;
 	if (b && sc->encoding == FG_ENC_RAW) {

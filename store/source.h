@@ -4,7 +4,11 @@
  * HTTP, HDF5 and the like later. One table of functions per scheme; the scheme is
  * what stands before ':' in the URL (a plain path means dir:).
  *
- *   dir:PATH   a local precomputed directory, chunks as NAME or NAME.gz, or sharded
+ *   dir:PATH   a local precomputed directory, sharded or not; files as NAME,
+ *              NAME.gz, NAME.zstd or NAME.br
+ *   hdf5:FILE:/DATASET  tiff:FILE  zarr:FOLDER  n5:FOLDER
+ *              files of other programs; the URL may end in options such as
+ *              ?nm=8,8,8&axes=zyx, see store/files.c
  *
  * A source is immutable after opening and may be read by any number of threads.
  */
@@ -22,7 +26,8 @@ struct stat;
 struct fg_source_ops {
 	const char *scheme;
 	int (*open)(struct fg_source *s, const char *url, struct fg_err *err);
-	/* Stored bytes of a chunk, decompressed; *out = NULL if it is absent. */
+	/* Stored bytes of a chunk, decompressed; *out = NULL if it is absent. NULL:
+	 * encoded from the box on request. */
 	int (*chunk)(struct fg_source *s, int scale, const int64_t ch[3],
 	    struct fg_buf **out, struct fg_err *err);
 	/* As fg_source_box, `out` and `absent` zeroed before; NULL: derived from chunk.

@@ -14,6 +14,7 @@
 
 #include <limits.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/hash.h"
 #include "base/json.h"
@@ -72,8 +73,15 @@ store_url(struct fg_catalog *c, const char *url, struct fg_err *err)
 	const char *plain = strncmp(url, "dir:", 4) == 0 ? url + 4 : url;
 	size_t n;
 
-	if (plain == url && strchr(url, ':') && *url != '/')
-		return json_pack("{s:s}", "url", url); /* another scheme */
+	if (plain == url && strchr(url, ':') && *url != '/') { /* another scheme */
+		n = strcspn(url, ":") + 1;
+		if (url[n] == '/' || !getcwd(path, sizeof path))
+			return json_pack("{s:s}", "url", url);
+		char *full = fg_asprintf("%.*s%s/%s", (int)n, url, path, url + n);
+		json_t *j = json_pack("{s:s}", "url", full);
+		free(full);
+		return j;
+	}
 	if (!realpath(plain, path)) {
 		fg_fail_errno(err, "source %.200s", plain);
 		return NULL;

@@ -368,6 +368,8 @@ plan(const struct fg_import *im, const struct fg_stack *stack, struct fg_info *i
 	s->encoding = im->encoding;
 	s->jpeg_quality = im->jpeg_quality;
 	s->png_level = im->png_level;
+	s->jxl_quality = im->jxl_quality;
+	s->jxl_effort = im->jxl_effort;
 	for (int d = 0; d < 3; d++) {
 		s->nm[d] = im->nm[d];
 		s->offset[d] = im->offset[d];

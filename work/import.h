@@ -25,6 +25,7 @@ struct fg_import {
 	int64_t chunk[3];  /* 64,64,64 */
 	enum fg_encoding encoding;
 	int jpeg_quality, png_level; /* -1: defaults */
+	int jxl_quality, jxl_effort; /* 0: defaults; quality 100 is lossless */
 	int scales;                  /* 0: until the volume fits one chunk */
 	bool gzip;                   /* store chunks as NAME.gz */
 	bool allow_holes; /* missing sections become zeros instead of an error */

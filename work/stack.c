@@ -14,6 +14,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
@@ -22,6 +23,7 @@
 
 #include "base/file.h"
 #include "formats/codec.h"
+#include "formats/foreign.h"
 #include "formats/npy.h"
 #include "work/parallel.h"
 
@@ -36,6 +38,14 @@
 #define SECTIONS_MAX 2000000
 #define DIGITS_MAX 18
 
+/* Sections of a foreign file that is stored in thicker pieces: read once, used by the
+ * sections of a batch. Two, since a batch may lie across a border. */
+struct slab {
+	struct fg_array a; /* no data: empty */
+	int64_t z0;
+	uint64_t used;
+};
+
 struct fg_stack {
 	char *dir;   /* folder of a PNG stack; NULL for an array */
 	char **file; /* [sections]: file names, NULL = hole */
@@ -44,6 +54,11 @@ struct fg_stack {
 	int64_t shape[4];
 	struct fg_array array; /* the whole volume of an array file */
 	struct fg_buf *npy;
+	struct fg_foreign *foreign;
+	int64_t depth; /* sections of a slab; 1: none are kept */
+	pthread_mutex_t lock;
+	struct slab slab[2]; /* guarded by lock */
+	uint64_t clock;      /* guarded by lock */
 };
 
 /* ------------------------------------------------------------- names in order */
@@ -419,6 +434,123 @@ read_plane(const struct fg_stack *s, int64_t z, struct fg_array *out)
 	fg_array_copy_box(out, &plane, &s->array, &all);
 }
 
+/* ------------------------------------------------------------- other programs' files
+ */
+
+/* The kind of file that the input names; *path is what follows. NULL: none of them. */
+static const char *
+find_kind(const char *input, const char **path)
+{
+	static const char *const kinds[] = {"hdf5", "tiff", "zarr", "n5"};
+	static const struct {
+		const char *suffix, *kind;
+	} names[] = {{".tif", "tiff"}, {".tiff", "tiff"}, {".zarr", "zarr"},
+	    {".n5", "n5"}};
+	struct stat st;
+
+	for (size_t i = 0; i < FG_COUNTOF(kinds); i++) {
+		size_t n = strlen(kinds[i]);
+
+		if (strncmp(input, kinds[i], n) == 0 && input[n] == ':') {
+			*path = input + n + 1;
+			return kinds[i];
+		}
+	}
+	*path = input;
+	if (strstr(input, ".h5:/") || strstr(input, ".hdf5:/") ||
+	    strstr(input, ".hdf:/"))
+		return "hdf5";
+	for (size_t i = 0; i < FG_COUNTOF(names); i++) {
+		/* A folder of TIFF files is not a TIFF file. */
+		if (has_suffix(input, names[i].suffix) && stat(input, &st) == 0 &&
+		    (strcmp(names[i].kind, "tiff") != 0 || S_ISREG(st.st_mode)))
+			return names[i].kind;
+	}
+	return NULL;
+}
+
+static int
+open_foreign(struct fg_stack *s, const char *kind, const char *path, struct fg_err *err)
+{
+	const char *query = strstr(path, "?axes=");
+	char *plain =
+	    query ? fg_strndup(path, (size_t)(query - path)) : fg_strdup(path);
+	const struct fg_foreign_scale *sc;
+	size_t plane;
+
+	s->foreign = fg_foreign_open(kind, plain, query ? query + 6 : NULL, err);
+	free(plain);
+	if (!s->foreign)
+		return -1;
+	sc = &s->foreign->scale[0];
+	s->dtype = s->foreign->dtype;
+	memcpy(s->shape, sc->size, sizeof sc->size);
+	s->shape[3] = s->foreign->channels;
+	if (s->shape[0] > EDGE_MAX || s->shape[1] > EDGE_MAX ||
+	    s->shape[2] > SECTIONS_MAX)
+		return fg_fail(err, FG_ENOTSUP,
+		    "%lld x %lld x %lld voxels, at most %d x %d x %d are read",
+		    (long long)s->shape[0], (long long)s->shape[1],
+		    (long long)s->shape[2], EDGE_MAX, EDGE_MAX, SECTIONS_MAX);
+	plane =
+	    (size_t)(s->shape[0] * s->shape[1] * s->shape[3]) * fg_dtype_size(s->dtype);
+	s->depth = FG_MIN(FG_MAX(sc->chunk[2], 1), s->shape[2]);
+	/* Both slabs within a quarter of the memory: thinner ones cost time instead. */
+	while (s->depth > 1 && plane * (size_t)s->depth > array_limit() / 4)
+		s->depth = (s->depth + 1) / 2;
+	return 0;
+}
+
+/* The slab that holds section z, read if need be. Under the lock: the other readers of
+ * the batch want the same one. */
+static struct slab *
+get_slab(struct fg_stack *s, int64_t z, struct fg_err *err)
+{
+	struct slab *b = &s->slab[s->slab[0].used > s->slab[1].used];
+	struct fg_box box = {.hi = {s->shape[0], s->shape[1]}};
+	int64_t shape[4];
+
+	for (int i = 0; i < 2; i++) {
+		if (s->slab[i].a.data && s->slab[i].z0 == z / s->depth * s->depth) {
+			s->slab[i].used = ++s->clock;
+			return &s->slab[i];
+		}
+	}
+	fg_array_fini(&b->a);
+	b->z0 = box.lo[2] = z / s->depth * s->depth;
+	b->used = ++s->clock;
+	box.hi[2] = FG_MIN(box.lo[2] + s->depth, s->shape[2]);
+	fg_box_shape(&box, shape);
+	shape[3] = s->shape[3];
+	if (fg_array_init(&b->a, s->dtype, shape, err) == 0 &&
+	    fg_foreign_box(s->foreign, 0, &box, &b->a, err) == 0)
+		return b;
+	fg_array_fini(&b->a);
+	b->a = FG_ARRAY_INIT;
+	return NULL;
+}
+
+static int
+read_foreign(struct fg_stack *s, int64_t z, struct fg_array *out, struct fg_err *err)
+{
+	struct fg_box plane = {.lo = {0, 0, z},
+	    .hi = {s->shape[0], s->shape[1], z + 1}};
+	struct slab *b;
+
+	if (s->depth == 1)
+		return fg_foreign_box(s->foreign, 0, &plane, out, err);
+	pthread_mutex_lock(&s->lock);
+	b = get_slab(s, z, err);
+	if (b) {
+		struct fg_box all = {.lo = {0, 0, b->z0},
+		    .hi = {s->shape[0], s->shape[1], b->z0 + b->a.shape[2]}};
+
+		fg_array_copy_box(out, &plane, &b->a, &all);
+	}
+	pthread_mutex_unlock(&s->lock);
+	return b ? 0 : -1;
+}
+
 /* ------------------------------------------------------------- the interface */
 
 struct fg_stack *
@@ -426,11 +558,15 @@ fg_stack_open(const char *input, bool allow_holes, struct fg_err *err)
 {
 	struct fg_stack *s = fg_calloc(1, sizeof *s);
 	bool npz = has_suffix(input, ".npz") || strstr(input, ".npz:");
+	const char *path, *kind = find_kind(input, &path);
 	struct stat st;
 	int rc;
 
-	s->array = FG_ARRAY_INIT;
-	if (npz || has_suffix(input, ".npy"))
+	s->array = s->slab[0].a = s->slab[1].a = FG_ARRAY_INIT;
+	pthread_mutex_init(&s->lock, NULL);
+	if (kind)
+		rc = open_foreign(s, kind, path, err);
+	else if (npz || has_suffix(input, ".npy"))
 		rc = open_array(s, input, err);
 	else if (stat(input, &st) < 0)
 		rc = fg_fail_errno(err, "%s", input);
@@ -438,7 +574,8 @@ fg_stack_open(const char *input, bool allow_holes, struct fg_err *err)
 		rc = open_folder(s, input, allow_holes, err);
 	else
 		rc = fg_fail(err, FG_ENOTSUP,
-		    "%s: neither a folder of .png files nor a .npy or .npz file",
+		    "%s: neither a folder of .png files nor a .npy, .npz, .tif, .h5, "
+		    ".zarr or .n5",
 		    input);
 	if (rc < 0) {
 		fg_stack_close(s);
@@ -456,6 +593,10 @@ fg_stack_close(struct fg_stack *s)
 		free(s->file[z]);
 	free(s->file);
 	free(s->dir);
+	fg_foreign_close(s->foreign);
+	fg_array_fini(&s->slab[0].a);
+	fg_array_fini(&s->slab[1].a);
+	pthread_mutex_destroy(&s->lock);
 	fg_array_fini(&s->array);
 	fg_buf_unref(s->npy);
 	free(s);
@@ -486,6 +627,8 @@ fg_stack_read(const struct fg_stack *s, int64_t z, struct fg_array *out,
 	fg_assert(z >= 0 && z < s->shape[2] && out->dtype == s->dtype &&
 		  out->shape[0] == s->shape[0] && out->shape[1] == s->shape[1] &&
 		  out->shape[2] == 1 && out->shape[3] == s->shape[3]);
+	if (s->foreign) /* only the slabs change, under their lock */
+		return read_foreign((struct fg_stack *)(uintptr_t)s, z, out, err);
 	if (!s->dir) {
 		read_plane(s, z, out);
 		return 0;

@@ -5,6 +5,9 @@
  *   a folder    of grey PNG files of 8 or 16 bits, one section each
  *   X.npy       an array (z, y, x) or (z, y, x, channel)
  *   X.npz       the only array of an archive; X.npz:MEMBER for one of several
+ *   hdf5:FILE:/DATASET  tiff:FILE  zarr:FOLDER  n5:FOLDER
+ *               what formats/foreign.h reads (the finest scale), also by the names
+ *               X.h5:/DATASET, X.tif, X.zarr and X.n5; ?axes=LETTERS may follow
  *
  * File names of a folder must be the same but for one number, which orders them (2
  * before 10) and must go up by one from file to file: a gap is a missing section.

@@ -23,14 +23,19 @@ static const struct fg_tool_option options[] = {
 	"frequent one, images by the mean",
 	0},
     {"encoding", "ENC",
-	"raw, jpeg, png or compressed_segmentation (default raw\nfor an image, "
-	"compressed_segmentation for labels)",
+	"raw, jpeg, png, jxl, compressed_segmentation or compresso\n(default raw for "
+	"an "
+	"image, compressed_segmentation for labels)",
 	0},
     {"chunk", "X,Y,Z", "voxels of a chunk (default 64,64,64)", 0},
     {"offset", "X,Y,Z", "position of the first voxel (default 0,0,0)", 0},
     {"scales", "N", "how many scales (default: until the volume fits a chunk)", 0},
     {"jpeg-quality", "Q", "1 to 100, with --encoding jpeg (default 75)", 0},
     {"png-level", "L", "compression 0 to 9, with --encoding png", 0},
+    {"jxl-quality", "Q",
+	"1 to 100, with --encoding jxl: 100 is lossless (default\n90; 100 for 16 bits)",
+	0},
+    {"jxl-effort", "E", "1 (fast) to 9 (small), with --encoding jxl (default 3)", 0},
     {"gzip", NULL, "keep chunks gzipped, as NAME.gz", 0},
     {"allow-holes", NULL, "missing sections become black instead of an error", 0},
     {NULL, NULL, NULL, 0},
@@ -40,7 +45,7 @@ static int
 read_options(const struct fg_tool *t, struct fg_import *im, struct fg_err *err)
 {
 	const char *type = fg_tool_text(t, "type", "image");
-	int64_t scales = 0, quality = -1, level = -1;
+	int64_t scales = 0, quality = -1, level = -1, jxl_quality = 0, jxl_effort = 0;
 
 	if (!fg_tool_has(t, "resolution"))
 		return fg_fail(err, FG_EINVAL,
@@ -59,13 +64,20 @@ read_options(const struct fg_tool *t, struct fg_import *im, struct fg_err *err)
 		im->offset, err) < 0 ||
 	    fg_tool_int(t, "scales", 1, FG_SCALES_MAX, &scales, err) < 0 ||
 	    fg_tool_int(t, "jpeg-quality", 1, 100, &quality, err) < 0 ||
-	    fg_tool_int(t, "png-level", 0, 9, &level, err) < 0)
+	    fg_tool_int(t, "png-level", 0, 9, &level, err) < 0 ||
+	    fg_tool_int(t, "jxl-quality", 1, 100, &jxl_quality, err) < 0 ||
+	    fg_tool_int(t, "jxl-effort", 1, 9, &jxl_effort, err) < 0)
 		return -1;
 	if (quality >= 0 && im->encoding != FG_ENC_JPEG)
 		return fg_fail(err, FG_EINVAL, "--jpeg-quality needs --encoding jpeg");
 	if (level >= 0 && im->encoding != FG_ENC_PNG)
 		return fg_fail(err, FG_EINVAL, "--png-level needs --encoding png");
+	if ((jxl_quality || jxl_effort) && im->encoding != FG_ENC_JXL)
+		return fg_fail(err, FG_EINVAL,
+		    "--jxl-quality and --jxl-effort need --encoding jxl");
 	im->scales = (int)scales;
+	im->jxl_quality = (int)jxl_quality;
+	im->jxl_effort = (int)jxl_effort;
 	im->jpeg_quality = (int)quality;
 	im->png_level = (int)level;
 	im->gzip = fg_tool_has(t, "gzip");
@@ -221,7 +233,11 @@ const struct fg_tool_command fg_tool_import_commands[] = {
 	    "INPUT is a folder of grey PNG files of 8 or 16 bits, one section each,\n"
 	    "whose names differ in one number; or a .npy file; or a .npz file, as\n"
 	    "FILE.npz:MEMBER where it holds several arrays. Arrays have the axes\n"
-	    "(z, y, x) or (z, y, x, channel). Coarser scales are made by averaging.\n"
+	    "(z, y, x) or (z, y, x, channel). Also HDF5 (FILE.h5:/DATASET), TIFF and\n"
+	    "BigTIFF (FILE.tif), Zarr (FOLDER.zarr) and N5 (FOLDER.n5), whatever the\n"
+	    "name as hdf5:, tiff:, zarr: or n5:INPUT; ?axes=LETTERS behind it gives "
+	    "the\n"
+	    "order of the axes. Coarser scales are made by averaging.\n"
 	    "A precomputed volume needs no import: floodgate layer add serves it in\n"
 	    "place. Ctrl-C leaves nothing behind.",
 	.options = options,

@@ -562,8 +562,9 @@ test_refused(void)
 	refuse(dir, FG_EINVAL, "layer add", "a precomputed volume");
 	dir = new_folder();
 	write_bytes(path_in(dir, "a1.tif"), "II", 2);
+	write_bytes(path_in(dir, "a1.doc"), "II", 2);
 	refuse(dir, FG_ENOTSUP, "TIFF", "a stack of another format");
-	refuse(path_in(dir, "a1.tif"), FG_ENOTSUP, "neither a folder", "a lone file");
+	refuse(path_in(dir, "a1.doc"), FG_ENOTSUP, "neither a folder", "a lone file");
 
 	struct fg_import im = job(new_stack(8, 8, 2, 0), "../evil");
 	struct fg_import_summary sum;
