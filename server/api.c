@@ -13,7 +13,9 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/morton.h"
+#include "server/events.h"
 #include "server/request.h"
+#include "work/plan.h"
 
 /* ------------------------------------------------------------- layers */
 
@@ -84,7 +86,7 @@ remove_layer(struct fg_request *r)
 		fg_reply_err(r, &err);
 		return;
 	}
-	fg_jobs_cancel(s->jobs, r->layer->id);
+	fg_plan_forget_layer(s->plan, r->layer->id);
 	fg_sched_forget_layer(s->sched, r->layer->id, true);
 	fg_log(FG_LOG_INFO, "layer removed layer=%s", r->layer->name);
 	reply_done(r);
@@ -147,18 +149,6 @@ retry_layer(struct fg_request *r)
 		reply_done(r);
 out:
 	json_decref(j);
-}
-
-static void
-segment_layer(struct fg_request *r)
-{
-	fg_jobs_start(r, r->layer);
-}
-
-static void
-list_jobs(struct fg_request *r)
-{
-	fg_reply_json(r, 200, fg_jobs_list(r->srv->jobs));
 }
 
 /* ------------------------------------------------------------- why */
@@ -240,6 +230,7 @@ static const struct call {
 	void (*run)(struct fg_request *r);
 } calls[] = {
     {FG_GET, "status", false, HERE, fg_status_handle},
+    {FG_GET, "events", false, IO, fg_events_handle},
     {FG_GET, "settings", false, HERE, get_settings},
     {FG_GET, "layers", false, IO, list_layers},
     {FG_POST, "layers", true, CPU, add_layer},
@@ -248,10 +239,13 @@ static const struct call {
     {FG_POST, "layers/NAME/pause", true, IO, pause_layer},
     {FG_POST, "layers/NAME/resume", true, IO, resume_layer},
     {FG_POST, "layers/NAME/retry", true, IO, retry_layer},
-    {FG_POST, "layers/NAME/segment", true, IO, segment_layer},
-    {FG_GET, "segment", false, HERE, list_jobs},
-    {FG_GET, "segment/N", false, HERE, NULL},
-    {FG_DELETE, "segment/N", true, HERE, NULL},
+    {FG_GET, "jobs", false, IO, fg_jobs_list},
+    {FG_POST, "jobs", true, CPU, fg_jobs_submit},
+    {FG_GET, "jobs/N", false, IO, fg_jobs_show},
+    {FG_DELETE, "jobs/N", true, IO, fg_jobs_cancel},
+    {FG_POST, "jobs/N/pause", true, IO, fg_jobs_pause},
+    {FG_POST, "jobs/N/resume", true, IO, fg_jobs_resume},
+    {FG_POST, "jobs/N/retry", true, IO, fg_jobs_retry},
     {FG_GET, "why/NAME/*", false, IO, why},
 };
 
@@ -341,9 +335,7 @@ run_call(struct fg_request *r, const struct call *c, const char *name, size_t n)
 		return;
 	if (strstr(c->path, "NAME") && !find_layer(r, name, n))
 		return;
-	if (!c->run)
-		fg_jobs_handle(r, name);
-	else if (c->where == HERE)
+	if (c->where == HERE)
 		c->run(r);
 	else
 		fg_request_work(r, c->where == IO ? FG_RES_IO : FG_RES_CPU, c->run,

@@ -31,6 +31,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/events.h"
 #include "server/headers.h"
 #include "server/request.h"
 
@@ -240,7 +241,7 @@ send_reply(struct fg_request *r)
 		fg_reply_fini(p);
 	}
 	apply_range(r, etag, &first, &len, content_range);
-	m = make_response(p, first, len);
+	m = p->stream ? fg_events_response(r) : make_response(p, first, len);
 	if (!m)
 		return MHD_NO;
 	add_headers(r, m, etag);
@@ -556,6 +557,7 @@ completed(void *ctx, struct MHD_Connection *conn, void **req,
 	if (s->set->access_log)
 		log_access(r);
 	fg_layer_unref(r->layer);
+	fg_events_drop(r->reply.stream);
 	fg_reply_fini(&r->reply);
 	fg_buf_unref(r->chunk.bytes);
 	fg_str_fini(&r->body);

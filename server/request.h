@@ -62,6 +62,7 @@ struct fg_reply {
 	bool has_file;
 	int file; /* owned descriptor, if has_file */
 	uint64_t file_size, body_at;
+	struct fg_stream *stream; /* the body is this, owned; NULL: it is `body` */
 };
 
 /* What a chunk request has found out so far; see chunk.c. */
@@ -162,7 +163,14 @@ void fg_page_asset(struct fg_request *r, const char *name);
 void fg_status_handle(struct fg_request *r);  /* status.c: /api/status */
 void fg_status_ready(struct fg_request *r);   /* /readyz */
 void fg_status_metrics(struct fg_request *r); /* /metrics */
-void fg_jobs_handle(struct fg_request *r, const char *number); /* jobs.c */
-void fg_jobs_start(struct fg_request *r, struct fg_layer *l);
+
+/* jobs.c: /api/jobs, on worker threads */
+void fg_jobs_submit(struct fg_request *r);
+void fg_jobs_list(struct fg_request *r);
+void fg_jobs_show(struct fg_request *r);
+void fg_jobs_cancel(struct fg_request *r);
+void fg_jobs_pause(struct fg_request *r);
+void fg_jobs_resume(struct fg_request *r);
+void fg_jobs_retry(struct fg_request *r);
 
 #endif

@@ -10,6 +10,8 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "server/events.h"
+#include "work/plan.h"
 
 static void
 close_reader(void *reader)
@@ -86,6 +88,10 @@ start_parts(struct fg_server *s, const char *root, bool create, struct fg_err *e
 	s->sched = fg_sched_new(s->store, s->catalog, &sched, err);
 	if (!s->sched)
 		return -1;
+	s->plan = fg_plan_new(s->store, s->catalog, s->sched, (int)set->jobs_max, err);
+	s->events = s->plan ? fg_events_new(s, err) : NULL;
+	if (!s->events)
+		return -1;
 	s->watch = fg_watch_new(err);
 	if (!s->watch)
 		return -1;
@@ -109,7 +115,6 @@ fg_server_start(const char *root, bool create, const struct fg_settings *set,
 	fg_assert(pthread_key_create(&s->reader, close_reader) == 0);
 	s->cache = fg_cache_new((uint64_t)set->cache_mb << 20);
 	s->clients = fg_clients_new(&limits);
-	s->jobs = fg_jobs_new(s);
 	if (read_token(s, err) < 0 || start_parts(s, root, create, err) < 0) {
 		fg_server_stop(s);
 		return NULL;
@@ -135,14 +140,16 @@ fg_server_stop(struct fg_server *s)
 	int64_t deadline = fg_clock_ns() + s->set->drain_s * FG_NS_PER_S;
 
 	atomic_store(&s->draining, true);
-	fg_jobs_cancel(s->jobs, 0);
+	fg_plan_stop(s->plan);
+	fg_events_close(s->events);
 	if (s->sched)
 		fg_sched_stop(s->sched, deadline);
 	/* Every waiter was woken: what is active now only has to be sent. A client that
 	 * does not read its answer is given up. */
 	fg_http_drain(s, fg_clock_ns() + FG_NS_PER_S);
-	fg_jobs_free(s->jobs);
 	fg_http_stop(s);
+	fg_events_free(s->events);
+	fg_plan_free(s->plan);
 	fg_watch_free(s->watch);
 	fg_sched_free(s->sched);
 	drop_own_reader(s);

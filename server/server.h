@@ -2,10 +2,10 @@
 /*
  * The daemon's parts in one struct, and its life: start, drain, stop.
  *
- * Order of start: store, catalogue, scheduler, watch, HTTP (TCP and control socket).
- * Order of stop: refuse new work (new requests are answered 503), let running work end
- * until the deadline, wake every waiter, wait until every parked request is answered,
- * stop HTTP, then the rest in reverse.
+ * Order of start: store, catalogue, scheduler, planner (jobs go on), events, watch,
+ * HTTP (TCP and control socket). Order of stop: refuse new work (new requests are
+ * answered 503), let running work end until the deadline, wake every waiter, wait until
+ * every parked request is answered, stop HTTP, then the rest in reverse.
  */
 #ifndef FG_SERVER_SERVER_H
 #define FG_SERVER_SERVER_H
@@ -21,7 +21,8 @@
 #include "work/catalog.h"
 #include "work/sched.h"
 
-struct fg_jobs;
+struct fg_events;
+struct fg_plan;
 struct MHD_Daemon;
 
 struct fg_server {
@@ -32,7 +33,8 @@ struct fg_server {
 	struct fg_cache *cache;
 	struct fg_clients *clients;
 	struct fg_watch *watch;
-	struct fg_jobs *jobs;
+	struct fg_plan *plan;
+	struct fg_events *events;
 	struct fg_metrics metrics;
 	struct MHD_Daemon *tcp, *control;
 	pthread_key_t reader; /* struct fg_reader of this thread */
@@ -71,14 +73,6 @@ int fg_http_start(struct fg_server *s, struct fg_err *err) FG_MUST_USE;
 void fg_http_drain(struct fg_server *s, int64_t deadline_ns);
 void fg_http_stop(struct fg_server *s);
 uint64_t fg_http_connections(struct fg_server *s);
-
-/* ------------------------------------------------------------- jobs.c */
-
-struct fg_jobs *fg_jobs_new(struct fg_server *s) FG_MUST_USE;
-/* Ask all jobs to end; fg_jobs_free waits for them. */
-void fg_jobs_cancel(struct fg_jobs *j, uint32_t layer); /* 0: of all layers */
-void fg_jobs_free(struct fg_jobs *j);
-json_t *fg_jobs_list(struct fg_jobs *j) FG_MUST_USE;
 
 /* ------------------------------------------------------------- status.c */
 

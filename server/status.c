@@ -14,7 +14,9 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "server/events.h"
 #include "server/request.h"
+#include "work/plan.h"
 
 #define RECENT 20 /* results shown */
 #define TASKS 50  /* tasks shown */
@@ -72,6 +74,7 @@ fg_status_gauges(struct fg_server *s, struct fg_metrics_now *now)
 	now->parked = (double)fg_clients_parked(s->clients);
 	now->active = (double)atomic_load(&s->active);
 	now->connections = (double)fg_http_connections(s);
+	now->listeners = (double)fg_events_clients(s->events);
 	now->cache_hits = (double)cache.hits;
 	now->cache_misses = (double)cache.misses;
 	now->cache_evicted = (double)cache.evicted;
@@ -246,7 +249,7 @@ make_status(struct fg_server *s)
 	json_object_set_new(j, "layers", status_layers(s, reader));
 	json_object_set_new(j, "tasks", fg_sched_tasks(s->sched, TASKS));
 	json_object_set_new(j, "devices", fg_sched_devices(s->sched));
-	json_object_set_new(j, "jobs", fg_jobs_list(s->jobs));
+	json_object_set_new(j, "jobs", fg_plan_list(s->plan));
 	json_object_set_new(j, "recent", status_recent(reader));
 	if (fg_store_room(s->store, &err) < 0)
 		json_object_set_new(j, "disk", json_string(err.msg));

@@ -594,3 +594,55 @@ fg_store_layer_pause(struct fg_store *s, uint32_t layer, bool paused,
 {
 	return fg_index_layer_pause(s->index, layer, paused, err);
 }
+
+/* ------------------------------------------------------------- jobs */
+
+static int
+append_job(struct fg_store *s, struct fg_known *k, const struct fg_job_row *row,
+    struct fg_err *err)
+{
+	struct fg_record r = {.type = FG_REC_JOB, .at = (uint64_t)row->job};
+	char *body = fg_record_job_format(row);
+	uint64_t n = fg_slab_record_size(strlen(k->descriptor)) +
+		     fg_slab_record_size(strlen(body));
+	int rc = -1;
+
+	memcpy(r.uuid, k->uuid, sizeof r.uuid);
+	memcpy(r.sha, k->sha, sizeof r.sha);
+	if (fg_store_slab_ready(s, n, err) == 0 && put_descriptor(s, k, err) == 0 &&
+	    fg_slab_append(s->slab, &r, body, strlen(body), err) == 0)
+		rc = fg_store_slab_sync(s, err);
+	free(body);
+	return rc;
+}
+
+int
+fg_store_job_put(struct fg_store *s, struct fg_job_row *r, struct fg_err *err)
+{
+	struct fg_known *k = fg_known_find(&s->catalog, r->layer);
+	struct fg_job_row row = *r;
+	int rc = 0;
+
+	fg_assert(s->index != NULL);
+	if (!k)
+		return fg_fail(err, FG_ENOENT, "there is no layer %u",
+		    (unsigned)r->layer);
+	if (fg_index_begin(s->index, err) < 0)
+		return -1;
+	if (row.job == 0)
+		rc = fg_index_job_number(s->index, &row.job, err);
+	if (rc == 0)
+		rc = append_job(s, k, &row, err);
+	if (rc == 0)
+		rc = fg_index_job_put(s->index, &row, err);
+	if (finish(s, rc, err) < 0)
+		return -1;
+	r->job = row.job;
+	return 0;
+}
+
+int
+fg_store_jobs_prune(struct fg_store *s, int64_t keep, struct fg_err *err)
+{
+	return fg_index_jobs_prune(s->index, keep, err);
+}

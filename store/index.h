@@ -109,6 +109,21 @@ int fg_index_mark_scale_dirty(struct fg_index *ix, uint32_t layer, int scale,
 int fg_index_retry(struct fg_index *ix, uint32_t layer, uint64_t at,
     struct fg_err *err) FG_MUST_USE;
 
+/* ------------------------------------------------------------- jobs */
+
+/* A number for a new job, noted so that it is not given again. */
+int fg_index_job_number(struct fg_index *ix, int64_t *job,
+    struct fg_err *err) FG_MUST_USE;
+/* Insert or replace. */
+int fg_index_job_put(struct fg_index *ix, const struct fg_job_row *r,
+    struct fg_err *err) FG_MUST_USE;
+int fg_index_jobs_prune(struct fg_index *ix, int64_t keep,
+    struct fg_err *err) FG_MUST_USE;
+int fg_index_jobs(struct fg_index *ix, struct fg_job_row **rows, size_t *n,
+    struct fg_err *err) FG_MUST_USE;
+int fg_index_block_ms(struct fg_index *ix, uint32_t layer, double *ms, int *n,
+    struct fg_err *err) FG_MUST_USE;
+
 /* ------------------------------------------------------------- care */
 
 struct fg_index_entry {

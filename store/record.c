@@ -302,3 +302,59 @@ fg_record_result_fini(struct fg_record_result *r)
 	json_decref(r->json);
 	*r = (struct fg_record_result){0};
 }
+
+/* ------------------------------------------------------------- jobs */
+
+char *
+fg_record_job_format(const struct fg_job_row *row)
+{
+	json_t *j = json_object();
+	char *text;
+
+	json_object_set_new(j, "job", json_integer(row->job));
+	set_text(j, "box", row->box);
+	set_text(j, "stages", row->stages);
+	set_text(j, "error", row->error);
+	json_object_set_new(j, "class", json_integer(row->cls));
+	json_object_set_new(j, "state", json_integer(row->state));
+	json_object_set_new(j, "created", json_integer(row->created_ms));
+	json_object_set_new(j, "updated", json_integer(row->updated_ms));
+	text = fg_json_format(j);
+	json_decref(j);
+	return text;
+}
+
+int
+fg_record_job_parse(const char *text, size_t n, uint32_t layer, struct fg_job_row *row,
+    struct fg_err *err)
+{
+	struct fg_err e = FG_ERR_INIT;
+	json_t *j = fg_json_parse(text, n, "job", &e);
+	int64_t cls = 0, state = 0;
+	int rc = -1;
+
+	*row = (struct fg_job_row){.layer = layer};
+	if (!j ||
+	    fg_json_get_int(j, "job", FG_JSON_NEEDED, 1, INT64_MAX, &row->job, &e) <
+		0 ||
+	    fg_json_get_int(j, "class", FG_JSON_NEEDED, 0, 2, &cls, &e) < 0 ||
+	    fg_json_get_int(j, "state", FG_JSON_NEEDED, 0, FG_JOB_CANCELLED, &state,
+		&e) < 0 ||
+	    fg_json_get_int(j, "created", FG_JSON_NEEDED, 0, INT64_MAX,
+		&row->created_ms, &e) < 0 ||
+	    fg_json_get_int(j, "updated", FG_JSON_NEEDED, 0, INT64_MAX,
+		&row->updated_ms, &e) < 0 ||
+	    copy_text(j, "box", FG_JSON_NEEDED, &row->box, &e) < 0 ||
+	    copy_text(j, "stages", FG_JSON_NEEDED, &row->stages, &e) < 0 ||
+	    copy_text(j, "error", FG_JSON_OPTIONAL, &row->error, &e) < 0) {
+		fg_job_row_fini(row);
+		fg_fail(err, FG_ECORRUPT, "%s", e.msg);
+		goto out;
+	}
+	row->cls = (int)cls;
+	row->state = (enum fg_job_state)state;
+	rc = 0;
+out:
+	json_decref(j);
+	return rc;
+}

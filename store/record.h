@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The JSON bodies of LAYER and COMMIT records: what the index would otherwise be the
- * only one to know, so that it can be made again from slabs.
+ * The JSON bodies of LAYER, COMMIT and JOB records: what the index would otherwise be
+ * the only one to know, so that it can be made again from slabs.
  *
  * LAYER:  {"layer", "uuid", "name", "kind", "info", "source", "recipe", "grid"}, the
  *         texts of struct fg_layer_row as strings.
@@ -10,6 +10,8 @@
  *         "objects": [[id, voxels, lo x3, hi x3], ...]}. `off` is where the payload's
  *         bytes begin in the same slab, -1 for a state without bytes. Numbers above
  *         2^63 - 1 are stored as two's complement.
+ * JOB:    {"job", "box", "stages", "error", "class", "state", "created", "updated"},
+ * box and stages being texts of struct fg_job_row.
  */
 #ifndef FG_STORE_RECORD_H
 #define FG_STORE_RECORD_H
@@ -22,6 +24,11 @@ char *fg_record_layer_format(const struct fg_layer_row *row);
 /* *row is zeroed first; release with fg_layer_row_fini. Fails: FG_ECORRUPT. */
 int fg_record_layer_parse(const char *text, size_t n, struct fg_layer_row *row,
     struct fg_err *err) FG_MUST_USE;
+
+char *fg_record_job_format(const struct fg_job_row *row);
+/* *row is zeroed first; release with fg_job_row_fini. Fails: FG_ECORRUPT. */
+int fg_record_job_parse(const char *text, size_t n, uint32_t layer,
+    struct fg_job_row *row, struct fg_err *err) FG_MUST_USE;
 
 /* res->places must be filled. */
 char *fg_record_commit_format(const struct fg_result *res);

@@ -263,6 +263,26 @@ take_removal(struct scan *s, const struct fg_record *rec)
 }
 
 static int
+take_job(struct scan *s, const struct fg_record *rec, const char *body)
+{
+	struct fg_known *k = fg_known_find_uuid(s->r->catalog, rec->uuid);
+	struct fg_job_row row;
+	struct fg_err e = FG_ERR_INIT;
+	int rc;
+
+	if (!k)
+		return 0;
+	if (fg_record_job_parse(body, rec->len, k->layer, &row, &e) < 0) {
+		tell(s->r, true, "slab %06u at %llu: %s", (unsigned)rec->slab,
+		    (unsigned long long)rec->off, e.msg);
+		return 0;
+	}
+	rc = fg_index_job_put(s->r->ix, &row, s->err);
+	fg_job_row_fini(&row);
+	return rc;
+}
+
+static int
 take_record(void *ctx, const struct fg_record *rec, bool whole, const char *body)
 {
 	struct scan *s = ctx;
@@ -291,6 +311,8 @@ take_record(void *ctx, const struct fg_record *rec, bool whole, const char *body
 		return take_result(s, rec, body);
 	case FG_REC_REMOVED:
 		return take_removal(s, rec);
+	case FG_REC_JOB:
+		return take_job(s, rec, body);
 	default:
 		return 0;
 	}

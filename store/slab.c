@@ -57,7 +57,7 @@ fg_slab_head_decode(const uint8_t p[FG_SLAB_HEAD], uint32_t slab, uint64_t off,
 	    fg_get_u32le(p + 8) != fg_crc32c(0, p + 12, FG_SLAB_HEAD - 12) ||
 	    fg_get_u32le(p + 12) != slab || fg_get_u64le(p + 16) != off)
 		return false;
-	if (p[24] < FG_REC_SLAB || p[24] > FG_REC_REMOVED ||
+	if (p[24] < FG_REC_SLAB || p[24] > FG_REC_LAST ||
 	    fg_get_u64le(p + 48) > FG_SLAB_BODY_MAX)
 		return false;
 	*r = (struct fg_record){
@@ -383,7 +383,8 @@ static int
 visit(struct window *w, const struct fg_record *r, fg_slab_fn *fn, void *ctx,
     bool *whole, struct fg_err *err)
 {
-	bool text = r->type == FG_REC_LAYER || r->type == FG_REC_COMMIT;
+	bool text = r->type == FG_REC_LAYER || r->type == FG_REC_COMMIT ||
+		    r->type == FG_REC_JOB;
 	char *body = NULL;
 	uint32_t crc;
 	int rc = -1;

@@ -402,6 +402,20 @@ fg_reader_recent(struct fg_reader *r, int max, char **json, struct fg_err *err)
 	return fg_index_recent(r->ix, max, json, err);
 }
 
+int
+fg_reader_jobs(struct fg_reader *r, struct fg_job_row **rows, size_t *n,
+    struct fg_err *err)
+{
+	return fg_index_jobs(r->ix, rows, n, err);
+}
+
+int
+fg_reader_block_ms(struct fg_reader *r, uint32_t layer, double *ms, int *n,
+    struct fg_err *err)
+{
+	return fg_index_block_ms(r->ix, layer, ms, n, err);
+}
+
 /* ------------------------------------------------------------- payloads */
 
 /* A descriptor of the slab from the table, or -1. The table's lock is held. */

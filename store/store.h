@@ -22,7 +22,8 @@
  *
  * Slabs are understandable without the index: besides payloads they hold descriptors of
  * layers (also of layers that only name a source), and with each result its provenance,
- * objects and empty chunks. Not in slabs: failure memos and whether a layer is paused.
+ * objects and empty chunks, and jobs. Not in slabs: failure memos and whether a layer
+ * is paused.
  *
  * FG_CRASH_AT=<point> or <point>:<n> in the environment kills the process (SIGKILL)
  * when it passes the point (for the n-th time), for tests; points in the order of a
@@ -225,6 +226,44 @@ int fg_commit(struct fg_store *s, struct fg_result *const *results, size_t n,
 
 /* Forget the failure memo of a block, or of all blocks of a layer (at = UINT64_MAX). */
 int fg_store_retry(struct fg_store *s, uint32_t layer, uint64_t at,
+    struct fg_err *err) FG_MUST_USE;
+
+/* ------------------------------------------------------------- jobs */
+
+/* Values are stored: never renumber. From DONE on a job is over. */
+enum fg_job_state {
+	FG_JOB_OPEN = 0, /* waiting or running: which of the two is not recorded */
+	FG_JOB_PAUSED = 1,
+	FG_JOB_DONE = 2,
+	FG_JOB_FAILED = 3,
+	FG_JOB_CANCELLED = 4,
+};
+
+/* A user's wish. The JSON texts are opaque to the store (work/plan.c). */
+struct fg_job_row {
+	int64_t job; /* 1 .. */
+	uint32_t layer;
+	char *box, *stages, *error; /* error: "" or NULL without one */
+	int cls;                    /* enum fg_class */
+	enum fg_job_state state;
+	int64_t created_ms, updated_ms; /* wall clock */
+};
+
+void fg_job_row_fini(struct fg_job_row *r);
+/* Write a job, into a slab and the index; job 0: a new one, whose number is chosen here
+ * (none is used twice) and written back. Fails: FG_ENOENT (no such layer), FG_EIO,
+ * FG_EFULL. */
+int fg_store_job_put(struct fg_store *s, struct fg_job_row *r,
+    struct fg_err *err) FG_MUST_USE;
+/* Forget all but the newest `keep` of the jobs that are over. */
+int fg_store_jobs_prune(struct fg_store *s, int64_t keep,
+    struct fg_err *err) FG_MUST_USE;
+/* All jobs, oldest first; *rows is malloc'ed: fini each, free(). */
+int fg_reader_jobs(struct fg_reader *r, struct fg_job_row **rows, size_t *n,
+    struct fg_err *err) FG_MUST_USE;
+/* Mean wall time in ms of the last blocks of a layer that were made (at most 50), and
+ * how many these are; 0 and 0 if there are none. */
+int fg_reader_block_ms(struct fg_reader *r, uint32_t layer, double *ms, int *n,
     struct fg_err *err) FG_MUST_USE;
 
 /* ------------------------------------------------------------- care */

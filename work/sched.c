@@ -153,6 +153,28 @@ ring(struct fg_sched *s, const struct task *t)
 }
 
 void
+fg_sched_note(struct fg_sched *s, const struct task *t, enum fg_now now)
+{
+	if (t->t.key.kind != FG_KIND_BLOCK && now != FG_NOW_PRESENT)
+		return;
+	s->change[s->changes++ % CHANGES_MAX] =
+	    (struct fg_change){.key = t->t.key, .now = (uint8_t)now};
+}
+
+static enum fg_now
+now_of(enum task_state state)
+{
+	switch (state) {
+	case TASK_QUEUED:
+		return FG_NOW_QUEUED;
+	case TASK_DELAYED:
+		return FG_NOW_DELAYED;
+	default:
+		return FG_NOW_RUNNING;
+	}
+}
+
+void
 fg_sched_set_state(struct fg_sched *s, struct task *t, enum task_state state)
 {
 	leave_list(s, t);
@@ -161,6 +183,8 @@ fg_sched_set_state(struct fg_sched *s, struct task *t, enum task_state state)
 	enter_list(s, t);
 	if (state == TASK_QUEUED || state == TASK_DELAYED)
 		ring(s, t);
+	if (state != TASK_COMMITTING)
+		fg_sched_note(s, t, now_of(state));
 }
 
 void
@@ -226,6 +250,7 @@ fg_sched_add(struct fg_sched *s, struct fg_layer *l, const struct fg_key *key,
 	t->state = due_ns > 0 ? TASK_DELAYED : TASK_QUEUED;
 	enter_list(s, t);
 	ring(s, t);
+	fg_sched_note(s, t, now_of(t->state));
 	return t;
 }
 
@@ -244,6 +269,7 @@ fg_sched_remove(struct fg_sched *s, struct task *t, struct task **dead)
 		w->task = NULL;
 	s->waiters -= t->waiters;
 	fg_sched_tell_jobs(t, JOB_DROPPED, NULL);
+	fg_sched_note(s, t, t->now);
 	t->next = *dead;
 	*dead = t;
 	s->dead++;

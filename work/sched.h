@@ -106,13 +106,41 @@ bool fg_sched_call(struct fg_sched *s, enum fg_resource res, enum fg_class cls,
  */
 struct fg_bulk_progress {
 	uint64_t all, done, skipped, failed;
-	uint64_t steps; /* fields of view computed so far */
+	uint64_t steps;           /* fields of view computed so far */
+	uint64_t queued, running; /* of the window, now */
 	double seconds;
 	double fraction; /* 0..1, counting running blocks by their seeds */
 };
 int fg_sched_bulk(struct fg_sched *s, struct fg_layer *l, const struct fg_box *vx,
     void (*progress)(void *ctx, const struct fg_bulk_progress *p), void *ctx,
     const _Atomic bool *cancel, struct fg_err *err) FG_MUST_USE;
+
+/*
+ * The two halves of fg_sched_bulk, for the planner of jobs: the blocks of a box, and
+ * the coarse chunks above them (whose progress counts chunks).
+ *   cls      FG_BULK or FG_IDLE
+ *   cancel   polled; NULL: never
+ *   spare    looked at when cancel is set: running blocks go on without this call;
+ * NULL: those that nobody else wants are cancelled complete out: every block was dealt
+ * with, so -1 means failed ones
+ */
+struct fg_bulk_call {
+	struct fg_layer *layer;
+	struct fg_box vx; /* voxels of the finest scale */
+	enum fg_class cls;
+	void (*progress)(void *ctx, const struct fg_bulk_progress *p);
+	void *ctx;
+	const _Atomic bool *cancel, *spare;
+	bool complete;
+};
+int fg_sched_blocks(struct fg_sched *s, struct fg_bulk_call *call,
+    struct fg_err *err) FG_MUST_USE;
+int fg_sched_coarse(struct fg_sched *s, struct fg_bulk_call *call,
+    struct fg_err *err) FG_MUST_USE;
+/* The blocks that a box touches, on the block grid; FG_EINVAL outside the layer, or if
+ * they are more than one call takes (2^24). */
+int fg_sched_block_box(const struct fg_layer *l, const struct fg_box *vx,
+    struct fg_box *blk, struct fg_err *err) FG_MUST_USE;
 
 /* Forget a block's failures so that it may be tried again. */
 int fg_sched_retry(struct fg_sched *s, struct fg_layer *l, uint64_t at,
@@ -134,8 +162,37 @@ struct fg_sched_stats {
 };
 void fg_sched_get_stats(struct fg_sched *s, struct fg_sched_stats *out);
 
+int fg_sched_device_count(const struct fg_sched *s);
+
 /* True while no device can run the layer's recipe; why is filled in then. */
 bool fg_sched_stopped(struct fg_sched *s, uint32_t layer, char why[200]);
+
+/* Blocks that changed their state, and coarse chunks that were stored. */
+enum fg_now {
+	FG_NOW_ABSENT, /* dropped: nobody wants it any more */
+	FG_NOW_QUEUED,
+	FG_NOW_DELAYED, /* a try failed, another is left */
+	FG_NOW_RUNNING,
+	FG_NOW_PRESENT,
+	FG_NOW_FAILED, /* for good */
+};
+struct fg_change {
+	struct fg_key key; /* BLOCK, or CHUNK with scale >= 1 and PRESENT */
+	uint8_t now;       /* enum fg_now */
+};
+/*
+ * The changes after number *since, oldest first, at most max; *since goes on to the
+ * last one. Only the last 4096 are kept: *lost says that some before these are gone.
+ * Returns their number. *since UINT64_MAX: begin now. Never waits: this is for polling.
+ */
+size_t fg_sched_changes(struct fg_sched *s, uint64_t *since, struct fg_change *out,
+    size_t max, bool *lost);
+
+/* Seconds per field of view of a layer's network with all devices at work, measured
+ * once and remembered. Cost: seconds, and the network is loaded. Fails as
+ * fg_engine_measure; FG_ENOTSUP without engines. */
+int fg_sched_measure(struct fg_sched *s, const struct fg_layer *l, double *fov_s,
+    struct fg_err *err) FG_MUST_USE;
 
 /* Devices in use with model, precision, steps, steps/s, busy share, queue depth. */
 json_t *fg_sched_devices(struct fg_sched *s) FG_MUST_USE;

@@ -63,9 +63,18 @@ join_job(struct job *j, struct task *t)
 	t->job[t->jobs++] = j;
 }
 
+/* The same for a task that exists: it takes the higher class. */
+static void
+join_task(struct fg_sched *s, struct job *j, struct task *t, enum fg_class cls)
+{
+	if ((int)cls < t->t.cls)
+		fg_sched_set_class(s, t, cls);
+	join_job(j, t);
+}
+
 /* The call ends early: its tasks go on for whoever else wants them. Under the lock. */
 static void
-abandon(struct fg_sched *s, struct job *j, struct task **dead)
+abandon(struct fg_sched *s, struct job *j, bool spare, struct task **dead)
 {
 	for (int k = 0; k < j->size; k++) {
 		struct task *t = j->window[k];
@@ -77,7 +86,8 @@ abandon(struct fg_sched *s, struct job *j, struct task **dead)
 			i++;
 		t->job[i] = t->job[--t->jobs];
 		j->window[k] = NULL;
-		if (t->state == TASK_RUNNING && !t->waiters && !t->jobs && !t->prefetch)
+		if (t->state == TASK_RUNNING && !t->waiters && !t->jobs &&
+		    !t->prefetch && !spare)
 			t->t.cancel = true;
 		fg_sched_settle(s, t, dead);
 	}
@@ -92,16 +102,12 @@ by_code(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* Morton codes of the blocks that the box touches, sorted. */
-static int
-list_blocks(const struct fg_layer *l, const struct fg_box *vx, uint64_t **out,
-    size_t *n, struct fg_err *err)
+int
+fg_sched_block_box(const struct fg_layer *l, const struct fg_box *vx,
+    struct fg_box *blk, struct fg_err *err)
 {
 	const struct fg_scale *s = &l->info.scale[0];
 	struct fg_box b, g;
-	int64_t p[3];
-	uint64_t *list;
-	size_t k = 0;
 
 	fg_scale_bounds(s, &b);
 	if (!fg_box_intersect(&b, vx, &b))
@@ -114,6 +120,22 @@ list_blocks(const struct fg_layer *l, const struct fg_box *vx, uint64_t **out,
 		return fg_fail(err, FG_EINVAL,
 		    "the box has %lld blocks, at most %lld are made in one go",
 		    (long long)fg_box_volume(&g), (long long)BLOCKS_MAX);
+	*blk = g;
+	return 0;
+}
+
+/* Morton codes of the blocks that the box touches, sorted. */
+static int
+list_blocks(const struct fg_layer *l, const struct fg_box *vx, uint64_t **out,
+    size_t *n, struct fg_err *err)
+{
+	struct fg_box g;
+	int64_t p[3];
+	uint64_t *list;
+	size_t k = 0;
+
+	if (fg_sched_block_box(l, vx, &g, err) < 0)
+		return -1;
 	list = fg_try_alloc((size_t)fg_box_volume(&g), sizeof *list);
 	if (!list)
 		return fg_fail(err, FG_ENOMEM, "no memory for the list of blocks");
@@ -133,8 +155,8 @@ enum added { ADDED, SKIPPED, FAILED_BEFORE, ADD_ERROR };
 
 /* Join or make the task of one block, unless the index knows better. */
 static enum added
-add_block(struct fg_sched *s, struct fg_layer *l, struct job *j, uint64_t at,
-    struct fg_err *err)
+add_block(struct fg_sched *s, struct fg_layer *l, struct job *j, enum fg_class cls,
+    uint64_t at, struct fg_err *err)
 {
 	struct fg_key key = {.layer = l->id, .kind = FG_KIND_BLOCK, .at = at};
 	int tries = 0;
@@ -150,9 +172,9 @@ add_block(struct fg_sched *s, struct fg_layer *l, struct job *j, uint64_t at,
 		if (fg_sched_admit(s, l, err) < 0)
 			done = ADD_ERROR;
 		else if (t)
-			join_job(j, t);
+			join_task(s, j, t, cls);
 		else if (looked && ended == s->ended)
-			join_job(j, fg_sched_add(s, l, &key, FG_BULK, tries, due_ns));
+			join_job(j, fg_sched_add(s, l, &key, cls, tries, due_ns));
 		else
 			done = SKIPPED; /* for now: look first */
 		ended = s->ended;
@@ -174,10 +196,11 @@ add_block(struct fg_sched *s, struct fg_layer *l, struct job *j, uint64_t at,
 	}
 }
 
-/* One call of fg_sched_bulk. */
+/* One call of fg_sched_blocks. */
 struct bulk {
 	struct fg_sched *s;
 	struct fg_layer *layer;
+	struct fg_bulk_call *call;
 	struct job job;
 	uint64_t *list;
 	size_t blocks, next;
@@ -185,13 +208,12 @@ struct bulk {
 	uint64_t steps0;
 	int64_t started_ns, told_ns;
 	uint64_t told; /* blocks ended when progress was last called */
-	void (*progress)(void *ctx, const struct fg_bulk_progress *p);
-	void *ctx;
 };
 
-/* Fraction of the running blocks that is done, summed. Under the lock. */
+/* Fraction of the running blocks that is done, summed; counts the window. Under the
+ * lock. */
 static double
-running_part(const struct job *j)
+running_part(const struct job *j, struct fg_bulk_progress *count)
 {
 	double sum = 0;
 
@@ -199,6 +221,10 @@ running_part(const struct job *j)
 		struct task *t = j->window[k];
 		uint64_t all = t ? t->t.progress_all : 0;
 
+		if (t && (t->state == TASK_RUNNING || t->state == TASK_COMMITTING))
+			count->running++;
+		else if (t)
+			count->queued++;
 		if (all > 0)
 			sum += FG_MIN((double)t->t.progress / (double)all, 1.0);
 	}
@@ -212,12 +238,12 @@ tell_progress(struct bulk *b, bool now)
 	int64_t ns = fg_clock_ns();
 	double running;
 
-	if (!b->progress)
+	if (!b->call->progress)
 		return;
 	pthread_mutex_lock(&b->s->lock);
 	p.done = b->job.done;
 	p.failed = b->job.failed + b->failed_before;
-	running = running_part(&b->job);
+	running = running_part(&b->job, &p);
 	pthread_mutex_unlock(&b->s->lock);
 	uint64_t ended = p.done + p.failed + p.skipped;
 	if (!now && ended == b->told && ns - b->told_ns < FG_NS_PER_S)
@@ -227,7 +253,7 @@ tell_progress(struct bulk *b, bool now)
 	p.steps = b->s->engines ? fg_engines_steps(b->s->engines) - b->steps0 : 0;
 	p.seconds = (double)(ns - b->started_ns) / 1e9;
 	p.fraction = ((double)ended + running) / (double)FG_MAX(p.all, 1);
-	b->progress(b->ctx, &p);
+	b->call->progress(b->call->ctx, &p);
 }
 
 /* Wait for a task of the window to end, a little while at most. False: dropped tasks,
@@ -278,8 +304,9 @@ is_finished(struct bulk *b)
 }
 
 static int
-walk(struct bulk *b, const _Atomic bool *cancel, struct fg_err *err)
+walk(struct bulk *b, struct fg_err *err)
 {
+	const _Atomic bool *cancel = b->call->cancel;
 	struct fg_err one = FG_ERR_INIT;
 
 	while (!is_finished(b)) {
@@ -292,7 +319,8 @@ walk(struct bulk *b, const _Atomic bool *cancel, struct fg_err *err)
 			continue;
 		}
 		fg_err_clear(&one);
-		switch (add_block(b->s, b->layer, &b->job, b->list[b->next++], &one)) {
+		switch (add_block(b->s, b->layer, &b->job, b->call->cls,
+		    b->list[b->next++], &one)) {
 		case ADD_ERROR:
 			fg_fail(err, one.code, "%s", one.msg);
 			return -1;
@@ -332,49 +360,106 @@ begin_job(struct bulk *b)
 	b->steps0 = b->s->engines ? fg_engines_steps(b->s->engines) : 0;
 }
 
-int
-fg_sched_bulk(struct fg_sched *s, struct fg_layer *l, const struct fg_box *vx,
-    void (*progress)(void *ctx, const struct fg_bulk_progress *p), void *ctx,
-    const _Atomic bool *cancel, struct fg_err *err)
+static void
+enter(struct fg_sched *s, size_t backlog)
 {
-	struct bulk b = {.s = s,
-	    .layer = l->base ? l->base : l,
-	    .progress = progress,
-	    .ctx = ctx};
-	struct task *dead = NULL;
-	int rc;
+	pthread_mutex_lock(&s->lock);
+	s->jobs++;
+	s->backlog += backlog;
+	pthread_mutex_unlock(&s->lock);
+}
 
+/* The last thing a call does: from here on the scheduler may be freed. */
+static void
+leave(struct fg_sched *s)
+{
+	pthread_mutex_lock(&s->lock);
+	s->jobs--;
+	pthread_cond_broadcast(&s->idle);
+	pthread_mutex_unlock(&s->lock);
+}
+
+static int
+check_layer(const struct fg_layer *l, struct fg_err *err)
+{
 	if (!l->recipe || l->broken)
 		return fg_fail(err, FG_EINVAL, "layer %s cannot be made: %s", l->name,
 		    l->broken ? l->why : "it has no recipe");
-	if (list_blocks(l, vx, &b.list, &b.blocks, err) < 0)
+	return 0;
+}
+
+int
+fg_sched_blocks(struct fg_sched *s, struct fg_bulk_call *call, struct fg_err *err)
+{
+	struct fg_layer *l = call->layer;
+	struct bulk b = {.s = s, .layer = l->base ? l->base : l, .call = call};
+	struct task *dead = NULL;
+	int rc;
+
+	call->complete = false;
+	if (check_layer(l, err) < 0 ||
+	    list_blocks(l, &call->vx, &b.list, &b.blocks, err) < 0)
 		return -1;
 	begin_job(&b);
-	pthread_mutex_lock(&s->lock);
-	s->jobs++;
-	s->backlog += b.blocks;
-	pthread_mutex_unlock(&s->lock);
+	enter(s, b.blocks);
 
-	rc = walk(&b, cancel, err);
+	rc = walk(&b, err);
+	call->complete = rc == 0;
 
 	pthread_mutex_lock(&s->lock);
-	abandon(s, &b.job, &dead);
+	abandon(s, &b.job, call->spare && *call->spare, &dead);
 	s->backlog -= b.blocks - b.next;
 	pthread_mutex_unlock(&s->lock);
 	fg_sched_bury(s, dead, FG_WAKE_RETRY);
-	if (rc == 0)
-		rc = fg_sched_build_coarse(s, b.layer, vx, cancel, err);
 	tell_progress(&b, true);
 	if (rc == 0 && b.job.failed + b.failed_before > 0)
 		rc = fg_fail(err, b.job.err.code, "%llu of %llu blocks failed: %s",
 		    (unsigned long long)(b.job.failed + b.failed_before),
 		    (unsigned long long)b.blocks, b.job.err.msg);
-	pthread_mutex_lock(&s->lock);
-	s->jobs--; /* last: from here on the scheduler may be freed */
-	pthread_cond_broadcast(&s->idle);
-	pthread_mutex_unlock(&s->lock);
+	leave(s);
 	pthread_cond_destroy(&b.job.changed);
 	free(b.job.window);
 	free(b.list);
+	return rc;
+}
+
+int
+fg_sched_coarse(struct fg_sched *s, struct fg_bulk_call *call, struct fg_err *err)
+{
+	struct fg_bulk_call c = *call;
+	int rc;
+
+	call->complete = false;
+	if (check_layer(call->layer, err) < 0)
+		return -1;
+	if (call->layer->base)
+		c.layer = call->layer->base;
+	enter(s, 0);
+	rc = fg_sched_build_coarse(s, &c, err);
+	leave(s);
+	call->complete = rc == 0;
+	return rc;
+}
+
+int
+fg_sched_bulk(struct fg_sched *s, struct fg_layer *l, const struct fg_box *vx,
+    void (*progress)(void *ctx, const struct fg_bulk_progress *p), void *ctx,
+    const _Atomic bool *cancel, struct fg_err *err)
+{
+	struct fg_bulk_call blocks = {.layer = l,
+	    .vx = *vx,
+	    .cls = FG_BULK,
+	    .progress = progress,
+	    .ctx = ctx,
+	    .cancel = cancel};
+	struct fg_bulk_call coarse = blocks;
+	int rc = fg_sched_blocks(s, &blocks, err);
+
+	/* Blocks that failed do not keep the others from having their coarse scales. */
+	coarse.progress = NULL;
+	if (!blocks.complete)
+		return -1;
+	if (fg_sched_coarse(s, &coarse, rc < 0 ? NULL : err) < 0)
+		return -1;
 	return rc;
 }

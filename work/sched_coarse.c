@@ -185,10 +185,32 @@ is_stale(struct fg_sched *s, const struct fg_key *key, bool *stale, struct fg_er
 	return rc;
 }
 
-static int
-build_scale(struct fg_sched *s, struct fg_layer *l, int scale, const struct fg_box *g,
-    const _Atomic bool *cancel, struct fg_err *err)
+/* One call of fg_sched_build_coarse. */
+struct build {
+	struct fg_sched *s;
+	const struct fg_bulk_call *call;
+	struct fg_bulk_progress p;
+	int64_t started_ns, told_ns;
+};
+
+static void
+tell(struct build *b, bool now)
 {
+	int64_t ns = fg_clock_ns();
+
+	if (!b->call->progress || (!now && ns - b->told_ns < FG_NS_PER_S))
+		return;
+	b->told_ns = ns;
+	b->p.seconds = (double)(ns - b->started_ns) / 1e9;
+	b->p.fraction =
+	    (double)(b->p.done + b->p.skipped) / (double)FG_MAX(b->p.all, 1);
+	b->call->progress(b->call->ctx, &b->p);
+}
+
+static int
+build_scale(struct build *b, int scale, const struct fg_box *g, struct fg_err *err)
+{
+	struct fg_layer *l = b->call->layer;
 	struct fg_key key = {.layer = l->id,
 	    .kind = FG_KIND_CHUNK,
 	    .scale = (uint8_t)scale};
@@ -199,43 +221,67 @@ build_scale(struct fg_sched *s, struct fg_layer *l, int scale, const struct fg_b
 		for (p[1] = g->lo[1]; p[1] < g->hi[1]; p[1]++) {
 			for (p[0] = g->lo[0]; p[0] < g->hi[0]; p[0]++) {
 				key.at = fg_morton_encode(p);
-				if (is_stale(s, &key, &stale, err) < 0)
+				if (is_stale(b->s, &key, &stale, err) < 0)
 					return -1;
-				if (!stale)
+				tell(b, false);
+				if (!stale) {
+					b->p.skipped++;
 					continue;
-				if (wait_coarse(s, l, QUEUED_AHEAD, cancel, err) < 0)
+				}
+				if (wait_coarse(b->s, l, QUEUED_AHEAD, b->call->cancel,
+					err) < 0)
 					return -1;
-				fg_sched_start_coarse(s, l, &key, FG_BULK);
+				fg_sched_start_coarse(b->s, l, &key, FG_BULK);
+				b->p.done++;
 			}
 		}
 	}
 	return 0;
 }
 
-int
-fg_sched_build_coarse(struct fg_sched *s, struct fg_layer *l, const struct fg_box *vx,
-    const _Atomic bool *cancel, struct fg_err *err)
+/* The chunks of scale 0 of the blocks that the box touches: that is what a job made.
+ * False: the box is elsewhere. */
+static bool
+finest_chunks(const struct fg_bulk_call *call, struct fg_box *g)
 {
+	const struct fg_layer *l = call->layer;
 	const struct fg_scale *f = &l->info.scale[0];
-	struct fg_box g;
 
-	fg_scale_bounds(f, &g);
-	if (!fg_box_intersect(&g, vx, &g))
-		return 0;
-	/* Chunks of whole blocks: that is what the job made. */
+	fg_scale_bounds(f, g);
+	if (!fg_box_intersect(g, &call->vx, g))
+		return false;
 	for (int d = 0; d < 3; d++) {
 		int64_t b = l->recipe->block[d];
-		int64_t hi = fg_div_ceil(g.hi[d] - f->offset[d], b) * b;
+		int64_t hi = fg_div_ceil(g->hi[d] - f->offset[d], b) * b;
 
-		g.lo[d] = (g.lo[d] - f->offset[d]) / b * b / f->chunk[d];
-		g.hi[d] = fg_div_ceil(FG_MIN(hi, f->size[d]), f->chunk[d]);
+		g->lo[d] = (g->lo[d] - f->offset[d]) / b * b / f->chunk[d];
+		g->hi[d] = fg_div_ceil(FG_MIN(hi, f->size[d]), f->chunk[d]);
 	}
-	for (int scale = 1; scale < l->info.scales; scale++) {
-		if (wait_coarse(s, l, 0, cancel, err) < 0)
-			return -1;
-		fg_coarse_over(&l->info, scale, &g);
-		if (build_scale(s, l, scale, &g, cancel, err) < 0)
-			return -1;
+	return true;
+}
+
+int
+fg_sched_build_coarse(struct fg_sched *s, const struct fg_bulk_call *call,
+    struct fg_err *err)
+{
+	struct build b = {.s = s, .call = call, .started_ns = fg_clock_ns()};
+	const struct fg_info *info = &call->layer->info;
+	struct fg_box g, all;
+
+	if (!finest_chunks(call, &g))
+		return 0;
+	all = g;
+	for (int scale = 1; scale < info->scales; scale++) {
+		fg_coarse_over(info, scale, &all);
+		b.p.all += (uint64_t)fg_box_volume(&all);
 	}
-	return wait_coarse(s, l, 0, cancel, err);
+	for (int scale = 1; scale < info->scales; scale++) {
+		if (wait_coarse(s, call->layer, 0, call->cancel, err) < 0)
+			return -1;
+		fg_coarse_over(info, scale, &g);
+		if (build_scale(&b, scale, &g, err) < 0)
+			return -1;
+		tell(&b, true);
+	}
+	return wait_coarse(s, call->layer, 0, call->cancel, err);
 }

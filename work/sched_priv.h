@@ -35,6 +35,7 @@ struct task {
 	int64_t since_ns;  /* of its state */
 	bool failed;       /* the try that is being committed failed */
 	bool for_good;     /* and there will be no other */
+	uint8_t now;       /* enum fg_now to tell when it ends */
 	struct fg_err err; /* its reason */
 	struct fg_output out;
 	struct fg_commit_item commit;
@@ -64,6 +65,7 @@ struct lane {
 	uint32_t layer;
 	unsigned queued;       /* INTERACTIVE blocks waiting */
 	double block_s;        /* smoothed seconds per block, 0 = not known */
+	double fov_s;          /* measured seconds per field of view, 0 = not yet */
 	int64_t stopped_until; /* monotonic ns: no device can run the recipe */
 	char why[200];
 };
@@ -72,6 +74,7 @@ struct lane {
 #define DEMAND_SIZE 1024 /* remembered wants; power of two */
 #define QUEUED_MAX 4096  /* tasks of one class */
 #define READERS_MAX 32
+#define CHANGES_MAX 4096 /* power of two */
 
 struct fg_sched {
 	struct fg_store *store;
@@ -103,9 +106,11 @@ struct fg_sched {
 	uint64_t
 	    ended; /* tasks that left the table: tells that an index look-up is old */
 	uint64_t waiters;
-	struct fg_sched_stats stats; /* the counters since start */
-	int jobs;                    /* fg_sched_bulk calls */
-	size_t backlog;              /* blocks that they have not come to yet */
+	struct fg_sched_stats stats;          /* the counters since start */
+	struct fg_change change[CHANGES_MAX]; /* the last ones, a ring */
+	uint64_t changes;                     /* so many were there in all */
+	int jobs;                             /* fg_sched_bulk calls */
+	size_t backlog; /* blocks that they have not come to yet */
 	bool stopping, quit;
 
 	pthread_mutex_t reader_lock; /* guards the two below */
@@ -137,6 +142,9 @@ void fg_sched_settle(struct fg_sched *s, struct task *t, struct task **dead);
 void fg_sched_remove(struct fg_sched *s, struct task *t, struct task **dead);
 struct lane *fg_sched_lane(struct fg_sched *s, uint32_t layer);
 
+/* Note a change of a block, or of a coarse chunk that is PRESENT now. */
+void fg_sched_note(struct fg_sched *s, const struct task *t, enum fg_now now);
+
 /* Hang a waiter on a task. */
 void fg_sched_park(struct fg_sched *s, struct task *t, struct fg_waiter *w);
 uint64_t fg_sched_hash_key(const struct fg_key *key);
@@ -166,8 +174,7 @@ void fg_sched_start_coarse(struct fg_sched *s, struct fg_layer *l,
 /* Make all coarse chunks over a box (voxels of scale 0) that are absent or dirty, scale
  * by scale; returns when they are done. A chunk that fails is not an error: it is made
  * at the next demand. Fails: FG_ECANCELED, FG_EIO (index). */
-int fg_sched_build_coarse(struct fg_sched *s, struct fg_layer *l,
-    const struct fg_box *vx, const _Atomic bool *cancel,
+int fg_sched_build_coarse(struct fg_sched *s, const struct fg_bulk_call *call,
     struct fg_err *err) FG_MUST_USE;
 /* Coarse chunks above what a task just stored are out of date: queue them as IDLE. */
 void fg_sched_refresh_above(struct fg_sched *s, const struct task *t);

@@ -141,6 +141,7 @@ end_done(struct fg_sched *s, struct task *t)
 	if (t->again && !s->stopping)
 		again = t->t.layer;
 	fg_sched_tell_jobs(t, JOB_DONE, NULL);
+	t->now = FG_NOW_PRESENT;
 	fg_sched_remove(s, t, &dead);
 	if (again)
 		fg_sched_add(s, again, &key, FG_IDLE, 0, 0)->prefetch = true;
@@ -184,6 +185,8 @@ end_failed(struct fg_sched *s, struct task *t, enum job_end how, enum fg_wake wa
 	else
 		s->stats.failed++;
 	fg_sched_tell_jobs(t, how, &t->err);
+	if (wake == FG_WAKE_FAILED)
+		t->now = FG_NOW_FAILED;
 	fg_sched_remove(s, t, &dead);
 	if (s->stopping && wake == FG_WAKE_RETRY)
 		wake = FG_WAKE_SHUTDOWN;

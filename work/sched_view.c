@@ -45,10 +45,64 @@ fg_sched_get_stats(struct fg_sched *s, struct fg_sched_stats *out)
 	out->commit_results = cs.results;
 }
 
+size_t
+fg_sched_changes(struct fg_sched *s, uint64_t *since, struct fg_change *out, size_t max,
+    bool *lost)
+{
+	size_t n = 0;
+
+	*lost = false;
+	pthread_mutex_lock(&s->lock);
+	if (*since > s->changes)
+		*since = s->changes;
+	if (s->changes - *since > CHANGES_MAX) {
+		*since = s->changes - CHANGES_MAX;
+		*lost = true;
+	}
+	while (n < max && *since < s->changes)
+		out[n++] = s->change[(*since)++ % CHANGES_MAX];
+	pthread_mutex_unlock(&s->lock);
+	return n;
+}
+
+int
+fg_sched_measure(struct fg_sched *s, const struct fg_layer *l, double *fov_s,
+    struct fg_err *err)
+{
+	const struct fg_recipe *r = l->recipe;
+	struct fg_engine *e;
+	double seconds;
+
+	pthread_mutex_lock(&s->lock);
+	seconds = fg_sched_lane(s, l->id)->fov_s;
+	pthread_mutex_unlock(&s->lock);
+	if (seconds > 0) {
+		*fov_s = seconds;
+		return 0;
+	}
+	if (!s->engines)
+		return fg_fail(err, FG_ENOTSUP, "there are no devices to measure");
+	e = fg_engines_get(s->engines, r->model, r->model_sha256, &r->shape,
+	    r->precision, err);
+	if (!e || fg_engine_measure(e, &seconds, err) < 0)
+		return -1;
+	pthread_mutex_lock(&s->lock);
+	fg_sched_lane(s, l->id)->fov_s = seconds;
+	pthread_mutex_unlock(&s->lock);
+	*fov_s = seconds;
+	return 0;
+}
+
 json_t *
 fg_sched_devices(struct fg_sched *s)
 {
 	return s->engines ? fg_engines_describe(s->engines) : json_array();
+}
+
+int
+fg_sched_device_count(const struct fg_sched *s)
+{
+	return s->devices;
 }
 
 bool

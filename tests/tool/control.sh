@@ -34,7 +34,7 @@ exits 4 'the queue is full' "503" layer pause seg
 exits 0 '^em ' "reading goes on beside it" layer list
 exits 4 'the queue is full' "503 for an order" segment seg
 ok "the box is sent" grep -q \
-	'^POST /api/layers/seg/segment {"box":\[8,0,-16,48,40,24\]}$' "$top/log"
+	'^POST /api/jobs {"box":\[8,0,-16,48,40,24\],"layer":"seg"}$' "$top/log"
 exits 3 'no layer "sge".*did you mean seg' "a slip is found here" segment sge
 make_stack "$top/stack" 20 20 1 2
 exits 4 'complete in .*/layers/new, but no layer yet \(.*layer add new .*\): the queue' \
@@ -54,16 +54,18 @@ end_fake
 fake fail
 exits 1 'the device is on fire' "a job that fails" segment seg
 ok "its numbers are told" grep -q '2 blocks made, 1 were there, 0 failed' "$top/out"
+exits 1 'the device is on fire' "one that is watched" job watch 7
+ok "its numbers, too" grep -q '^job 7: 2 blocks made, 1 were there, 0 failed' "$top/out"
 end_fake
 
 fake stall
 "${builddir:?}/floodgate" segment seg >"$top/out" 2>"$top/err" &
 pid=$!
-wait_for "it looks" grep -q '^GET /api/segment/7' "$top/log"
+wait_for "it looks" grep -q '^GET /api/jobs/7' "$top/log"
 kill -TERM $pid
 wait $pid
 is "exit code of an interrupted order" $? 130
-ok "the order was taken back" grep -q '^DELETE /api/segment/7' "$top/log"
+ok "the order was taken back" grep -q '^DELETE /api/jobs/7' "$top/log"
 ok "progress was shown" grep -q '^segment seg:  60 %.*3 of 5 blocks' "$top/err"
 end_fake
 

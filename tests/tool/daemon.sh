@@ -53,6 +53,24 @@ exits 0 '1 blocks made, 0 were there, 0 failed' "a box is made by the daemon" \
 	segment seg --box 8-40_0-32_-16-16
 exits 0 '0 blocks made, 1 were there' "once" segment seg --box 8-40_0-32_-16-16
 exits 0 '"skipped": 1' "segment --json" segment seg --json -q
+exits 0 '8 blocks, 8 present, 0 to make' "a dry run" job submit seg --dry-run
+exits 0 '"time_basis": "measured"' "for programs" job submit seg --dry-run --json
+exits 2 'not "best"' "a bad class" job submit seg --class best
+exits 2 'available in this build' "a stage that is not there" job submit seg --stages mesh
+exits 3 'nowhere' "a layer that is not there" job submit nowhere
+ffn 0 'precision +f32' "a second layer" seg2
+exits 0 '^job [0-9]' "a job" job submit seg2 --nm --box 64-65_0-1_-128--127
+job=$(grep -o '[0-9]*' "$top/out")
+exits 0 "^job $job: 1 blocks made" "is watched" job watch "$job"
+exits 0 "^job $job: .*100 %" "again, to its end" job watch "$job"
+exits 0 "^$job +seg2 +done +100.0 %  1 of 1 blocks" "is listed" job list
+exits 0 'state +done' "is shown" job show "$job"
+exits 0 '"failures": ..' "to programs" job show "$job" --json
+exits 2 'is done and cannot be paused' "is not paused" job pause "$job"
+exits 3 'no job 99' "an unknown one" job show 99
+exits 2 'not the number of a job' "what is no number" job cancel x1
+exits 0 '^job [0-9]+: 7 blocks made, 1 were there' "a job that is watched at once" \
+	job submit seg2 --watch --scale 16_16_16 --stages segment
 exits 0 'device +cpu' "why, beside the daemon" why seg 8,0,-16
 exits 0 'uint64' "cutout, too" cutout seg --strict -o "$top/seg.npy"
 is "the daemon serves what was made" "$(get /seg/8_8_8/8-40_0-32_-16-16)" 200
@@ -70,5 +88,20 @@ kill $daemon
 wait $daemon
 is "the daemon ends" $? 0
 exits 0 '0 errors' "what it leaves is whole" verify
+# Without a daemon a wish is written down for the next one.
+exits 0 '^job [0-9]' "a job without a daemon" job submit seg --class idle
+job=$(grep -o '[0-9]*' "$top/out")
+exits 0 "^$job +seg +waiting" "waits" job list
+exits 0 "^$job +seg +paused" "is paused" job pause "$job"
+exits 0 "^$job +seg +waiting" "and resumed" job resume "$job"
+exits 4 'no daemon' "there is nothing to watch" job watch "$job"
+exits 0 '8 present' "a dry run without a daemon" job submit seg --dry-run
+"${builddir:?}/floodgated" --listen 127.0.0.1:0 >"$top/ready" 2>"$top/daemon.log" &
+daemon=$!
+exec 9<"$top/ready"
+read -r line <&9
+exits 0 '0 blocks made, 8 were there' "the next daemon does it" job watch "$job"
+kill $daemon
+wait $daemon
 exits 0 '8 blocks|blocks_done +[1-9]' "and counted" layer show seg
 tap_done

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What plan.c (life of jobs) and plan_view.c (their JSON, in and out) share. */
+#ifndef FG_WORK_PLAN_PRIV_H
+#define FG_WORK_PLAN_PRIV_H
+
+#include <pthread.h>
+
+#include "work/plan.h"
+
+enum fg_stage {
+	FG_STAGE_SEGMENT,
+	FG_STAGE_STITCH,
+	FG_STAGE_DOWNSAMPLE,
+	FG_STAGE_MESH,
+	FG_STAGE_SKELETON,
+	FG_STAGES
+};
+
+/* A job as it is stored and as it was asked for. */
+struct fg_wish {
+	uint32_t layer;
+	struct fg_box vx; /* voxels of the finest scale */
+	unsigned stages;  /* bits by enum fg_stage */
+	enum fg_class cls;
+};
+
+struct fg_plan_job {
+	int64_t id;
+	struct fg_wish wish;
+	char *layer_name;
+	uint64_t blocks; /* in the box */
+	_Atomic bool cancel, spare;
+	/* guarded by fg_plan.lock */
+	enum fg_job_state state;
+	bool active; /* a thread is at it */
+	bool gone;   /* out of the list; freed by the thread that is at it */
+	bool again;  /* retry was asked for while it ran */
+	int stage;   /* the one being run, or -1 */
+	struct fg_bulk_progress progress[FG_STAGES];
+	uint64_t done_before; /* blocks made in runs before this one or the last */
+	double seconds_before;
+	int64_t run_ns;   /* when this run began */
+	int64_t due_ns;   /* not before */
+	uint64_t changed; /* fg_plan.changes at its last change */
+	int64_t created_ms, updated_ms;
+	char error[480]; /* why it failed, or why it waits */
+	struct fg_plan_job *next;
+};
+
+struct fg_plan {
+	struct fg_store *store;
+	struct fg_catalog *catalog;
+	struct fg_sched *sched;
+	int running_max;
+	pthread_mutex_t lock; /* after the store's writer lock, before no other */
+	/* guarded by lock */
+	pthread_cond_t changed;
+	struct fg_plan_job *first; /* newest first */
+	uint64_t changes;
+	pthread_t *thread;
+	int threads, idle;
+	size_t open; /* jobs not over */
+	bool stopping;
+};
+
+/* Whether this build has the stage. */
+bool fg_plan_has_stage(int stage);
+
+/* ------------------------------------------------------------- plan_view.c */
+
+/* *l: a reference to the layer named in the spec. */
+int fg_wish_parse(struct fg_plan *p, const json_t *spec, struct fg_wish *w,
+    struct fg_layer **l, struct fg_err *err) FG_MUST_USE;
+char *fg_wish_box_format(const struct fg_wish *w);
+/* The column `stages`: also holds the counts of a job that is over. */
+char *fg_wish_stages_format(const struct fg_plan_job *j);
+int fg_wish_read(const struct fg_job_row *row, struct fg_plan_job *j,
+    struct fg_err *err) FG_MUST_USE;
+/* Under the lock. */
+json_t *fg_plan_describe(const struct fg_plan_job *j) FG_MUST_USE;
+
+/* Failed blocks of a box: calls fn for each. */
+int fg_plan_failed_blocks(struct fg_reader *r, uint32_t layer, const struct fg_box *blk,
+    void (*fn)(void *ctx, const struct fg_block_row *row), void *ctx,
+    struct fg_err *err) FG_MUST_USE;
+
+#endif

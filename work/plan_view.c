@@ -1,0 +1,649 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Jobs as JSON: what a user asks for is read and checked here, what becomes of it is
+ * told, and a dry run is reckoned.
+ */
+#include "config.h"
+
+#include "work/plan_priv.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/morton.h"
+
+/* Blocks that are looked up one by one; for more, the rows of the layer are walked. */
+#define LOOKUPS_MAX 4096
+/* Bytes a voxel as compressed_segmentation: an assumption of the right size, used until
+ * the first block was made. */
+#define CSEG_BYTES 0.5
+/* Fields of view per movement step's volume: catalog_add.c says where it is from. */
+#define FOVS_PER_CELL 1.27
+#define COORDINATE_MAX (INT64_C(1) << 53)
+
+static const char *const stage_names[FG_STAGES] = {"segment", "stitch", "downsample",
+    "mesh", "skeleton"};
+static const char *const class_names[FG_CLASSES] = {"interactive", "bulk", "idle"};
+
+/* ------------------------------------------------------------- reading a wish */
+
+static int
+check_keys(const json_t *spec, struct fg_err *err)
+{
+	static const char *const known[] = {"layer", "box", "unit", "scale", "stages",
+	    "class", "dry_run"};
+	const char *key;
+	json_t *v;
+
+	if (!json_is_object(spec))
+		return fg_fail(err, FG_EINVAL, "a job is a JSON object");
+	json_object_foreach((json_t *)spec, key, v)
+	{
+		size_t i = 0;
+
+		while (i < FG_COUNTOF(known) && strcmp(known[i], key) != 0)
+			i++;
+		if (i == FG_COUNTOF(known))
+			return fg_fail(err, FG_EINVAL, "there is no key \"%.40s\" here",
+			    key);
+	}
+	return 0;
+}
+
+static int
+parse_stages(const json_t *spec, unsigned *out, struct fg_err *err)
+{
+	const json_t *list = json_object_get(spec, "stages"), *v;
+	unsigned bits = 0;
+	size_t i;
+
+	*out = 1u << FG_STAGE_SEGMENT | 1u << FG_STAGE_DOWNSAMPLE;
+	if (!list)
+		return 0;
+	if (!json_is_array(list) || json_array_size(list) == 0)
+		return fg_fail(err, FG_EINVAL,
+		    "\"stages\" is not a list of stages: segment, stitch, downsample, "
+		    "mesh, skeleton");
+	json_array_foreach(list, i, v)
+	{
+		const char *name = json_string_value(v);
+		int s = 0;
+
+		while (s < FG_STAGES && (!name || strcmp(name, stage_names[s]) != 0))
+			s++;
+		if (s == FG_STAGES)
+			return fg_fail(err, FG_EINVAL,
+			    "\"stages\": there is no stage \"%.40s\"",
+			    name ? name : "?");
+		if (!fg_plan_has_stage(s))
+			return fg_fail(err, FG_ENOTSUP,
+			    "stage %s: not available in this build", name);
+		if (bits & 1u << s)
+			return fg_fail(err, FG_EINVAL, "\"stages\": %s is there twice",
+			    name);
+		bits |= 1u << s;
+	}
+	*out = bits;
+	return 0;
+}
+
+static int
+parse_class(const json_t *spec, enum fg_class *out, struct fg_err *err)
+{
+	const char *name = "bulk";
+
+	if (fg_json_get_string(spec, "class", FG_JSON_OPTIONAL, &name, err) < 0)
+		return -1;
+	*out = FG_BULK;
+	if (strcmp(name, "bulk") == 0)
+		return 0;
+	*out = FG_IDLE;
+	if (strcmp(name, "idle") == 0)
+		return 0;
+	return fg_fail(err, FG_EINVAL, "\"class\" is bulk or idle, not \"%.40s\"",
+	    name);
+}
+
+/* Six numbers, in that order the lower and the upper corner. */
+static int
+parse_corners(const json_t *box, bool whole, double lo[3], double hi[3],
+    struct fg_err *err)
+{
+	for (size_t i = 0; i < 6; i++) {
+		const json_t *v = json_array_get(box, i);
+		double x = json_number_value(v);
+
+		if (json_array_size(box) != 6 || !json_is_number(v) ||
+		    (whole && !json_is_integer(v)))
+			return fg_fail(err, FG_EINVAL,
+			    "\"box\" is not an array of six %snumbers",
+			    whole ? "whole " : "");
+		if (!(fabs(x) <= (double)COORDINATE_MAX))
+			return fg_fail(err, FG_EINVAL, "\"box\": %g is out of range",
+			    x);
+		*(i < 3 ? &lo[i] : &hi[i - 3]) = x;
+	}
+	return 0;
+}
+
+/* Nanometres of one unit of the box. */
+static int
+parse_unit(const json_t *spec, const struct fg_layer *l, double nm[3], bool *voxels,
+    bool *finest, struct fg_err *err)
+{
+	const char *unit = "voxels", *key = NULL;
+	int s = 0;
+
+	if (fg_json_get_string(spec, "unit", FG_JSON_OPTIONAL, &unit, err) < 0 ||
+	    fg_json_get_string(spec, "scale", FG_JSON_OPTIONAL, &key, err) < 0)
+		return -1;
+	*voxels = strcmp(unit, "voxels") == 0;
+	if (!*voxels && strcmp(unit, "nm") != 0)
+		return fg_fail(err, FG_EINVAL,
+		    "\"unit\" is voxels or nm, not \"%.40s\"", unit);
+	if (key) {
+		s = fg_info_find_scale(&l->info, key, strlen(key));
+		if (s < 0)
+			return fg_fail(err, FG_EINVAL,
+			    "layer %s has no scale \"%.60s\"", l->name, key);
+	}
+	*finest = *voxels && s == 0;
+	for (int d = 0; d < 3; d++)
+		nm[d] = *voxels ? l->info.scale[s].nm[d] : 1;
+	return 0;
+}
+
+static int
+fail_box(const struct fg_box *bounds, struct fg_err *err)
+{
+	return fg_fail(err, FG_EINVAL,
+	    "\"box\" is empty or not inside %lld,%lld,%lld to %lld,%lld,%lld",
+	    (long long)bounds->lo[0], (long long)bounds->lo[1],
+	    (long long)bounds->lo[2], (long long)bounds->hi[0],
+	    (long long)bounds->hi[1], (long long)bounds->hi[2]);
+}
+
+static int
+parse_box(const json_t *spec, const struct fg_layer *l, struct fg_box *vx,
+    struct fg_err *err)
+{
+	const struct fg_scale *f = &l->info.scale[0];
+	const json_t *box = json_object_get(spec, "box");
+	double lo[3], hi[3], nm[3];
+	bool voxels = true, finest = true;
+	struct fg_box bounds;
+
+	fg_scale_bounds(f, &bounds);
+	*vx = bounds;
+	if (parse_unit(spec, l, nm, &voxels, &finest, err) < 0)
+		return -1;
+	if (!box)
+		return 0;
+	if (parse_corners(box, voxels, lo, hi, err) < 0)
+		return -1;
+	for (int d = 0; d < 3; d++) {
+		/* A hair's breadth of rounding must not add a layer of voxels. */
+		double a = lo[d] * nm[d] / f->nm[d], b = hi[d] * nm[d] / f->nm[d];
+
+		if (!(fabs(a) <= (double)COORDINATE_MAX &&
+			fabs(b) <= (double)COORDINATE_MAX))
+			return fail_box(&bounds, err);
+		vx->lo[d] = finest ? (int64_t)lo[d] : (int64_t)floor(a + 1e-6);
+		vx->hi[d] = finest ? (int64_t)hi[d] : (int64_t)ceil(b - 1e-6);
+	}
+	if (fg_box_is_empty(vx) || (finest && !fg_box_contains(&bounds, vx)) ||
+	    !fg_box_intersect(vx, &bounds, vx))
+		return fail_box(&bounds, err);
+	return 0;
+}
+
+int
+fg_wish_parse(struct fg_plan *p, const json_t *spec, struct fg_wish *w,
+    struct fg_layer **out, struct fg_err *err)
+{
+	struct fg_layer *l;
+	const char *name;
+
+	if (check_keys(spec, err) < 0 ||
+	    fg_json_get_string(spec, "layer", FG_JSON_NEEDED, &name, err) < 0)
+		return -1;
+	l = fg_catalog_find(p->catalog, name, strlen(name));
+	if (!l)
+		return fg_fail(err, FG_ENOENT, "there is no layer \"%.64s\"", name);
+	if (l->base)
+		fg_fail(err, FG_EINVAL, "layer %s is made together with %s", l->name,
+		    l->base->name);
+	else if (!l->recipe && !l->broken)
+		fg_fail(err, FG_EINVAL,
+		    "layer %s is served as it is, not made: there is nothing to do",
+		    l->name);
+	else if (l->broken)
+		fg_fail(err, FG_EBUSY, "layer %s is degraded: %s", l->name, l->why);
+	else if (parse_stages(spec, &w->stages, err) == 0 &&
+		 parse_class(spec, &w->cls, err) == 0 &&
+		 parse_box(spec, l, &w->vx, err) == 0) {
+		w->layer = l->id;
+		*out = l;
+		return 0;
+	}
+	fg_layer_unref(l);
+	return -1;
+}
+
+/* ------------------------------------------------------------- columns */
+
+static json_t *
+box_json(const struct fg_box *b)
+{
+	return json_pack("[I,I,I,I,I,I]", (json_int_t)b->lo[0], (json_int_t)b->lo[1],
+	    (json_int_t)b->lo[2], (json_int_t)b->hi[0], (json_int_t)b->hi[1],
+	    (json_int_t)b->hi[2]);
+}
+
+char *
+fg_wish_box_format(const struct fg_wish *w)
+{
+	json_t *j = box_json(&w->vx);
+	char *text = fg_json_format(j);
+
+	json_decref(j);
+	return text;
+}
+
+static json_t *
+stages_json(unsigned stages)
+{
+	json_t *list = json_array();
+
+	for (int s = 0; s < FG_STAGES; s++) {
+		if (stages & 1u << s)
+			json_array_append_new(list, json_string(stage_names[s]));
+	}
+	return list;
+}
+
+/* Blocks made, present before, and failed, over all runs of a job so far: what an
+ * earlier run made is present to a later one. */
+static void
+sum_up(const struct fg_plan_job *j, uint64_t *done, uint64_t *skipped, uint64_t *failed)
+{
+	const struct fg_bulk_progress *p = &j->progress[FG_STAGE_SEGMENT];
+
+	*done = j->done_before + p->done;
+	*skipped = p->skipped - FG_MIN(j->done_before, p->skipped);
+	*failed = p->failed;
+}
+
+char *
+fg_wish_stages_format(const struct fg_plan_job *j)
+{
+	uint64_t done, skipped, failed;
+	char *text;
+	json_t *o;
+
+	sum_up(j, &done, &skipped, &failed);
+	o = json_pack("{s:o, s:I, s:I, s:I, s:f}", "stages",
+	    stages_json(j->wish.stages), "done", (json_int_t)done, "skipped",
+	    (json_int_t)skipped, "failed", (json_int_t)failed, "seconds",
+	    j->seconds_before);
+	text = fg_json_format(o);
+	json_decref(o);
+	return text;
+}
+
+static int
+read_box(const char *text, struct fg_box *vx, struct fg_err *err)
+{
+	json_t *j = fg_json_parse(text, strlen(text), "box", err);
+	double lo[3], hi[3];
+	int rc;
+
+	if (!j)
+		return -1;
+	rc = parse_corners(j, true, lo, hi, err);
+	for (int d = 0; d < 3 && rc == 0; d++) {
+		vx->lo[d] = (int64_t)lo[d];
+		vx->hi[d] = (int64_t)hi[d];
+	}
+	json_decref(j);
+	return rc;
+}
+
+int
+fg_wish_read(const struct fg_job_row *row, struct fg_plan_job *j, struct fg_err *err)
+{
+	struct fg_bulk_progress *p = &j->progress[FG_STAGE_SEGMENT];
+	json_t *o = NULL;
+	int64_t done = 0, skipped = 0, failed = 0;
+	int rc = -1;
+
+	if (row->cls < 0 || row->cls >= FG_CLASSES || row->state > FG_JOB_CANCELLED)
+		return fg_fail(err, FG_ECORRUPT, "class %d, state %d", row->cls,
+		    (int)row->state);
+	j->wish.layer = row->layer;
+	j->wish.cls = (enum fg_class)row->cls;
+	if (!row->box || !row->stages || read_box(row->box, &j->wish.vx, err) < 0)
+		return fg_fail(err, FG_ECORRUPT, "the row of the job is incomplete");
+	o = fg_json_parse(row->stages, strlen(row->stages), "stages", err);
+	if (!o || parse_stages(o, &j->wish.stages, err) < 0 ||
+	    fg_json_get_int(o, "done", FG_JSON_OPTIONAL, 0, COORDINATE_MAX, &done,
+		err) < 0 ||
+	    fg_json_get_int(o, "skipped", FG_JSON_OPTIONAL, 0, COORDINATE_MAX, &skipped,
+		err) < 0 ||
+	    fg_json_get_int(o, "failed", FG_JSON_OPTIONAL, 0, COORDINATE_MAX, &failed,
+		err) < 0 ||
+	    fg_json_get_real(o, "seconds", FG_JSON_OPTIONAL, 0, 1e12,
+		&j->seconds_before, err) < 0)
+		goto out;
+	j->done_before = (uint64_t)done;
+	p->skipped = (uint64_t)(skipped + done);
+	p->failed = (uint64_t)failed;
+	rc = 0;
+out:
+	json_decref(o);
+	return rc;
+}
+
+/* ------------------------------------------------------------- describing */
+
+static const char *
+state_text(const struct fg_plan_job *j)
+{
+	static const char *const names[] = {"waiting", "paused", "done", "failed",
+	    "cancelled"};
+
+	return j->state == FG_JOB_OPEN && j->active ? "running" : names[j->state];
+}
+
+static json_t *
+describe_stage(const struct fg_plan_job *j, int s)
+{
+	const struct fg_bulk_progress *p = &j->progress[s];
+	const char *state = "waiting";
+
+	if (j->active && j->stage == s)
+		state = "running";
+	else if (j->state == FG_JOB_DONE || (j->active && s < j->stage))
+		state = "done";
+	else if (j->state != FG_JOB_OPEN)
+		state = state_text(j);
+	return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "name",
+	    stage_names[s], "state", state, "all",
+	    (json_int_t)(s == FG_STAGE_SEGMENT ? j->blocks : p->all), "done",
+	    (json_int_t)p->done, "present", (json_int_t)p->skipped, "failed",
+	    (json_int_t)p->failed, "running", (json_int_t)p->running, "queued",
+	    (json_int_t)p->queued);
+}
+
+/* 0..1 over all stages: a block weighs far more than the chunks above it. */
+static double
+fraction_of(const struct fg_plan_job *j)
+{
+	double sum = 0, all = 0;
+
+	if (j->state == FG_JOB_DONE)
+		return 1;
+	for (int s = 0; s < FG_STAGES; s++) {
+		double weight = s == FG_STAGE_SEGMENT ? 100 : 1;
+
+		if (!(j->wish.stages & 1u << s))
+			continue;
+		all += weight;
+		sum += weight * FG_MIN(j->progress[s].fraction, 1.0);
+	}
+	return all > 0 ? sum / all : 0;
+}
+
+/* Blocks per second of this run, and seconds until the last one. */
+static void
+set_rate(json_t *out, const struct fg_plan_job *j)
+{
+	const struct fg_bulk_progress *p = &j->progress[FG_STAGE_SEGMENT];
+	double there = (double)(p->skipped + p->failed), made, left;
+
+	json_object_set_new(out, "rate", json_null());
+	json_object_set_new(out, "left_s", json_null());
+	made = p->fraction * (double)p->all - there;
+	if (!j->active || p->all == 0 || p->seconds <= 0 || made <= 0)
+		return;
+	left = (double)p->all * (1 - p->fraction);
+	json_object_set_new(out, "rate", json_real(made / p->seconds));
+	json_object_set_new(out, "left_s", json_real(left * p->seconds / made));
+}
+
+json_t *
+fg_plan_describe(const struct fg_plan_job *j)
+{
+	uint64_t done, skipped, failed;
+	json_t *stages = json_array(), *out;
+	char url[40];
+
+	sum_up(j, &done, &skipped, &failed);
+	for (int s = 0; s < FG_STAGES; s++) {
+		if (j->wish.stages & 1u << s)
+			json_array_append_new(stages, describe_stage(j, s));
+	}
+	snprintf(url, sizeof url, "/api/jobs/%lld", (long long)j->id);
+	out = json_pack("{s:I, s:s, s:s, s:o, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:f, "
+			"s:f, s:I, s:I, s:s}",
+	    "id", (json_int_t)j->id, "url", url, "layer", j->layer_name, "box",
+	    box_json(&j->wish.vx), "class", class_names[j->wish.cls], "state",
+	    state_text(j), "stages", stages, "all", (json_int_t)j->blocks, "done",
+	    (json_int_t)done, "skipped", (json_int_t)skipped, "failed",
+	    (json_int_t)failed, "fraction", fraction_of(j), "seconds",
+	    j->seconds_before +
+		(j->active ? (double)(fg_clock_ns() - j->run_ns) / 1e9 : 0),
+	    "created", (json_int_t)j->created_ms, "updated", (json_int_t)j->updated_ms,
+	    "error", j->error);
+	set_rate(out, j);
+	return out;
+}
+
+/* ------------------------------------------------------------- the box's blocks */
+
+struct in_box {
+	const struct fg_box *blk;
+	void (*fn)(void *ctx, const struct fg_block_row *row);
+	void *ctx;
+};
+
+static int
+see_row(void *ctx, const struct fg_block_row *row)
+{
+	const struct in_box *b = ctx;
+	int64_t p[3];
+
+	fg_morton_decode(row->at, p);
+	for (int d = 0; d < 3; d++) {
+		if (p[d] < b->blk->lo[d] || p[d] >= b->blk->hi[d])
+			return 0;
+	}
+	b->fn(b->ctx, row);
+	return 0;
+}
+
+/* Call fn for the block rows of a box. */
+static int
+each_row(struct fg_reader *r, uint32_t layer, const struct fg_box *blk,
+    void (*fn)(void *ctx, const struct fg_block_row *row), void *ctx,
+    struct fg_err *err)
+{
+	struct in_box in = {.blk = blk, .fn = fn, .ctx = ctx};
+	struct fg_block_row row;
+	int64_t p[3];
+
+	if (fg_box_volume(blk) > LOOKUPS_MAX)
+		return fg_reader_blocks(r, layer, see_row, &in, err);
+	for (p[2] = blk->lo[2]; p[2] < blk->hi[2]; p[2]++) {
+		for (p[1] = blk->lo[1]; p[1] < blk->hi[1]; p[1]++) {
+			for (p[0] = blk->lo[0]; p[0] < blk->hi[0]; p[0]++) {
+				row = (struct fg_block_row){.at = fg_morton_encode(p)};
+				if (fg_reader_block(r, layer, row.at, &row, err) < 0)
+					return -1;
+				if (row.state != FG_BLOCK_ABSENT)
+					fn(ctx, &row);
+			}
+		}
+	}
+	return 0;
+}
+
+static void
+only_failed(void *ctx, const struct fg_block_row *row)
+{
+	const struct in_box *in = ctx;
+
+	if (row->state == FG_BLOCK_FAILED)
+		in->fn(in->ctx, row);
+}
+
+int
+fg_plan_failed_blocks(struct fg_reader *r, uint32_t layer, const struct fg_box *blk,
+    void (*fn)(void *ctx, const struct fg_block_row *row), void *ctx,
+    struct fg_err *err)
+{
+	struct in_box in = {.fn = fn, .ctx = ctx};
+
+	return each_row(r, layer, blk, only_failed, &in, err);
+}
+
+/* ------------------------------------------------------------- dry run */
+
+struct dry {
+	struct fg_plan *p;
+	struct fg_layer *layer;
+	struct fg_reader *reader;
+	struct fg_box blk;
+	uint64_t blocks, present, failed;
+	double block_voxels; /* mean core of the box's blocks */
+};
+
+static void
+count_row(void *ctx, const struct fg_block_row *row)
+{
+	struct dry *d = ctx;
+
+	d->present += row->state == FG_BLOCK_DONE;
+	d->failed += row->state == FG_BLOCK_FAILED && row->next_try_ms == 0;
+}
+
+/* Bytes per block. */
+static double
+block_bytes(const struct dry *d, const struct fg_store_counts *c, const char **basis)
+{
+	if (c->blocks_done > 0) {
+		*basis = "measured";
+		return (double)c->bytes / (double)c->blocks_done;
+	}
+	*basis = "assumed";
+	/* An eighth and so on of the voxels at each coarser scale. */
+	return d->block_voxels * (d->layer->info.scale[0].encoding == FG_ENC_CSEG
+					 ? CSEG_BYTES
+					 : 8.0 * 8 / 7);
+}
+
+/* Device seconds of one block; 0: not known. */
+static int
+block_seconds(const struct dry *d, bool measure, double *seconds, const char **basis,
+    struct fg_err *err)
+{
+	const struct fg_recipe *r = d->layer->recipe;
+	struct fg_err ignored = FG_ERR_INIT;
+	double ms, fov_s, fovs = FOVS_PER_CELL;
+	int n;
+
+	*seconds = 0;
+	*basis = "unknown";
+	if (fg_reader_block_ms(d->reader, d->layer->id, &ms, &n, err) < 0)
+		return -1;
+	if (n > 0) {
+		*seconds = ms / 1e3;
+		*basis = "measured";
+	} else if (measure && d->p->sched &&
+		   fg_sched_measure(d->p->sched, d->layer, &fov_s, &ignored) == 0) {
+		for (int i = 0; i < 3; i++)
+			fovs *= (double)FG_MAX(FG_MIN(r->block[i] + 2 * r->halo[i],
+						   d->layer->info.scale[0].size[i]) -
+						   r->shape.fov[i] + 1,
+				    1) /
+				(double)FG_MAX(r->shape.delta[i], 1);
+		/* With all devices at work a field of view took fov_s: so much on
+		 * each. */
+		*seconds = fovs * fov_s * fg_sched_device_count(d->p->sched);
+		*basis = "estimated";
+	}
+	return 0;
+}
+
+static json_t *
+tell_dry(const struct dry *d, const struct fg_wish *w, double bytes,
+    const char *bytes_basis, double seconds, const char *time_basis)
+{
+	uint64_t left = d->blocks - d->present;
+	int devices = d->p->sched ? fg_sched_device_count(d->p->sched) : 1;
+	json_t *out = json_pack("{s:s, s:o, s:o, s:s, s:I, s:I, s:I, s:I, s:f, s:f, "
+				"s:s, s:i, s:s}",
+	    "layer", d->layer->name, "box", box_json(&w->vx), "stages",
+	    stages_json(w->stages), "class", class_names[w->cls], "blocks",
+	    (json_int_t)d->blocks, "present", (json_int_t)d->present, "failed",
+	    (json_int_t)d->failed, "to_make", (json_int_t)left, "voxels",
+	    d->block_voxels * (double)d->blocks, "bytes", bytes * (double)left,
+	    "bytes_basis", bytes_basis, "devices", devices, "time_basis", time_basis);
+	bool known = seconds > 0 || left == 0;
+	double hours = seconds * (double)left / 3600;
+
+	json_object_set_new(out, "dry_run", json_true());
+	json_object_set_new(out, "device_hours",
+	    known ? json_real(hours) : json_null());
+	json_object_set_new(out, "hours",
+	    known ? json_real(hours / FG_MAX(devices, 1)) : json_null());
+	return out;
+}
+
+/* The part of the volume that the blocks of the box cover. */
+static double
+covered(const struct fg_layer *l, const struct fg_box *blk)
+{
+	const struct fg_scale *s = &l->info.scale[0];
+	double v = 1;
+
+	for (int d = 0; d < 3; d++) {
+		int64_t b = l->recipe->block[d];
+
+		v *= (double)(FG_MIN(blk->hi[d] * b, s->size[d]) - blk->lo[d] * b);
+	}
+	return v;
+}
+
+int
+fg_plan_dry(struct fg_plan *p, const json_t *spec, bool measure, json_t **out,
+    struct fg_err *err)
+{
+	struct dry d = {.p = p};
+	struct fg_wish w;
+	struct fg_store_counts counts = {0};
+	const char *bytes_basis, *time_basis;
+	double seconds;
+	int rc = -1;
+
+	if (fg_wish_parse(p, spec, &w, &d.layer, err) < 0)
+		return -1;
+	d.reader = fg_reader_open(p->store, err);
+	if (!d.reader || fg_sched_block_box(d.layer, &w.vx, &d.blk, err) < 0)
+		goto out;
+	d.blocks = (uint64_t)fg_box_volume(&d.blk);
+	d.block_voxels = covered(d.layer, &d.blk) / (double)d.blocks;
+	if (each_row(d.reader, d.layer->id, &d.blk, count_row, &d, err) < 0 ||
+	    fg_reader_count(d.reader, d.layer->id, &counts, err) < 0 ||
+	    block_seconds(&d, measure, &seconds, &time_basis, err) < 0)
+		goto out;
+	double bytes = block_bytes(&d, &counts, &bytes_basis);
+	*out = tell_dry(&d, &w, bytes, bytes_basis, seconds, time_basis);
+	rc = 0;
+out:
+	fg_reader_close(d.reader);
+	fg_layer_unref(d.layer);
+	return rc;
+}
