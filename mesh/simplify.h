@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Fewer triangles for a surface (meshoptimizer's edge collapse by quadrics).
+ *
+ * Vertices of the result are vertices of the input, so they stay on the lattice of half
+ * voxels. Those on an open border are not touched: two fragments that met before meet
+ * after.
+ */
+#ifndef FG_MESH_SIMPLIFY_H
+#define FG_MESH_SIMPLIFY_H
+
+#include "formats/mesh.h"
+
+struct fg_simplify_params {
+	double error_nm; /* largest error wanted, >= 0; 0: only what changes nothing */
+	uint32_t triangles; /* stop at this number; 0: go as far as the error allows */
+};
+
+/*
+ * Simplify one mesh.
+ *
+ *   out       owns its arrays; label of `in`; no vertices without triangle
+ *   error_nm  NULL, or what was reached: an error of planes (quadrics), as bounded by
+ *             the parameter. The largest distance between the two surfaces can be two
+ * to four times that
+ *
+ * Cost: about 0.5 s per million triangles; 70 bytes per triangle.
+ * Fails: FG_EINVAL (parameters), FG_ENOMEM.
+ */
+int fg_simplify_make(const struct fg_mesh *in, const struct fg_simplify_params *p,
+    struct fg_mesh *out, double *error_nm, struct fg_err *err) FG_MUST_USE;
+
+#endif

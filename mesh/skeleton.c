@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The skeletons of a block: labels renumbered, components found, distances of all in
+ * one transform, targets on the faces, then each component that is no dust by itself
+ * (mesh/tree.c). Components come in the order of their labels, so the trees of one
+ * label are put together as they are made.
+ */
+#include "config.h"
+
+#include "mesh/skeleton.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "mesh/border.h"
+#include "mesh/components.h"
+#include "mesh/edt.h"
+#include "mesh/tree.h"
+
+struct work {
+	const struct fg_skeleton_params *p;
+	struct fg_labels labels;
+	struct fg_components components;
+	struct fg_array dbf;
+	struct fg_target *target;
+	size_t targets;
+	struct fg_tree_room room;
+	size_t *mine;       /* targets of the component at hand */
+	uint32_t *by_label; /* components, ascending by label */
+};
+
+static int
+check_params(const struct fg_array *labels, const struct fg_skeleton_params *p,
+    struct fg_err *err)
+{
+	const double least[] = {p->scale, p->const_nm, p->pdrf_scale, p->pdrf_exponent,
+	    p->soma_invalidation_scale, p->soma_invalidation_const};
+	double n = 1;
+
+	for (int d = 0; d < 3; d++) {
+		if (!isfinite(p->nm[d]) || !(p->nm[d] > 0))
+			return fg_fail(err, FG_EINVAL, "voxels are %g nm along axis %d",
+			    p->nm[d], d);
+		n *= (double)labels->shape[d] + 2;
+	}
+	for (size_t i = 0; i < FG_COUNTOF(least); i++) {
+		if (!isfinite(least[i]) || least[i] < 0)
+			return fg_fail(err, FG_EINVAL,
+			    "skeleton parameter %g is negative or no number", least[i]);
+	}
+	if (n > UINT32_MAX - 1)
+		return fg_fail(err, FG_EINVAL, "the block has 2^32 voxels or more");
+	return 0;
+}
+
+/* A block that is full of one label has no other border than its faces. */
+static int
+fill_distances(struct work *w, struct fg_err *err)
+{
+	const int64_t *n = w->labels.shape;
+	struct fg_array a = {.dtype = FG_U32,
+	    .shape = {n[0], n[1], n[2], 1},
+	    .data = w->labels.dense};
+	bool full = w->components.count == 1 &&
+		    w->components.component[1].voxels == fg_array_count(&a);
+
+	if (fg_array_init(&w->dbf, FG_F32, a.shape, err) < 0)
+		return -1;
+	return fg_edt_make(&a, w->p->nm, full, &w->dbf, err);
+}
+
+static int
+make_room(struct work *w, struct fg_err *err)
+{
+	for (uint32_t k = 1; k <= w->components.count; k++) {
+		const struct fg_component *c = &w->components.component[k];
+		size_t cells = 1;
+
+		if (c->voxels <= w->p->dust_threshold)
+			continue;
+		for (int d = 0; d < 3; d++)
+			cells *= (size_t)(c->hi[d] - c->lo[d] + 2);
+		w->room.cells = FG_MAX(w->room.cells, cells);
+	}
+	w->room.map = calloc(w->room.cells + 1, sizeof *w->room.map);
+	w->mine = calloc(w->targets + 1, sizeof *w->mine);
+	if (!w->room.map || !w->mine)
+		return fg_fail(err, FG_ENOMEM, "no memory for skeletons");
+	return 0;
+}
+
+static int
+prepare(struct work *w, const struct fg_array *labels, struct fg_err *err)
+{
+	const struct fg_skeleton_params *p = w->p;
+
+	if (fg_labels_init(&w->labels, labels, p->only, p->only_count, NULL, NULL,
+		err) < 0 ||
+	    fg_components_find(&w->labels, &w->components, err) < 0 ||
+	    fill_distances(w, err) < 0)
+		return -1;
+	if (p->fix_borders && fg_border_find(w->labels.dense, w->labels.shape, p->nm,
+				  &w->target, &w->targets, err) < 0)
+		return -1;
+	free(w->labels.dense);
+	w->labels.dense = NULL;
+	return make_room(w, err);
+}
+
+/* Components ordered by label: by_label[k] for k < count. */
+struct entry {
+	uint64_t label;
+	uint32_t component;
+};
+
+static int
+by_label(const void *a, const void *b)
+{
+	const struct entry *p = a, *q = b;
+
+	if (p->label != q->label)
+		return p->label < q->label ? -1 : 1;
+	return (p->component > q->component) - (p->component < q->component);
+}
+
+static int
+sort_components(struct work *w, struct fg_err *err)
+{
+	uint32_t n = w->components.count;
+	struct entry *e = calloc(n + 1, sizeof *e);
+
+	w->by_label = calloc(n + 1, sizeof *w->by_label);
+	if (!e || !w->by_label) {
+		free(e);
+		return fg_fail(err, FG_ENOMEM, "no memory for %u components", n);
+	}
+	for (uint32_t k = 1; k <= n; k++)
+		e[k - 1] =
+		    (struct entry){w->labels.id[w->components.component[k].number], k};
+	qsort(e, n, sizeof *e, by_label);
+	for (uint32_t k = 0; k < n; k++)
+		w->by_label[k] = e[k].component;
+	free(e);
+	return 0;
+}
+
+static int
+trace(struct work *w, uint32_t k, struct fg_tree_out *o, struct fg_err *err)
+{
+	const struct fg_component *c = &w->components.component[k];
+	size_t lo = 0, hi = w->targets, n = 0;
+
+	if (c->voxels <= w->p->dust_threshold)
+		return 0;
+	while (lo < hi) {
+		size_t middle = lo + (hi - lo) / 2;
+
+		if (w->target[middle].component < k)
+			lo = middle + 1;
+		else
+			hi = middle;
+	}
+	for (; lo < w->targets && w->target[lo].component == k; lo++)
+		w->mine[n++] = w->target[lo].voxel;
+	return fg_tree_trace(c, w->components.run, w->dbf.data, w->labels.shape,
+	    w->mine, n, w->p, &w->room, o, err);
+}
+
+/* The trees of one label, if there are any, become a skeleton. */
+static int
+put(struct fg_skeletons *s, uint64_t label, struct fg_tree_out *o, struct fg_err *err)
+{
+	struct fg_skeleton *p;
+
+	if (o->edges == 0) {
+		free(o->xyz);
+		free(o->radius);
+		free(o->edge);
+		*o = (struct fg_tree_out){0};
+		return 0;
+	}
+	if (o->vertices > UINT32_MAX - 1)
+		return fg_fail(err, FG_EFULL, "the skeleton has too many vertices");
+	p = realloc(s->skeleton, (s->count + 1) * sizeof *p);
+	if (!p)
+		return fg_fail(err, FG_ENOMEM, "no memory for skeletons");
+	s->skeleton = p;
+	p[s->count++] = (struct fg_skeleton){.label = label,
+	    .vertices = (uint32_t)o->vertices,
+	    .edges = (uint32_t)o->edges,
+	    .xyz = o->xyz,
+	    .radius = o->radius,
+	    .edge = o->edge};
+	*o = (struct fg_tree_out){0};
+	return 0;
+}
+
+int
+fg_skeletons_make(const struct fg_array *labels, const struct fg_skeleton_params *p,
+    struct fg_skeletons *out, struct fg_err *err)
+{
+	struct work w = {.p = p};
+	struct fg_skeletons s = {0};
+	struct fg_tree_out o = {0};
+	int rc = -1;
+
+	if (check_params(labels, p, err) < 0)
+		return -1;
+	if (prepare(&w, labels, err) < 0 || sort_components(&w, err) < 0)
+		goto out;
+	for (uint32_t i = 0; i < w.components.count; i++) {
+		const struct fg_component *c = w.components.component;
+		uint32_t number = c[w.by_label[i]].number;
+
+		if (trace(&w, w.by_label[i], &o, err) < 0)
+			goto out;
+		if (i + 1 == w.components.count ||
+		    c[w.by_label[i + 1]].number != number) {
+			if (put(&s, w.labels.id[number], &o, err) < 0)
+				goto out;
+		}
+	}
+	*out = s;
+	rc = 0;
+out:
+	if (rc < 0)
+		fg_skeletons_fini(&s);
+	free(o.xyz);
+	free(o.radius);
+	free(o.edge);
+	free(w.target);
+	free(w.mine);
+	free(w.by_label);
+	free(w.room.map);
+	fg_array_fini(&w.dbf);
+	fg_components_fini(&w.components);
+	fg_labels_fini(&w.labels);
+	return rc;
+}
+
+static int
+by_skeleton_label(const void *a, const void *b)
+{
+	const struct fg_skeleton *p = a, *q = b;
+
+	return (p->label > q->label) - (p->label < q->label);
+}
+
+const struct fg_skeleton *
+fg_skeletons_find(const struct fg_skeletons *s, uint64_t label)
+{
+	struct fg_skeleton key = {.label = label};
+
+	return s->count
+		   ? bsearch(&key, s->skeleton, s->count, sizeof key, by_skeleton_label)
+		   : NULL;
+}
+
+void
+fg_skeletons_fini(struct fg_skeletons *s)
+{
+	for (size_t i = 0; i < s->count; i++)
+		fg_skeleton_fini(&s->skeleton[i]);
+	free(s->skeleton);
+	*s = (struct fg_skeletons){0};
+}

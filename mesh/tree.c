@@ -1,0 +1,729 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The tree of one component.
+ *
+ * Its voxels are numbered 0, 1, 2... ; all fields (distance to the surface, distance
+ * from the root, penalty, ...) are arrays of that length. A map of the padded box says
+ * number
+ * + 1 of a cell, 0 outside, so that the 26 neighbours need no tests of bounds.
+ *
+ * Geodesic distances: Dijkstra's algorithm with a ring of buckets as wide as the
+ * shortest step, in which any order is right (Dial 1969; Dinic 1978). A voxel that is
+ * improved later is simply queued again, so a ring that had to be coarse is only
+ * slower.
+ *
+ * Paths: `cost` is the least sum of penalties from a voxel to the tree. The search runs
+ * from the tree outward and stops as soon as the next target is reached; a new path is
+ * put into the same queue with cost 0 and improves only what it comes nearer to. So
+ * all searches of a component together cost little more than one. Following `toward`
+ * from the target gives what a search from the target would find.
+ */
+#include "config.h"
+
+#include "mesh/tree.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#define NONE UINT32_MAX
+#define RING 4096 /* most buckets; beyond that they get wider */
+
+struct item {
+	float key;
+	uint32_t v;
+};
+
+struct heap {
+	struct item *item;
+	size_t count, room;
+};
+
+struct bucket {
+	uint32_t *v;
+	size_t count, room;
+};
+
+struct tree {
+	const struct fg_skeleton_params *p;
+	struct fg_tree_room *room;
+	int64_t lo[3], side[3]; /* of the padded box: its cell 0 is voxel lo - 1 */
+	int64_t off[26];
+	int delta[26][3];
+	float step[26];
+	uint32_t n;
+	uint32_t *cell; /* of each voxel */
+	float *dbf, *daf, *pdrf, *cost;
+	uint32_t *toward, *vertex, *order;
+	uint8_t *alive;
+	uint32_t left; /* alive ones */
+	struct heap heap;
+	uint32_t *path;
+	size_t path_len, path_room;
+	uint32_t root;
+	float dbf_max;
+	bool soma;
+};
+
+/* --- queues */
+
+static int
+heap_push(struct heap *h, float key, uint32_t v, struct fg_err *err)
+{
+	size_t i = h->count;
+
+	if (i == h->room) {
+		size_t room = h->room * 2 + 1024;
+		struct item *p = realloc(h->item, room * sizeof *p);
+
+		if (!p)
+			return fg_fail(err, FG_ENOMEM, "no memory for a queue");
+		h->item = p;
+		h->room = room;
+	}
+	h->count++;
+	for (; i > 0 && h->item[(i - 1) / 4].key > key; i = (i - 1) / 4)
+		h->item[i] = h->item[(i - 1) / 4];
+	h->item[i] = (struct item){key, v};
+	return 0;
+}
+
+static struct item
+heap_pop(struct heap *h)
+{
+	struct item top = h->item[0], last = h->item[--h->count];
+	size_t i = 0;
+
+	for (;;) {
+		size_t first = 4 * i + 1, end = FG_MIN(first + 4, h->count), k = first;
+
+		if (first >= h->count)
+			break;
+		for (size_t j = first + 1; j < end; j++) {
+			if (h->item[j].key < h->item[k].key)
+				k = j;
+		}
+		if (h->item[k].key >= last.key)
+			break;
+		h->item[i] = h->item[k];
+		i = k;
+	}
+	h->item[i] = last;
+	return top;
+}
+
+static int
+bucket_put(struct bucket *b, uint32_t v, struct fg_err *err)
+{
+	if (b->count == b->room) {
+		size_t room = b->room * 2 + 64;
+		uint32_t *p = realloc(b->v, room * sizeof *p);
+
+		if (!p)
+			return fg_fail(err, FG_ENOMEM, "no memory for a queue");
+		b->v = p;
+		b->room = room;
+	}
+	b->v[b->count++] = v;
+	return 0;
+}
+
+/* --- geodesic distances */
+
+struct ring {
+	struct bucket *bucket;
+	size_t size, pending;
+	double width;
+};
+
+static void
+place_of(const struct tree *t, uint32_t v, int64_t at[3])
+{
+	uint32_t i = t->cell[v], row = i / (uint32_t)t->side[0];
+	uint32_t layer = row / (uint32_t)t->side[1];
+
+	at[0] = i - row * (uint32_t)t->side[0];
+	at[1] = row - layer * (uint32_t)t->side[1];
+	at[2] = layer;
+}
+
+static int
+spread_bucket(struct tree *t, struct ring *r, float *dist, size_t turn,
+    struct fg_err *err)
+{
+	struct bucket *b = &r->bucket[turn % r->size];
+
+	for (size_t i = 0; i < b->count; i++) {
+		uint32_t v = b->v[i];
+		const uint32_t *map = t->room->map + t->cell[v];
+		float d = dist[v];
+
+		r->pending--;
+		/* Improved since, and done in an earlier bucket. */
+		if ((size_t)((double)d / r->width) < turn)
+			continue;
+		for (int k = 0; k < 26; k++) {
+			uint32_t u = map[t->off[k]] - 1;
+			float there;
+
+			if (u == NONE || !((there = d + t->step[k]) < dist[u]))
+				continue;
+			dist[u] = there;
+			size_t to = (size_t)((double)there / r->width);
+			if (bucket_put(&r->bucket[to % r->size], u, err) < 0)
+				return -1;
+			r->pending++;
+		}
+	}
+	b->count = 0;
+	return 0;
+}
+
+/* dist: geodesic distance of every voxel from voxel `from`; in soma mode, 0 for all
+ * within `radius` of it. */
+static int
+geodesic(struct tree *t, uint32_t from, double radius, float *dist, struct fg_err *err)
+{
+	const double *nm = t->p->nm;
+	double least = fmin(nm[0], fmin(nm[1], nm[2]));
+	double most = sqrt(nm[0] * nm[0] + nm[1] * nm[1] + nm[2] * nm[2]);
+	struct ring r = {.width = fmax(least, most / (RING - 4))};
+	int64_t a[3], b[3];
+	int rc = -1;
+
+	r.size = (size_t)(most / r.width) + 3;
+	r.bucket = fg_calloc(r.size, sizeof *r.bucket);
+	place_of(t, from, a);
+	for (uint32_t v = 0; v < t->n; v++) {
+		double d2 = v == from ? 0 : INFINITY;
+
+		if (radius > 0) {
+			place_of(t, v, b);
+			d2 = 0;
+			for (int d = 0; d < 3; d++)
+				d2 += pow(nm[d] * (double)(a[d] - b[d]), 2);
+		}
+		dist[v] = INFINITY;
+		if (d2 > 0 && d2 > radius * radius)
+			continue;
+		dist[v] = 0;
+		if (bucket_put(&r.bucket[0], v, err) < 0)
+			goto out;
+		r.pending++;
+	}
+	for (size_t turn = 0; r.pending > 0; turn++) {
+		if (t->p->cancel && *t->p->cancel) {
+			fg_fail(err, FG_ECANCELED, "cancelled");
+			goto out;
+		}
+		if (spread_bucket(t, &r, dist, turn, err) < 0)
+			goto out;
+	}
+	rc = 0;
+out:
+	for (size_t i = 0; i < r.size; i++)
+		free(r.bucket[i].v);
+	free(r.bucket);
+	return rc;
+}
+
+static uint32_t
+farthest(const struct tree *t, const float *dist)
+{
+	uint32_t best = 0;
+
+	for (uint32_t v = 1; v < t->n; v++) {
+		if (dist[v] > dist[best])
+			best = v;
+	}
+	return best;
+}
+
+/* order: all voxels by ascending DAF, equal ones by number (two rounds of 16 bits; the
+ * bits of floats >= 0 are in the floats' order). `spare`: n values. */
+static void
+sort_by_daf(struct tree *t, uint32_t *spare)
+{
+	size_t *first = fg_calloc(65537, sizeof *first);
+
+	for (int round = 0; round < 2; round++) {
+		const uint32_t *from = round ? spare : NULL;
+		uint32_t *to = round ? t->order : spare;
+
+		memset(first, 0, 65537 * sizeof *first);
+		for (uint32_t v = 0; v < t->n; v++)
+			first[(fg_get_u32le(&t->daf[v]) >> 16 * round & 0xffff) + 1]++;
+		for (size_t k = 1; k < 65536; k++)
+			first[k] += first[k - 1];
+		for (uint32_t i = 0; i < t->n; i++) {
+			uint32_t v = from ? from[i] : i;
+
+			to[first[fg_get_u32le(&t->daf[v]) >> 16 * round & 0xffff]++] =
+			    v;
+		}
+	}
+	free(first);
+}
+
+/* --- the component's arrays */
+
+static int
+set_up(struct tree *t, const struct fg_component *c, const struct fg_run *run,
+    const float *dbf, const int64_t n[3], struct fg_err *err)
+{
+	size_t k = c->voxels;
+	uint32_t v = 0;
+	int i = 0;
+
+	for (int d = 0; d < 3; d++) {
+		t->lo[d] = c->lo[d];
+		t->side[d] = c->hi[d] - c->lo[d] + 2;
+	}
+	for (int z = -1; z <= 1; z++) {
+		for (int y = -1; y <= 1; y++) {
+			for (int x = -1; x <= 1; x++) {
+				const double *nm = t->p->nm;
+
+				if (!x && !y && !z)
+					continue;
+				memcpy(t->delta[i], (int[3]){x, y, z},
+				    sizeof t->delta[i]);
+				t->off[i] =
+				    x + t->side[0] * (y + t->side[1] * (int64_t)z);
+				t->step[i++] = (float)sqrt(x * x * nm[0] * nm[0] +
+							   y * y * nm[1] * nm[1] +
+							   z * z * nm[2] * nm[2]);
+			}
+		}
+	}
+	t->cell = fg_try_alloc(k, 4);
+	t->dbf = fg_try_alloc(k, 4);
+	t->daf = fg_try_alloc(k, 4);
+	t->pdrf = fg_try_alloc(k, 4);
+	t->cost = fg_try_alloc(k, 4);
+	t->toward = fg_try_alloc(k, 4);
+	t->vertex = fg_try_alloc(k, 4);
+	t->order = fg_try_alloc(k, 4);
+	t->alive = fg_try_alloc(k, 1);
+	if (!t->cell || !t->dbf || !t->daf || !t->pdrf || !t->cost || !t->toward ||
+	    !t->vertex || !t->order || !t->alive)
+		return fg_fail(err, FG_ENOMEM,
+		    "no memory for the skeleton of %zu voxels", k);
+	t->n = (uint32_t)k;
+	for (size_t r = 0; r < c->runs; r++) {
+		const struct fg_run *q = &run[c->first_run + r];
+		const float *from = dbf + n[0] * (q->y + n[1] * q->z);
+		int64_t at = 1 - c->lo[0] +
+			     t->side[0] * (q->y - c->lo[1] + 1 +
+					      t->side[1] * (q->z - c->lo[2] + 1));
+
+		for (int64_t x = q->x0; x < q->x1; x++, v++) {
+			t->cell[v] = (uint32_t)(at + x);
+			t->dbf[v] = from[x];
+			t->room->map[at + x] = v + 1;
+			t->dbf_max = fmaxf(t->dbf_max, from[x]);
+		}
+	}
+	memset(t->alive, 1, k);
+	memset(t->vertex, 0xff, k * 4);
+	t->left = t->n;
+	return 0;
+}
+
+static void
+tear_down(struct tree *t)
+{
+	for (uint32_t v = 0; t->cell && v < t->n; v++)
+		t->room->map[t->cell[v]] = 0;
+	free(t->cell);
+	free(t->dbf);
+	free(t->daf);
+	free(t->pdrf);
+	free(t->cost);
+	free(t->toward);
+	free(t->vertex);
+	free(t->order);
+	free(t->alive);
+	free(t->heap.item);
+	free(t->path);
+}
+
+/* Number of a voxel of the block, given as x + nx (y + ny z); NONE if not ours. */
+static uint32_t
+number_of(const struct tree *t, const int64_t n[3], size_t voxel)
+{
+	const int64_t at[3] = {(int64_t)voxel % n[0], (int64_t)voxel / n[0] % n[1],
+	    (int64_t)voxel / n[0] / n[1]};
+	int64_t cell = 0;
+
+	for (int d = 2; d >= 0; d--) {
+		int64_t i = at[d] - t->lo[d] + 1;
+
+		if (i < 0 || i >= t->side[d])
+			return NONE;
+		cell = cell * t->side[d] + i;
+	}
+	return t->room->map[cell] - 1;
+}
+
+/* --- steps of the method */
+
+/* A soma's root: of the voxels deepest inside, the one nearest their centre of mass. */
+static uint32_t
+soma_root(const struct tree *t)
+{
+	double sum[3] = {0}, count = 0, least = INFINITY;
+	uint32_t best = 0;
+	int64_t at[3];
+
+	for (int round = 0; round < 2; round++) {
+		for (uint32_t v = 0; v < t->n; v++) {
+			double d2 = 0;
+
+			if (t->dbf[v] != t->dbf_max)
+				continue;
+			place_of(t, v, at);
+			for (int d = 0; d < 3; d++) {
+				if (round == 0)
+					sum[d] += (double)at[d];
+				else
+					d2 += pow(t->p->nm[d] *
+						      ((double)at[d] - sum[d] / count),
+					    2);
+			}
+			count += round == 0;
+			if (round == 1 && d2 < least) {
+				least = d2;
+				best = v;
+			}
+		}
+	}
+	return best;
+}
+
+/* PDRF = pdrf_scale (1 - DBF / max(DBF)^1.01)^pdrf_exponent + DAF / max(DAF). */
+static void
+fill_penalty(struct tree *t)
+{
+	const double top = pow((double)t->dbf_max, 1.01);
+	const double e = t->p->pdrf_exponent;
+	const bool whole = e >= 0 && e <= 64 && e == floor(e);
+	float far = 0;
+
+	for (uint32_t v = 0; v < t->n; v++)
+		far = fmaxf(far, isfinite(t->daf[v]) ? t->daf[v] : 0);
+	for (uint32_t v = 0; v < t->n; v++) {
+		double base = fmax(0, 1 - (double)t->dbf[v] / top), power = 1;
+
+		if (whole) {
+			for (unsigned k = (unsigned)e; k; k >>= 1, base *= base)
+				power *= k & 1 ? base : 1;
+		} else {
+			power = pow(base, e);
+		}
+		t->pdrf[v] = (float)(t->p->pdrf_scale * power +
+				     (far > 0 ? (double)t->daf[v] / (double)far : 0));
+		t->cost[v] = INFINITY;
+		t->toward[v] = NONE;
+	}
+}
+
+/* A voxel that flooding has reached, and how far the path's voxel is. */
+struct front {
+	uint32_t v;
+	int32_t away[3];
+	float reach;
+};
+
+/* Cover what is within scale * DBF + const of the path's voxels. Nearer voxels first,
+ * so that each is reached from the path's voxel that is near it. */
+static int
+cover(struct tree *t, const uint32_t *path, size_t len, double scale, double constant,
+    struct fg_err *err)
+{
+	struct front *f = fg_try_alloc(len, sizeof *f);
+	struct heap h = {0};
+	size_t count = 0, room = len;
+	int rc = -1;
+
+	if (!f)
+		return fg_fail(err, FG_ENOMEM, "no memory for a queue");
+	for (; count < len; count++) {
+		f[count] = (struct front){path[count], {0},
+		    (float)(scale * (double)t->dbf[path[count]] + constant)};
+		t->left -= t->alive[path[count]];
+		t->alive[path[count]] = 0;
+		if (heap_push(&h, 0, (uint32_t)count, err) < 0)
+			goto out;
+	}
+	while (h.count > 0) {
+		struct item top = heap_pop(&h);
+		struct front now = f[top.v];
+
+		for (int k = 0; k < 26; k++) {
+			uint32_t u =
+			    t->room->map[(int64_t)t->cell[now.v] + t->off[k]] - 1;
+			int32_t away[3];
+			double d2 = 0;
+
+			if (u == NONE || !t->alive[u])
+				continue;
+			for (int d = 0; d < 3; d++) {
+				away[d] = now.away[d] + t->delta[k][d];
+				d2 += pow(t->p->nm[d] * (double)away[d], 2);
+			}
+			if (d2 >= (double)now.reach * (double)now.reach)
+				continue;
+			t->alive[u] = 0;
+			t->left--;
+			if (count == room) {
+				struct front *more =
+				    realloc(f, (room = 2 * room + 64) * sizeof *f);
+
+				if (!more) {
+					fg_fail(err, FG_ENOMEM,
+					    "no memory for a queue");
+					goto out;
+				}
+				f = more;
+			}
+			f[count] =
+			    (struct front){u, {away[0], away[1], away[2]}, now.reach};
+			if (heap_push(&h, (float)d2, (uint32_t)count++, err) < 0)
+				goto out;
+		}
+	}
+	rc = 0;
+out:
+	free(f);
+	free(h.item);
+	return rc;
+}
+
+/* Let the search go on until no cheaper way from `target` can be found. The key is the
+ * cost of whoever enters the voxel, its own penalty included: in that order the first
+ * way found to a voxel is the best, and each is queued once a search. */
+static int
+reach(struct tree *t, uint32_t target, struct fg_err *err)
+{
+	unsigned turns = 0;
+
+	while (t->heap.count > 0 && t->heap.item[0].key < t->cost[target]) {
+		struct item top = heap_pop(&t->heap);
+		const uint32_t *map = t->room->map + t->cell[top.v];
+
+		if (top.key > t->cost[top.v] + t->pdrf[top.v])
+			continue;
+		if ((++turns & 0xffff) == 0 && t->p->cancel && *t->p->cancel)
+			return fg_fail(err, FG_ECANCELED, "cancelled");
+		for (int k = 0; k < 26; k++) {
+			uint32_t u = map[t->off[k]] - 1;
+
+			if (u == NONE || !(top.key < t->cost[u]))
+				continue;
+			t->cost[u] = top.key;
+			t->toward[u] = top.v;
+			if (heap_push(&t->heap, top.key + t->pdrf[u], u, err) < 0)
+				return -1;
+		}
+	}
+	return 0;
+}
+
+/* A voxel of the tree: it costs nothing, for those that come after. */
+static int
+make_rail(struct tree *t, uint32_t v, struct fg_err *err)
+{
+	t->pdrf[v] = 0;
+	t->cost[v] = 0;
+	t->toward[v] = NONE;
+	return heap_push(&t->heap, 0, v, err);
+}
+
+static int
+add_vertex(struct tree *t, struct fg_tree_out *o, uint32_t v, struct fg_err *err)
+{
+	int64_t at[3];
+
+	if (t->vertex[v] != NONE)
+		return 0;
+	if (o->vertices == o->vertex_room) {
+		size_t room = 2 * o->vertex_room + 256;
+		float *xyz = realloc(o->xyz, room * 12);
+		float *radius = NULL;
+
+		if (xyz) {
+			o->xyz = xyz;
+			radius = realloc(o->radius, room * 4);
+		}
+		if (!radius)
+			return fg_fail(err, FG_ENOMEM, "no memory for a skeleton");
+		o->radius = radius;
+		o->vertex_room = room;
+	}
+	place_of(t, v, at);
+	for (int d = 0; d < 3; d++)
+		o->xyz[3 * o->vertices + (size_t)d] =
+		    (float)(((double)(at[d] - 1 + t->lo[d] + t->p->origin_vx[d]) +
+				0.5) *
+			    t->p->nm[d]);
+	o->radius[o->vertices] = t->dbf[v];
+	t->vertex[v] = (uint32_t)o->vertices++;
+	return 0;
+}
+
+static int
+add_edge(struct tree *t, struct fg_tree_out *o, uint32_t a, uint32_t b,
+    struct fg_err *err)
+{
+	if (add_vertex(t, o, a, err) < 0 || add_vertex(t, o, b, err) < 0)
+		return -1;
+	if (o->edges == o->edge_room) {
+		size_t room = 2 * o->edge_room + 256;
+		uint32_t *edge = realloc(o->edge, room * 8);
+
+		if (!edge)
+			return fg_fail(err, FG_ENOMEM, "no memory for a skeleton");
+		o->edge = edge;
+		o->edge_room = room;
+	}
+	o->edge[2 * o->edges] = t->vertex[a];
+	o->edge[2 * o->edges + 1] = t->vertex[b];
+	o->edges++;
+	return 0;
+}
+
+/* The path from the target to the first voxel of the tree, both included; in a soma,
+ * what lies inside is replaced by one step to the root. */
+static int
+follow(struct tree *t, uint32_t target, struct fg_err *err)
+{
+	double within = t->soma ? (double)t->dbf_max * t->p->soma_invalidation_scale +
+				      t->p->soma_invalidation_const
+				: 0;
+	int64_t root[3], at[3];
+	bool inside = false;
+
+	place_of(t, t->root, root);
+	t->path_len = 0;
+	for (uint32_t v = target; v != NONE; v = t->toward[v]) {
+		double d2 = 0;
+
+		if (t->path_len + 2 > t->path_room) {
+			size_t room = 2 * t->path_room + 256;
+			uint32_t *p = realloc(t->path, room * sizeof *p);
+
+			if (!p)
+				return fg_fail(err, FG_ENOMEM, "no memory for a path");
+			t->path = p;
+			t->path_room = room;
+		}
+		place_of(t, v, at);
+		for (int d = 0; d < 3; d++)
+			d2 += pow(t->p->nm[d] * (double)(at[d] - root[d]), 2);
+		if (t->soma && v != t->root && d2 < within * within)
+			inside = true;
+		else
+			t->path[t->path_len++] = v;
+		if (t->vertex[v] != NONE)
+			break;
+	}
+	if (inside && t->path_len > 0 && t->path[t->path_len - 1] != t->root)
+		t->path[t->path_len++] = t->root;
+	return 0;
+}
+
+static int
+add_path(struct tree *t, uint32_t target, struct fg_tree_out *o, struct fg_err *err)
+{
+	if (reach(t, target, err) < 0 || follow(t, target, err) < 0)
+		return -1;
+	/* At least the target is covered, or the loop would not end. */
+	if (t->alive[target]) {
+		t->alive[target] = 0;
+		t->left--;
+	}
+	for (size_t i = 0; i + 1 < t->path_len; i++) {
+		if (add_edge(t, o, t->path[i], t->path[i + 1], err) < 0)
+			return -1;
+		if (t->p->fix_branching && make_rail(t, t->path[i], err) < 0)
+			return -1;
+	}
+	return cover(t, t->path, t->path_len, t->p->scale, t->p->const_nm, err);
+}
+
+static int
+choose_root(struct tree *t, uint32_t *forced, size_t *count, struct fg_err *err)
+{
+	t->soma = (double)t->dbf_max > t->p->soma_acceptance_threshold;
+	if (t->soma) {
+		t->root = soma_root(t);
+	} else if (*count > 0) {
+		t->root = forced[--*count];
+	} else {
+		if (geodesic(t, 0, 0, t->daf, err) < 0)
+			return -1;
+		t->root = farthest(t, t->daf);
+	}
+	return geodesic(t, t->root, t->soma ? (double)t->dbf_max : 0, t->daf, err);
+}
+
+static int
+trace(struct tree *t, uint32_t *forced, size_t count, struct fg_tree_out *o,
+    struct fg_err *err)
+{
+	uint64_t limit = t->p->max_paths ? t->p->max_paths : UINT64_MAX;
+
+	if (choose_root(t, forced, &count, err) < 0)
+		return -1;
+	if (count >= limit)
+		return 0;
+	sort_by_daf(t, t->toward);
+	fill_penalty(t);
+	/* Now a path that comes to the root ends there. */
+	if (make_rail(t, t->root, err) < 0 || add_vertex(t, o, t->root, err) < 0)
+		return -1;
+	if (t->soma && cover(t, &t->root, 1, t->p->soma_invalidation_scale,
+			   t->p->soma_invalidation_const, err) < 0)
+		return -1;
+	size_t cursor = t->n;
+	for (uint64_t i = 0; i < limit && (count > 0 || t->left > 0); i++) {
+		uint32_t target;
+
+		if (count > 0) {
+			target = forced[--count];
+		} else {
+			while (!t->alive[t->order[cursor - 1]])
+				cursor--;
+			target = t->order[cursor - 1];
+		}
+		if (add_path(t, target, o, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+int
+fg_tree_trace(const struct fg_component *c, const struct fg_run *run, const float *dbf,
+    const int64_t n[3], const size_t *target, size_t targets,
+    const struct fg_skeleton_params *p, struct fg_tree_room *room,
+    struct fg_tree_out *out, struct fg_err *err)
+{
+	struct tree t = {.p = p, .room = room};
+	uint32_t *forced = fg_calloc(targets, sizeof *forced);
+	size_t count = 0;
+	int rc = -1;
+
+	if (set_up(&t, c, run, dbf, n, err) < 0)
+		goto out;
+	for (size_t i = 0; i < targets; i++) {
+		uint32_t v = number_of(&t, n, target[i]);
+
+		if (v != NONE)
+			forced[count++] = v;
+	}
+	rc = trace(&t, forced, count, out, err);
+out:
+	tear_down(&t);
+	free(forced);
+	return rc;
+}

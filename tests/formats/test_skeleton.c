@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Skeletons as bytes; the expected ones are written out by hand. */
+#include "config.h"
+
+#include "formats/skeleton.h"
+
+#include "tests/tap.h"
+
+static struct fg_err err = FG_ERR_INIT;
+static float xyz[] = {0, 0, 0, 1, 0, 0, 2, 0, 0};
+static float radius[] = {1, 2, 0.5f};
+static uint32_t edge[] = {1, 0, 1, 2, 2, 1};
+static const struct fg_skeleton line =
+    {.label = 9, .vertices = 3, .edges = 2, .xyz = xyz, .radius = radius, .edge = edge};
+static const uint8_t bytes[] = {3, 0, 0, 0, 2, 0, 0, 0, /* vertices, edges */
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x80, 0x3f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    0, 0x40, 0, 0, 0, 0, 0, 0, 0, 0,                 /* positions */
+    1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0,  /* edges */
+    0, 0, 0x80, 0x3f, 0, 0, 0, 0x40, 0, 0, 0, 0x3f}; /* radii */
+
+int
+main(void)
+{
+	static const char info[] =
+	    "{\"@type\":\"neuroglancer_skeletons\",\"transform\":[1,0,0,0,0,1,0,0,0,0,"
+	    "1,"
+	    "0],\"vertex_attributes\":[{\"data_type\":\"float32\",\"id\":\"radius\","
+	    "\"num_components\":1}]}";
+	struct fg_skeleton back = FG_SKELETON_INIT;
+	struct fg_buf *b = NULL;
+	uint8_t bad[sizeof bytes];
+
+	tap_rc(fg_skeleton_encode(&line, &b, &err), &err, "encode");
+	tap_ok(b->len == sizeof bytes && memcmp(b->data, bytes, b->len) == 0,
+	    "the bytes of the description");
+	fg_buf_unref(b);
+	tap_rc(fg_skeleton_decode(bytes, sizeof bytes, &back, &err), &err, "decode");
+	tap_ok(back.vertices == 3 && back.edges == 2 &&
+		   memcmp(back.edge, edge, 16) == 0 && back.radius[2] == 0.5f,
+	    "the same skeleton");
+	fg_skeleton_fini(&back);
+	tap_fails(fg_skeleton_decode(bytes, 7, &back, &err), &err, FG_ECORRUPT,
+	    "7 bytes", "no room for the counts");
+	tap_fails(fg_skeleton_decode(bytes, sizeof bytes - 1, &back, &err), &err,
+	    FG_ECORRUPT, "3 vertices and 2 edges", "cut short");
+	memcpy(bad, bytes, sizeof bad);
+	bad[44] = 3;
+	tap_fails(fg_skeleton_decode(bad, sizeof bad, &back, &err), &err, FG_ECORRUPT,
+	    "edge 0 of the skeleton names vertex 3 of 3", "a loose edge");
+	memcpy(bad, bytes, sizeof bad);
+	memset(bad + 8, 0xff, 4);
+	tap_fails(fg_skeleton_decode(bad, sizeof bad, &back, &err), &err, FG_ECORRUPT,
+	    "vertex 0", "a position that is no number");
+	b = fg_skeleton_info();
+	tap_ok(b->len == sizeof info - 1 && memcmp(b->data, info, b->len) == 0, "info");
+	fg_buf_unref(b);
+
+	tap_rc(fg_skeleton_encode_swc(&line, &b, &err), &err, "SWC");
+	tap_str((const char *)b->data,
+	    "# object 9, nm\n1 0 0 0 0 1 -1\n2 0 1 0 0 2 1\n3 0 2 0 0 0.5 2\n",
+	    "an end first, then from parent to child");
+	fg_buf_unref(b);
+	return tap_done();
+}

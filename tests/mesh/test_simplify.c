@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Simplified surfaces: fewer triangles, still closed, their volume kept and every
+ * vertex of the old surface near the new one; the borders of two fragments still meet.
+ */
+#include "config.h"
+
+#include "mesh/simplify.h"
+
+#include "mesh/surface.h"
+#include "tests/mesh/geometry.h"
+
+static struct fg_err err = FG_ERR_INIT;
+
+#define NM 8.0
+
+static bool
+in_ball(const double p[3])
+{
+	double x = p[0] - 30, y = p[1] - 30, z = p[2] - 30;
+
+	return x * x + y * y + z * z < 25 * 25;
+}
+
+static struct fg_surface
+ball(int64_t lo, int64_t hi, unsigned close)
+{
+	struct fg_surface_params p = {.nm = {NM, NM, NM},
+	    .origin_vx = {lo},
+	    .close = close};
+	struct fg_array a = blank(FG_U32, 60, 60, 60), b;
+	struct fg_surface s = {0};
+
+	paint(&a, 4, in_ball);
+	b = blank(FG_U32, hi - lo, 60, 60);
+	fg_array_copy_box(&b, &(struct fg_box){{lo, 0, 0}, {hi, 60, 60}}, &a,
+	    &(struct fg_box){{0}, {60, 60, 60}});
+	tap_rc(fg_surface_make(&b, &p, &s, &err), &err, "half a ball");
+	fg_array_fini(&a);
+	fg_array_fini(&b);
+	return s;
+}
+
+static struct fg_mesh
+simplify(const struct fg_mesh *in, double error_nm, uint32_t triangles)
+{
+	struct fg_simplify_params p = {.error_nm = error_nm, .triangles = triangles};
+	struct fg_mesh m = FG_MESH_INIT;
+	double reached = -1;
+
+	tap_rc(fg_simplify_make(in, &p, &m, &reached, &err), &err, "simplify");
+	tap_ok(reached >= 0 && reached <= error_nm * 1.0001, "within %g nm: %.3g",
+	    error_nm, reached);
+	return m;
+}
+
+/* Largest |distance from the centre - radius| of vertices and of triangles' middles. */
+static double
+off_sphere(const struct fg_mesh *m)
+{
+	double worst = 0;
+
+	for (size_t t = 0; t < m->triangles; t++) {
+		double r2 = 0;
+
+		for (int d = 0; d < 3; d++) {
+			double c = 0;
+
+			for (int k = 0; k < 3; k++)
+				c += (double)m->xyz[3 * m->index[3 * t + k] + d] / 3;
+			r2 += (c - 30 * NM) * (c - 30 * NM);
+		}
+		worst = fmax(worst, fabs(sqrt(r2) - 25 * NM));
+	}
+	return worst;
+}
+
+static void
+test_ball(void)
+{
+	struct fg_surface s = ball(0, 60, FG_FACE_ALL);
+	struct fg_mesh m = simplify(&s.mesh[0], 1 * NM, 0);
+	size_t kept = 0;
+
+	tap_ok(m.triangles > 0 && m.triangles * 8 < s.mesh[0].triangles,
+	    "a voxel of error: %u of %u triangles", m.triangles, s.mesh[0].triangles);
+	tap_int(count_edges_of(&m).unbalanced, 0, "still closed");
+	tap_near(mesh_volume(&m), mesh_volume(&s.mesh[0]), 0.02, "still its volume");
+	tap_ok(off_sphere(&m) < 3 * NM, "no triangle is three voxels off");
+	for (size_t i = 0; i < m.vertices; i++) {
+		for (size_t k = 0; k < s.mesh[0].vertices; k++) {
+			if (memcmp(m.xyz + 3 * i, s.xyz + 3 * k, 12) == 0) {
+				kept++;
+				break;
+			}
+		}
+	}
+	tap_int(kept, m.vertices, "its vertices are old ones");
+	fg_mesh_fini(&m);
+	m = simplify(&s.mesh[0], 100 * NM, 2000);
+	tap_ok(m.triangles <= 2000 && m.triangles > 1500, "a target: %u triangles",
+	    m.triangles);
+	fg_mesh_fini(&m);
+	fg_surface_fini(&s);
+}
+
+static void
+test_seam(void)
+{
+	struct fg_surface a = ball(0, 33, FG_FACE_ALL & ~(unsigned)FG_FACE_X_HI);
+	struct fg_surface b = ball(32, 60, FG_FACE_ALL & ~(unsigned)FG_FACE_X_LO);
+	struct fg_mesh m = simplify(&a.mesh[0], 2 * NM, 0);
+	struct fg_mesh n = simplify(&b.mesh[0], 2 * NM, 0);
+	const struct fg_mesh *both[2] = {&m, &n};
+
+	tap_ok(count_edges_of(&m).unbalanced > 100, "half a ball is open");
+	tap_int(count_edges(both, 2).unbalanced, 0, "both halves close each other");
+	tap_ok(m.triangles * 4 < a.mesh[0].triangles,
+	    "with a quarter of the triangles");
+	fg_mesh_fini(&m);
+	fg_mesh_fini(&n);
+	fg_surface_fini(&a);
+	fg_surface_fini(&b);
+}
+
+static void
+test_edges(void)
+{
+	struct fg_mesh none = {.label = 3}, out = FG_MESH_INIT;
+	struct fg_simplify_params p = {.error_nm = -1};
+
+	tap_fails(fg_simplify_make(&none, &p, &out, NULL, &err), &err, FG_EINVAL,
+	    "-1 nm", "a negative error");
+	p.error_nm = 10;
+	tap_rc(fg_simplify_make(&none, &p, &out, NULL, &err), &err, "an empty mesh");
+	tap_ok(out.label == 3 && out.triangles == 0 && out.vertices == 0, "stays so");
+	fg_mesh_fini(&out);
+}
+
+int
+main(void)
+{
+	test_ball();
+	test_seam();
+	test_edges();
+	return tap_done();
+}
