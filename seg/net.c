@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * From a TensorFlow checkpoint to a checked network.
+ * From a file of weights, a TensorFlow checkpoint or a safetensors file, to a checked
+ * network.
  *
  * Depth is found by counting seed_update/conv{i}_a; every tensor's type and shape is
  * checked against its neighbours in the stack, and every value must be finite, so that
  * a device can trust what it gets. All weights are copied into one allocation, in the
- * checkpoint's own order of axes (DHWIO); the file's bytes are dropped afterwards.
+ * file's own order of axes (DHWIO); the file's bytes are dropped afterwards.
  */
 #include "config.h"
 
@@ -16,13 +17,21 @@
 #include <stdlib.h>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "formats/bundle.h"
+#include "formats/safetensors.h"
 
 #define INDEX_MAX ((size_t)16 << 20)
 #define DATA_MAX ((size_t)1 << 30)
 #define DEPTH_MAX 256
 #define FEATURES_MAX 1024
 #define FOV_MAX 257
+
+/* The named tensors of either kind of file. */
+struct tensors {
+	struct fg_bundle *bundle;
+	struct fg_safetensors *safe;
+};
 
 static int
 check_shape(const struct fg_net_shape *s, struct fg_err *err)
@@ -57,17 +66,18 @@ conv_name(int i, int convs, char out[32])
 }
 
 static const struct fg_tensor *
-find_tensor(const struct fg_bundle *b, const char *conv, const char *part)
+find_tensor(const struct tensors *b, const char *conv, const char *part)
 {
 	char name[80];
 
 	snprintf(name, sizeof name, "seed_update/%s/%s", conv, part);
-	return fg_bundle_find(b, name);
+	return b->safe ? fg_safetensors_find(b->safe, name)
+		       : fg_bundle_find(b->bundle, name);
 }
 
 /* The tensor, float32 and of `rank` axes, or NULL with the reason. */
 static const struct fg_tensor *
-need_tensor(const struct fg_bundle *b, const char *conv, const char *part, int rank,
+need_tensor(const struct tensors *b, const char *conv, const char *part, int rank,
     struct fg_err *err)
 {
 	const struct fg_tensor *t = find_tensor(b, conv, part);
@@ -155,7 +165,7 @@ copy_finite(float *to, const struct fg_tensor *t, size_t n, struct fg_err *err)
 }
 
 static int
-load_convs(struct fg_net *net, const struct fg_bundle *b, struct fg_err *err)
+load_convs(struct fg_net *net, const struct tensors *b, struct fg_err *err)
 {
 	size_t total = 0, used = 0, n;
 
@@ -197,7 +207,7 @@ load_convs(struct fg_net *net, const struct fg_bundle *b, struct fg_err *err)
 }
 
 static int
-count_depth(const struct fg_bundle *b, struct fg_err *err)
+count_depth(const struct tensors *b, struct fg_err *err)
 {
 	int depth = 0;
 	char name[32];
@@ -222,23 +232,14 @@ count_depth(const struct fg_bundle *b, struct fg_err *err)
 }
 
 static int
-load_bundle(struct fg_net *net, const struct fg_buf *index, const struct fg_buf *data,
-    struct fg_err *err)
+load_tensors(struct fg_net *net, const struct tensors *t, struct fg_err *err)
 {
-	struct fg_bundle *b = fg_bundle_open("checkpoint", index->data, index->len,
-	    data->data, data->len, err);
-	int rc = -1;
-
-	if (!b)
+	net->depth = count_depth(t, err);
+	if (net->depth <= 0)
 		return -1;
-	net->depth = count_depth(b, err);
-	if (net->depth > 0) {
-		net->convs = 2 * net->depth + 1;
-		net->conv = fg_calloc((size_t)net->convs, sizeof *net->conv);
-		rc = load_convs(net, b, err);
-	}
-	fg_bundle_close(b);
-	return rc;
+	net->convs = 2 * net->depth + 1;
+	net->conv = fg_calloc((size_t)net->convs, sizeof *net->conv);
+	return load_convs(net, t, err);
 }
 
 static void
@@ -247,42 +248,187 @@ hash_files(struct fg_net *net, const struct fg_buf *index, const struct fg_buf *
 	struct fg_sha256 *s = fg_sha256_begin();
 	uint8_t sum[FG_SHA256_SIZE];
 
-	fg_sha256_add(s, index->data, index->len);
+	if (index)
+		fg_sha256_add(s, index->data, index->len);
 	fg_sha256_add(s, data->data, data->len);
 	fg_sha256_end(s, sum);
 	fg_hex_format(sum, sizeof sum, net->sha256);
 }
 
-struct fg_net *
-fg_net_load(const char *path, const struct fg_net_shape *shape, struct fg_err *err)
+/* ------------------------------------------------------------- safetensors */
+
+bool
+fg_net_is_safetensors(const char *path)
+{
+	size_t n = strlen(path), m = strlen(".safetensors");
+
+	return n > m && strcmp(path + n - m, ".safetensors") == 0;
+}
+
+/* Metadata `key`: JSON text of one number or of three. */
+static int
+meta_numbers(const struct fg_safetensors *s, const char *key, int count, double *out,
+    struct fg_err *err)
+{
+	const char *text = fg_safetensors_meta(s, key);
+	json_t *j;
+	int got = 0;
+
+	if (!text)
+		return fg_fail(err, FG_ECORRUPT, "no metadata \"%s\"", key);
+	j = json_loads(text, JSON_DECODE_ANY, NULL);
+	if (count == 1 && json_is_number(j)) {
+		out[got++] = json_number_value(j);
+	} else if (json_array_size(j) == (size_t)count) {
+		while (got < count && json_is_number(json_array_get(j, (size_t)got))) {
+			out[got] = json_number_value(json_array_get(j, (size_t)got));
+			got++;
+		}
+	}
+	json_decref(j);
+	if (got != count)
+		return fg_fail(err, FG_ECORRUPT, "metadata \"%s\" is %.60s: wanted %s",
+		    key, text, count == 1 ? "a number" : "[x,y,z]");
+	return 0;
+}
+
+static int
+meta_voxels(const struct fg_safetensors *s, const char *key, int64_t out[3],
+    struct fg_err *err)
+{
+	double v[3];
+
+	if (meta_numbers(s, key, 3, v, err) < 0)
+		return -1;
+	for (int d = 0; d < 3; d++) {
+		if (!(v[d] >= 0 && v[d] <= FOV_MAX) || v[d] != floor(v[d]))
+			return fg_fail(err, FG_ECORRUPT,
+			    "metadata \"%s\" has %g on axis %c: wanted 0 to %d", key,
+			    v[d], "xyz"[d], FOV_MAX);
+		out[d] = (int64_t)v[d];
+	}
+	return 0;
+}
+
+/* What the file says of its network; then what the caller set instead. */
+static int
+merge_shape(const struct fg_safetensors *s, struct fg_net_shape *shape,
+    struct fg_err *err)
+{
+	struct fg_net_shape own;
+
+	if (meta_voxels(s, "fov", own.fov, err) < 0 ||
+	    meta_voxels(s, "deltas", own.delta, err) < 0 ||
+	    meta_numbers(s, "image_mean", 1, &own.mean, err) < 0 ||
+	    meta_numbers(s, "image_stddev", 1, &own.stddev, err) < 0)
+		return -1;
+	if (shape->fov[0] != 0 && memcmp(shape->fov, own.fov, sizeof own.fov) != 0)
+		return fg_fail(err, FG_EINVAL,
+		    "field of view %lldx%lldx%lld: the network was made for "
+		    "%lldx%lldx%lld",
+		    (long long)shape->fov[0], (long long)shape->fov[1],
+		    (long long)shape->fov[2], (long long)own.fov[0],
+		    (long long)own.fov[1], (long long)own.fov[2]);
+	memcpy(shape->fov, own.fov, sizeof own.fov);
+	if (shape->delta[0] < 0)
+		memcpy(shape->delta, own.delta, sizeof own.delta);
+	if (shape->stddev == 0) {
+		shape->mean = own.mean;
+		shape->stddev = own.stddev;
+	}
+	return 0;
+}
+
+int
+fg_net_find_shape(const char *path, struct fg_net_shape *shape, struct fg_err *err)
+{
+	struct fg_safetensors *s = NULL;
+	struct fg_buf *data;
+	int rc = -1;
+
+	if (!fg_net_is_safetensors(path))
+		return 0;
+	if (!(data = fg_file_read(path, DATA_MAX, err)))
+		return -1;
+	if ((s = fg_safetensors_open("model", data->data, data->len, err)))
+		rc = merge_shape(s, shape, err);
+	if (rc < 0)
+		fg_err_prefix(err, "%s", path);
+	fg_safetensors_close(s);
+	fg_buf_unref(data);
+	return rc;
+}
+
+static int
+load_safetensors(struct fg_net *net, const char *path, struct fg_err *err)
+{
+	struct tensors t = {NULL, NULL};
+	struct fg_buf *data = fg_file_read(path, DATA_MAX, err);
+	int rc = -1;
+
+	if (!data)
+		return -1;
+	hash_files(net, NULL, data);
+	if ((t.safe = fg_safetensors_open("model", data->data, data->len, err)) &&
+	    merge_shape(t.safe, &net->shape, err) == 0 &&
+	    check_shape(&net->shape, err) == 0)
+		rc = load_tensors(net, &t, err);
+	fg_safetensors_close(t.safe);
+	fg_buf_unref(data);
+	return rc;
+}
+
+/* ------------------------------------------------------------- TensorFlow */
+
+static int
+load_bundle(struct fg_net *net, const char *path, struct fg_err *err)
 {
 	char *index_path = fg_asprintf("%s.index", path);
 	char *data_path = fg_asprintf("%s.data-00000-of-00001", path);
 	struct fg_buf *index = NULL, *data = NULL;
-	struct fg_net *net = NULL, *out = NULL;
+	struct tensors t = {NULL, NULL};
+	int rc = -1;
 
-	if (check_shape(shape, err) < 0)
+	if (check_shape(&net->shape, err) < 0)
 		goto out;
 	if (!(index = fg_file_read(index_path, INDEX_MAX, err)) ||
 	    !(data = fg_file_read(data_path, DATA_MAX, err)))
 		goto out;
-	net = fg_calloc(1, sizeof *net);
-	net->shape = *shape;
-	net->path = fg_strdup(path);
 	hash_files(net, index, data);
-	if (load_bundle(net, index, data, err) < 0) {
+	if ((t.bundle = fg_bundle_open("checkpoint", index->data, index->len,
+		 data->data, data->len, err)))
+		rc = load_tensors(net, &t, err);
+	if (rc < 0)
 		fg_err_prefix(err, "%s", path);
-		goto out;
-	}
-	out = net;
-	net = NULL;
 out:
-	fg_net_free(net);
+	fg_bundle_close(t.bundle);
 	fg_buf_unref(data);
 	fg_buf_unref(index);
 	free(data_path);
 	free(index_path);
-	return out;
+	return rc;
+}
+
+struct fg_net *
+fg_net_load(const char *path, const struct fg_net_shape *shape, struct fg_err *err)
+{
+	struct fg_net *net = fg_calloc(1, sizeof *net);
+	int rc;
+
+	net->shape = *shape;
+	net->path = fg_strdup(path);
+	if (fg_net_is_safetensors(path)) {
+		rc = load_safetensors(net, path, err);
+		if (rc < 0)
+			fg_err_prefix(err, "%s", path);
+	} else {
+		rc = load_bundle(net, path, err);
+	}
+	if (rc < 0) {
+		fg_net_free(net);
+		return NULL;
+	}
+	return net;
 }
 
 void

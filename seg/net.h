@@ -37,17 +37,36 @@ struct fg_net {
 	char *path;                 /* as given, for provenance */
 };
 
+/* "Not given" for every field: the file decides (fg_net_load). */
+#define FG_NET_SHAPE_UNSET ((struct fg_net_shape){{0, 0, 0}, {-1, -1, -1}, 0, 0})
+
 /*
- * Read a TensorFlow checkpoint: `path` is the prefix (NAME for NAME.index and
- * NAME.data-00000-of-00001). Tensors seed_update/conv{i}_{a,b}/{weights,biases} and
- * seed_update/conv_lom/...; depth is found by counting, features may differ by layer.
- * sha256 covers the index file's bytes followed by the data file's.
- * Fails: FG_ENOENT, FG_ECORRUPT (checksum, shape, dtype, NaN or infinite weight: the
- * tensor is named), FG_ENOTSUP. Freed with fg_net_free.
+ * Read a network. Two kinds of file:
+ *
+ *   NAME.safetensors  our own (seg/train/): one file, whose metadata says how it is to
+ *                     be fed (fov, deltas, image_mean, image_stddev)
+ *   else              a TensorFlow checkpoint: `path` is the prefix (NAME for
+ * NAME.index and NAME.data-00000-of-00001), which does not say
+ *
+ * shape: for a checkpoint all of it. For a safetensors file fields may be left as in
+ * FG_NET_SHAPE_UNSET; a delta, or a mean and stddev, given here outrank the file's; a
+ * field of view must be the file's (FG_EINVAL).
+ *
+ * Tensors seed_update/conv{i}_{a,b}/{weights,biases} and seed_update/conv_lom/...;
+ * depth is found by counting, features may differ by layer. sha256 covers the file, or
+ * the index file's bytes followed by the data file's.
+ * Fails: FG_ENOENT, FG_ECORRUPT (header, checksum, shape, dtype, NaN or infinite
+ * weight: the tensor is named), FG_ENOTSUP. Freed with fg_net_free.
  */
 struct fg_net *fg_net_load(const char *path, const struct fg_net_shape *shape,
     struct fg_err *err) FG_MUST_USE;
 void fg_net_free(struct fg_net *net);
+
+/* Fill the fields of *shape that are unset from the file, as fg_net_load would; for
+ * checkpoints nothing changes. Fails like fg_net_load. */
+int fg_net_find_shape(const char *path, struct fg_net_shape *shape,
+    struct fg_err *err) FG_MUST_USE;
+bool fg_net_is_safetensors(const char *path);
 
 /* Multiply-adds * 2 of one field of view, dense count (45.8e9 for FIB-25). */
 double fg_net_flops(const struct fg_net *net);

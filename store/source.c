@@ -12,6 +12,7 @@
 #include "formats/codec.h"
 #include "store/dir.h"
 #include "store/files.h"
+#include "store/phantom_source.h"
 
 static const struct fg_source_ops *const schemes[] = {
     &fg_dir_ops,
@@ -19,6 +20,7 @@ static const struct fg_source_ops *const schemes[] = {
     &fg_files_tiff_ops,
     &fg_files_zarr_ops,
     &fg_files_n5_ops,
+    &fg_phantom_ops,
 };
 
 /* Length of the scheme in front of a ':', 0 for a plain path. */

@@ -9,6 +9,8 @@
  *   hdf5:FILE:/DATASET  tiff:FILE  zarr:FOLDER  n5:FOLDER
  *              files of other programs; the URL may end in options such as
  *              ?nm=8,8,8&axes=zyx, see store/files.c
+ *   phantom:KEY=VALUE,...  a computed specimen (store/phantom.h); also the keys
+ *              labels=1 (its truth), chunk=64, encoding=raw
  *
  * A source is immutable after opening and may be read by any number of threads.
  */

@@ -206,8 +206,15 @@ read_model(struct plan *p, struct fg_err *err)
 	    .delta = {8, 8, 8},
 	    .mean = 128,
 	    .stddev = 33};
-	if (fg_json_get_string(p->ffn, "model", FG_JSON_NEEDED, &path, err) < 0 ||
-	    fg_json_get_int3(p->ffn, "fov", FG_JSON_OPTIONAL, 1, 513, s->fov, err) <
+	if (fg_json_get_string(p->ffn, "model", FG_JSON_NEEDED, &path, err) < 0)
+		return -1;
+	/* Files that say how they are to be fed have better defaults than these. */
+	if (fg_net_is_safetensors(path)) {
+		*s = FG_NET_SHAPE_UNSET;
+		if (fg_net_find_shape(path, s, err) < 0)
+			return -1;
+	}
+	if (fg_json_get_int3(p->ffn, "fov", FG_JSON_OPTIONAL, 1, 513, s->fov, err) <
 		0 ||
 	    fg_json_get_int3(p->ffn, "delta", FG_JSON_OPTIONAL, 0, 256, s->delta, err) <
 		0 ||

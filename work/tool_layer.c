@@ -69,7 +69,7 @@ static const struct fg_tool_option add_options[] = {
 	"image layer to segment, and the key of the scale on\nwhich inference runs "
 	"(default the finest)",
 	0},
-    {"model", "PREFIX", "TensorFlow checkpoint, the path without .index", 0},
+    {"model", "FILE", "NAME.safetensors, or a TensorFlow checkpoint without .index", 0},
     {"precision", "P",
 	"auto, f32 or bf16 (default auto: bf16 where this\nmachine is fast at it); "
 	"fixed for good when the layer\nis made",
@@ -78,10 +78,17 @@ static const struct fg_tool_option add_options[] = {
 	"voxels of one task (default: chosen from the measured\nspeed of this machine)",
 	0},
     {"halo", "X,Y,Z", "context computed around a block (default 32,32,32)", 0},
-    {"fov", "X,Y,Z", "field of view of the network (default 33,33,33)", 0},
-    {"delta", "X,Y,Z", "movement of the field of view (default 8,8,8)", 0},
-    {"mean", "M", "grey level that the network sees as 0 (default 128)", 0},
-    {"stddev", "S", "grey levels that it sees as 1 (default 33)", 0},
+    {"fov", "X,Y,Z",
+	"field of view of the network (default what the\nmodel says, else 33,33,33)",
+	0},
+    {"delta", "X,Y,Z",
+	"movement of the field of view (default what the\nmodel says, else 8,8,8)", 0},
+    {"mean", "M",
+	"grey level that the network sees as 0 (default what\nthe model says, else "
+	"128)",
+	0},
+    {"stddev", "S",
+	"grey levels that it sees as 1 (default what the model\nsays, else 33)", 0},
     {"init-activation", "P", "probability at a seed (default 0.95)", 0},
     {"pad-value", "P", "probability where nothing was computed (default 0.05)", 0},
     {"move-threshold", "P", "probability that moves the view (default 0.9)", 0},
@@ -234,7 +241,7 @@ ffn_spec(const struct fg_tool *t, struct fg_err *err)
 		fg_fail(err, FG_EINVAL,
 		    "with --ffn only NAME is given: the layer is made, not read");
 	else if (!image || !model)
-		fg_fail(err, FG_EINVAL, "--ffn needs --image LAYER and --model PREFIX");
+		fg_fail(err, FG_EINVAL, "--ffn needs --image LAYER and --model FILE");
 	else if (absolute(model, &path, err) == 0 && add_numbers(t, ffn, err) == 0) {
 		json_object_set_new(ffn, "image", json_string(image));
 		json_object_set_new(ffn, "model", json_string(path));
@@ -554,9 +561,12 @@ const struct fg_tool_command fg_tool_layer_commands[] = {
 	.summary = "serve a volume, or make a segmentation on demand",
 	.details =
 	    "With DIR_OR_URL, an existing precomputed volume is served as NAME, in "
-	    "place. With\n--ffn, NAME is a segmentation that is made where it is asked "
-	    "for. All it depends\non is fixed now and printed; other parameters mean "
-	    "another layer.",
+	    "place;\nalso HDF5, TIFF, Zarr and N5 as hdf5:FILE:/DATASET, tiff:FILE, "
+	    "zarr:FOLDER\nand n5:FOLDER, with what the file does not tell behind "
+	    "it:\n?nm=X,Y,Z&offset=X,Y,Z&chunk=X,Y,Z&axes=LETTERS&type=segmentation;"
+	    "\nphantom:KEY=VALUE,... is a specimen that is computed. With --ffn, NAME "
+	    "is a\nsegmentation that is made where it is asked for. All it depends on "
+	    "is fixed\nnow and printed; other parameters mean another layer.",
 	.options = add_options,
 	.run = run_add},
     {.name = "layer list", .summary = "the layers and their state", .run = run_list},

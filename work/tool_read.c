@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Looking: info (the data directory), cutout (voxels of a box), why (where a chunk came
- * from), model (what is in a checkpoint), devices. None of these changes anything.
+ * from), model (what is in a file of weights), devices. None of these changes anything.
  */
 #include "config.h"
 
@@ -379,7 +379,8 @@ run_why(struct fg_tool *t)
 /* ------------------------------------------------------------- model, devices */
 
 static const struct fg_tool_option model_options[] = {
-    {"fov", "X,Y,Z", "field of view for the cost (default 33,33,33)", 0},
+    {"fov", "X,Y,Z",
+	"field of view for the cost (default what the model\nsays, else 33,33,33)", 0},
     {NULL, NULL, NULL, 0},
 };
 
@@ -412,6 +413,8 @@ run_model(struct fg_tool *t)
 	    .stddev = 33};
 	struct fg_net *net = NULL;
 
+	if (fg_net_is_safetensors(t->arg[0]))
+		shape = FG_NET_SHAPE_UNSET;
 	if (fg_tool_int3(t, "fov", 1, 513, shape.fov, &err) == 0)
 		net = fg_net_load(t->arg[0], &shape, &err);
 	if (!net)
@@ -492,13 +495,13 @@ const struct fg_tool_command fg_tool_read_commands[] = {
 	.options = why_options,
 	.run = run_why},
     {.name = "model",
-	.args = "PREFIX",
+	.args = "FILE",
 	.least = 1,
 	.most = 1,
-	.summary = "what is in a checkpoint",
+	.summary = "what is in a file of weights",
 	.details =
-	    "PREFIX is the checkpoint's path without .index. Everything in it is "
-	    "checked.",
+	    "FILE is NAME.safetensors, or a TensorFlow checkpoint's path without "
+	    ".index.\nEverything in it is checked.",
 	.options = model_options,
 	.run = run_model},
     {.name = "devices",
