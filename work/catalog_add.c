@@ -64,6 +64,19 @@ check_text(const char *path, struct fg_err *err)
 
 /* ------------------------------------------------------------- passive layers */
 
+/* Whether a path stands behind the scheme (phantom: has parameters there). */
+static bool
+names_a_file(const char *url)
+{
+	static const char *const scheme[] = {"hdf5:", "tiff:", "zarr:", "n5:"};
+
+	for (size_t i = 0; i < FG_COUNTOF(scheme); i++) {
+		if (strncmp(url, scheme[i], strlen(scheme[i])) == 0)
+			return true;
+	}
+	return false;
+}
+
 /* What is stored for a source: absolute paths, or relative to the data directory when
  * it lies below it, so that this can be moved as a whole. json_decref(). */
 static json_t *
@@ -75,7 +88,7 @@ store_url(struct fg_catalog *c, const char *url, struct fg_err *err)
 
 	if (plain == url && strchr(url, ':') && *url != '/') { /* another scheme */
 		n = strcspn(url, ":") + 1;
-		if (url[n] == '/' || !getcwd(path, sizeof path))
+		if (!names_a_file(url) || url[n] == '/' || !getcwd(path, sizeof path))
 			return json_pack("{s:s}", "url", url);
 		char *full = fg_asprintf("%.*s%s/%s", (int)n, url, path, url + n);
 		json_t *j = json_pack("{s:s}", "url", full);

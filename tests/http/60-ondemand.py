@@ -66,7 +66,8 @@ def forty(s):
     is_("equal where they ask for the same", [len(x) for x in bodies.values()], [1] * 8)
     seg = s.get("/api/layers/seg").json()
     is_("one block made", seg["counts"]["blocks_done"], 1)
-    is_("eight chunks", seg["counts"]["chunks"] + seg["counts"]["empty"], 8)
+    # The coarse chunk above them is made when nothing else is to do.
+    ok("eight chunks", seg["counts"]["chunks"] + seg["counts"]["empty"] in (8, 9))
     made = [x for x in s.get("/api/status").json()["recent"] if x["kind"] == "block"]
     is_("one run in the index", len(made), 1)
     m = s.metrics()

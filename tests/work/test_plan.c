@@ -182,10 +182,12 @@ test_whole(void)
 	tap_int(id, 1, "the first job");
 	tap_int(number(id, "all"), 6, "blocks in all");
 	tap_int(number(id, "done"), 6, "all made");
-	bool morton = true;
-	for (int i = 0; i < 5; i++) /* two at a time: the order of starts */
-		morton &= fake.order[i] < fake.order[i + 2] || i + 2 > 5;
-	tap_ok(morton, "in Morton order, about");
+	int swaps = 0; /* two run at a time, and either may note its start late */
+	for (int i = 0; i < 6; i++) {
+		for (int k = i + 1; k < 6; k++)
+			swaps += fake.order[i] > fake.order[k];
+	}
+	tap_ok(swaps <= 5, "in Morton order, about (%d of 15 pairs swapped)", swaps);
 	tap_ok(fake_get(&fake.most) <= 2, "never more at once than devices");
 	int64_t again = submit(WHOLE);
 	WAIT(is_in(again, "done"));
