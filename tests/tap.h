@@ -11,7 +11,7 @@
  * Missing things: tap_skip_all("why") ends the program with an empty plan, which the
  * runner counts and prints as SKIP. In CI (environment CI set, not empty) missing
  * software or data is a failure instead: use tap_need_data() and tap_missing().
- * Only a missing GPU may skip everywhere: tap_skip_all().
+ * Only missing hardware (a GPU, AMX) may skip everywhere: tap_skip_all().
  */
 #ifndef FG_TESTS_TAP_H
 #define FG_TESTS_TAP_H

@@ -7,7 +7,7 @@
 #	note "a line for the log"
 #	tap_done
 #
-# skip_all WHY ends the test as skipped, only for a missing GPU. missing WHAT is for
+# skip_all WHY ends the test as skipped, only for missing hardware. missing WHAT is for
 # software and data: a loud skip on a user's machine, a failure where CI is set.
 
 tap_count=0
