@@ -15,6 +15,10 @@
  * not be called. wake drops the watch first, so that the watch's callback is never
  * left with a request that has been answered.
  *
+ * Chunks of an agglomerated layer are those of its base, with ids replaced by public
+ * ids on a cpu thread. They are cached under the number of the last merge; their tags
+ * are those of their bytes, so a merge changes the tags of chunks that it touches only.
+ *
  * Coarse chunks of generated layers are made again when finer ones arrive. They are
  * cached under the place of their bytes, and looked up in the index first.
  */
@@ -30,6 +34,7 @@
 #include "base/log.h"
 #include "base/morton.h"
 #include "server/headers.h"
+#include "work/agglomerate.h"
 
 /* Larger bodies are compressed on a cpu thread: this takes about 0.4 ms. */
 #define INLINE_CODING_BYTES (256 * 1024)
@@ -79,7 +84,7 @@ caching_of(const struct fg_request *r)
 {
 	char v[64];
 
-	if (fg_route_query(&r->route, "v", v, sizeof v) &&
+	if (!r->layer->agglomerated && fg_route_query(&r->route, "v", v, sizeof v) &&
 	    strcmp(v, r->layer->uuid) == 0 && (r->layer->recipe || r->layer->source) &&
 	    r->chunk.scale == 0)
 		return FG_IMMUTABLE;
@@ -123,6 +128,31 @@ encode_reply(struct fg_request *r)
 	reply_cached(r, &coded, c->coding);
 }
 
+/* On a cpu thread: base ids in c->bytes become public ids. */
+static void
+name_objects(struct fg_request *r)
+{
+	struct fg_chunk_state *c = &r->chunk;
+	struct fg_reader *reader = fg_server_reader(r->srv, &c->err);
+	struct fg_buf *bytes = NULL;
+
+	if (!reader || fg_agglomerate_chunk(r->layer, reader, c->scale, c->ch, c->bytes,
+			   &bytes, &c->err) < 0)
+		bytes = NULL;
+	fg_buf_unref(c->bytes);
+	c->bytes = bytes;
+	c->named = true;
+}
+
+static void
+objects_named(struct fg_request *r)
+{
+	if (r->chunk.bytes)
+		answer_bytes(r);
+	else
+		fg_reply_err(r, &r->chunk.err);
+}
+
 /* c->bytes hold the identity form: cache it and answer in the wanted coding. */
 static void
 answer_bytes(struct fg_request *r)
@@ -131,6 +161,10 @@ answer_bytes(struct fg_request *r)
 	struct fg_cache_key key = cache_key(r, FG_CODING_NONE);
 	struct fg_cached plain = {.bytes = c->bytes};
 
+	if (r->layer->agglomerated && !c->named) {
+		fg_request_work(r, FG_RES_CPU, name_objects, objects_named);
+		return;
+	}
 	if (c->coding != FG_CODING_NONE && c->bytes->len > 0) {
 		if (c->bytes->len > INLINE_CODING_BYTES)
 			fg_request_work(r, FG_RES_CPU, encode_reply, NULL);
@@ -161,6 +195,7 @@ answer_from_cache(struct fg_request *r)
 	if (!fg_cache_get(r->srv->cache, &key, &found))
 		return false;
 	r->chunk.bytes = found.bytes;
+	r->chunk.named = true;
 	answer_bytes(r);
 	return true;
 }
@@ -177,6 +212,7 @@ make_zero(struct fg_request *r)
 	struct fg_box vx;
 	int64_t shape[4] = {0, 0, 0, r->layer->info.channels};
 
+	c->named = true;
 	fg_scale_chunk_box(s, c->ch, &vx);
 	fg_box_shape(&vx, shape);
 	if (fg_array_init_zero(&zero, r->layer->info.dtype, shape, &c->err) == 0 &&
@@ -589,11 +625,31 @@ reply_broken(struct fg_request *r)
 	    r->layer->why);
 }
 
+/* What the cache tells apart: layers, and states of an agglomerated one. */
+static int
+salt_of(struct fg_request *r, uint64_t *salt, struct fg_err *err)
+{
+	const struct fg_layer *l = r->layer;
+	struct fg_reader *reader;
+	int64_t gen[2] = {0};
+
+	*salt = fg_hash64(l->uuid, strlen(l->uuid));
+	if (!l->agglomerated)
+		return 0;
+	reader = fg_server_reader(r->srv, err);
+	if (!reader || fg_reader_merge_gen(reader, l->id, &gen[0], err) < 0)
+		return -1;
+	gen[1] = 1;
+	*salt ^= fg_hash64(gen, sizeof gen);
+	return 0;
+}
+
 void
 fg_chunk_handle(struct fg_request *r)
 {
 	struct fg_chunk_state *c = &r->chunk;
 	struct fg_layer *l = r->layer;
+	struct fg_err err = FG_ERR_INIT;
 
 	c->key = (struct fg_key){
 	    .layer = l->id,
@@ -601,7 +657,10 @@ fg_chunk_handle(struct fg_request *r)
 	    .scale = (uint8_t)c->scale,
 	    .at = fg_morton_encode(c->ch),
 	};
-	c->salt = fg_hash64(l->uuid, strlen(l->uuid));
+	if (salt_of(r, &c->salt, &err) < 0) {
+		fg_reply_err(r, &err);
+		return;
+	}
 	if (is_compressible(r) && !(r->method == FG_GET && r->range))
 		c->coding = (uint8_t)fg_coding_choose(r->accept_encoding);
 	if ((l->source || c->scale == 0) && answer_from_cache(r)) {

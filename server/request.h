@@ -76,6 +76,7 @@ struct fg_chunk_state {
 	struct fg_buf *bytes; /* identity bytes, owned */
 	uint8_t wake;         /* enum fg_wake or a FG_PARK_ value */
 	bool made;            /* counted as made, not as read */
+	bool named;           /* bytes hold the ids that the layer shows */
 	int rounds;           /* look-ups so far */
 	struct fg_err err;
 };

@@ -221,18 +221,17 @@ copy_recipe(const struct fg_recipe *from)
 	return r;
 }
 
-struct fg_layer *
-fg_catalog_make_prob(struct fg_layer *base)
+/* What all companions have in common. */
+static struct fg_layer *
+make_companion(struct fg_layer *base, const char *ending)
 {
 	struct fg_layer *l = fg_calloc(1, sizeof *l);
-	struct fg_scale *s;
 
 	l->refs = 1;
 	l->id = base->id;
-	l->chunk_kind = FG_KIND_PROB;
 	l->base = fg_layer_ref(base);
 	memcpy(l->uuid, base->uuid, sizeof l->uuid);
-	l->name = fg_asprintf("%s.prob", base->name);
+	l->name = fg_asprintf("%s.%s", base->name, ending);
 	l->recipe = copy_recipe(base->recipe);
 	l->image = base->image ? fg_layer_ref(base->image) : NULL;
 	l->image_scale = base->image_scale;
@@ -240,6 +239,30 @@ fg_catalog_make_prob(struct fg_layer *base)
 	l->paused = base->paused;
 	l->broken = base->broken;
 	memcpy(l->why, base->why, sizeof l->why);
+	return l;
+}
+
+struct fg_layer *
+fg_catalog_make_agg(struct fg_layer *base)
+{
+	struct fg_layer *l = make_companion(base, "agg");
+
+	l->chunk_kind = FG_KIND_CHUNK;
+	l->agglomerated = true;
+	/* By way of its text, as the recipe. */
+	l->info_json = fg_catalog_info_bytes(&base->info);
+	fg_assert(fg_info_parse((const char *)l->info_json->data, l->info_json->len,
+		      &l->info, NULL) == 0);
+	return l;
+}
+
+struct fg_layer *
+fg_catalog_make_prob(struct fg_layer *base)
+{
+	struct fg_layer *l = make_companion(base, "prob");
+	struct fg_scale *s;
+
+	l->chunk_kind = FG_KIND_PROB;
 	l->info = (struct fg_info){.type = FG_IMAGE,
 	    .dtype = FG_U8,
 	    .channels = 1,
@@ -311,16 +334,20 @@ take(struct fg_catalog *c, size_t i)
 void
 fg_catalog_insert(struct fg_catalog *c, struct fg_layer *l)
 {
-	struct fg_layer *prob = l->recipe && l->recipe->prob && l->info.scales
-				    ? fg_catalog_make_prob(l)
-				    : NULL;
+	bool made = l->recipe && l->info.scales;
+	struct fg_layer *prob =
+	    made && l->recipe->prob ? fg_catalog_make_prob(l) : NULL;
+	struct fg_layer *agg = made ? fg_catalog_make_agg(l) : NULL;
 
 	pthread_mutex_lock(&c->lock);
 	fg_assert(put(c, l));
 	if (prob && put(c, prob))
 		prob = NULL;
+	if (agg && put(c, agg))
+		agg = NULL;
 	pthread_mutex_unlock(&c->lock);
 	fg_layer_unref(prob);
+	fg_layer_unref(agg);
 }
 
 struct fg_layer *
@@ -358,7 +385,7 @@ fg_catalog_find_uuid(struct fg_catalog *c, const char *uuid)
 
 	pthread_mutex_lock(&c->lock);
 	for (size_t i = 0; i < c->layers && !l; i++) {
-		if (strcmp(c->layer[i]->uuid, uuid) == 0)
+		if (!c->layer[i]->base && strcmp(c->layer[i]->uuid, uuid) == 0)
 			l = fg_layer_ref(c->layer[i]);
 	}
 	pthread_mutex_unlock(&c->lock);
@@ -488,17 +515,17 @@ find_own(struct fg_catalog *c, const char *name, struct fg_err *err)
 	return l;
 }
 
-/* Take the layer and its companion out of the table. */
+/* Take the layer and its companions out of the table. */
 static void
 take_out(struct fg_catalog *c, struct fg_layer *l)
 {
-	struct fg_layer *out[2];
+	struct fg_layer *out[3];
 	size_t n = 0;
 
 	pthread_mutex_lock(&c->lock);
 	for (size_t i = c->layers; i-- > 0;) {
 		if (c->layer[i] == l || c->layer[i]->base == l) {
-			fg_assert(n < 2);
+			fg_assert(n < FG_COUNTOF(out));
 			out[n] = take(c, i);
 			out[n++]->removed = true;
 		}
@@ -624,7 +651,9 @@ fg_layer_describe(const struct fg_layer *l, struct fg_reader *r)
 	if (l->source)
 		json_object_set_new(j, "source", json_string(l->source->url));
 	if (l->base)
-		json_object_set_new(j, "probability_of", json_string(l->base->name));
+		json_object_set_new(j,
+		    l->agglomerated ? "agglomeration_of" : "probability_of",
+		    json_string(l->base->name));
 	else if (l->recipe)
 		add_recipe(j, l);
 	if (r && l->recipe && !l->base)

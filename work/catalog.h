@@ -11,7 +11,9 @@
  * is shown.
  *
  * A generated layer whose recipe keeps the probability map has a companion NAME.prob in
- * the table (uint8, one scale, raw): it comes and goes with NAME.
+ * the table (uint8, one scale, raw): it comes and goes with NAME. So does NAME.agg,
+ * which every generated layer has: the chunks of NAME with each object under the public
+ * id of the component that it is joined to (store/object.h).
  */
 #ifndef FG_WORK_CATALOG_H
 #define FG_WORK_CATALOG_H
@@ -37,8 +39,10 @@ struct fg_layer {
 	int64_t blocks[3];        /* block grid of a generated layer */
 	uint8_t chunk_kind;       /* kind in the keys of its chunks: FG_KIND_CHUNK, or
 				     FG_KIND_PROB for NAME.prob */
-	struct fg_layer *base;    /* NAME.prob: the layer NAME, whose id it shares and
-				     whose tasks make it; held reference; else NULL */
+	struct fg_layer *base;    /* NAME.prob, NAME.agg: the layer NAME, whose id it
+				     shares and whose tasks make it; held reference;
+				     else NULL */
+	bool agglomerated;        /* NAME.agg: ids become public ids when served */
 	_Atomic bool paused;
 	_Atomic bool removed; /* out of the table; references may still be held */
 	bool broken;          /* degraded or not openable */

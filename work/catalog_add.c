@@ -281,6 +281,7 @@ read_geometry(struct plan *p, struct fg_err *err)
 	struct fg_recipe *r = &p->recipe;
 	struct fg_scale *s = &p->info.scale[0];
 	const char *enc = "compressed_segmentation";
+	const json_t *stitch;
 
 	for (int d = 0; d < 3; d++) {
 		s->chunk[d] = 64;
@@ -304,7 +305,9 @@ read_geometry(struct plan *p, struct fg_err *err)
 			    "\"block\" %lld is not a multiple of \"chunk\" %lld",
 			    (long long)r->block[d], (long long)s->chunk[d]);
 	}
-	return 0;
+	stitch = json_object_get(p->ffn, "stitch");
+	fg_stitch_rule_default(&r->stitch);
+	return stitch ? fg_stitch_rule_parse(stitch, &r->stitch, err) : 0;
 }
 
 /* Estimated seconds of a block of that size (core + halo, cut at the volume). */
@@ -380,7 +383,7 @@ read_flood(struct plan *p, struct fg_err *err)
 {
 	static const char *const own[] = {"image", "model", "fov", "delta", "mean",
 	    "stddev", "precision", "block", "halo", "chunk", "encoding", "prob",
-	    "scales"};
+	    "scales", "stitch"};
 	struct fg_flood_params *f = &p->recipe.flood;
 	const char *known[64];
 	size_t n = 0;

@@ -20,6 +20,8 @@ struct fg_layer *fg_catalog_open_layer(struct fg_catalog *c,
 void fg_catalog_insert(struct fg_catalog *c, struct fg_layer *l);
 /* The companion NAME.prob of a layer that keeps its probability map, one reference. */
 struct fg_layer *fg_catalog_make_prob(struct fg_layer *base);
+/* The companion NAME.agg of a generated layer, one reference. */
+struct fg_layer *fg_catalog_make_agg(struct fg_layer *base);
 /* A reference, or NULL. */
 struct fg_layer *fg_catalog_find_uuid(struct fg_catalog *c, const char *uuid);
 

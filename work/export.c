@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -28,6 +29,7 @@
 #include "formats/codec.h"
 #include "store/shard_writer.h"
 #include "store/store.h"
+#include "work/agglomerate.h"
 #include "work/catalog.h"
 #include "work/export_log.h"
 #include "work/export_plan.h"
@@ -54,6 +56,7 @@ struct run {
 	struct fg_export_log *log;
 	struct fg_export_mark mark;
 	struct fg_reader *reader; /* generated layers */
+	pthread_mutex_t *names;   /* held while public ids are looked up in it */
 	int i;                    /* scale of the plan at hand */
 	uint64_t before;          /* chunks of the scales before */
 	char *dir;                /* folder of the scale */
@@ -82,6 +85,25 @@ layer_chunk(const struct run *r, const struct item *it, int64_t ch[3])
 		ch[d] = it->ch[d] + r->plan.scale[r->i].first[d];
 }
 
+/* Public ids in the place of base ids. */
+static int
+name_objects(const struct run *r, const struct item *it, struct fg_buf **bytes,
+    struct fg_err *err)
+{
+	struct fg_buf *named = NULL;
+	int64_t ch[3];
+	int rc;
+
+	layer_chunk(r, it, ch);
+	pthread_mutex_lock(r->names);
+	rc = fg_agglomerate_chunk(r->x->layer, r->reader, r->plan.scale[r->i].from, ch,
+	    *bytes, &named, err);
+	pthread_mutex_unlock(r->names);
+	fg_buf_unref(*bytes);
+	*bytes = named;
+	return rc;
+}
+
 /* Bytes of the layer's chunk; NULL for background and for chunks that are not there
  * (it->present tells). */
 static int
@@ -103,7 +125,9 @@ read_chunk(const struct run *r, struct item *it, struct fg_buf **out,
 	it->present = it->place.state != FG_ABSENT;
 	if (it->place.state == FG_ABSENT || it->place.state == FG_EMPTY)
 		return 0;
-	return fg_store_read(r->x->store, &it->place, false, out, err);
+	if (fg_store_read(r->x->store, &it->place, false, out, err) < 0)
+		return -1;
+	return l->agglomerated ? name_objects(r, it, out, err) : 0;
 }
 
 /* Into the encoding of the export; in NULL: zeros. */
@@ -677,7 +701,8 @@ int
 fg_export_run(const struct fg_export *x, struct fg_export_summary *sum,
     struct fg_err *err)
 {
-	struct run r = {.x = x};
+	pthread_mutex_t names = PTHREAD_MUTEX_INITIALIZER;
+	struct run r = {.x = x, .names = &names};
 	char *text = NULL;
 	int rc = -1;
 

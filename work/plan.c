@@ -73,6 +73,16 @@ run_segment(struct run *r, struct fg_err *err)
 }
 
 static int
+run_stitch(struct run *r, struct fg_err *err)
+{
+	struct fg_bulk_call call = call_of(r);
+	int rc = fg_sched_stitch(r->p->sched, &call, err);
+
+	r->complete = call.complete;
+	return rc;
+}
+
+static int
 run_downsample(struct run *r, struct fg_err *err)
 {
 	struct fg_bulk_call call = call_of(r);
@@ -86,7 +96,7 @@ run_downsample(struct run *r, struct fg_err *err)
  * when parts failed for good. NULL: not available in this build. */
 static int (*const stage_run[FG_STAGES])(struct run *r, struct fg_err *err) = {
     [FG_STAGE_SEGMENT] = run_segment,
-    [FG_STAGE_STITCH] = NULL,
+    [FG_STAGE_STITCH] = run_stitch,
     [FG_STAGE_DOWNSAMPLE] = run_downsample,
     [FG_STAGE_MESH] = NULL,
     [FG_STAGE_SKELETON] = NULL,

@@ -54,7 +54,7 @@ void fg_plan_free(struct fg_plan *p);
 /*
  * A new job. spec: {"layer": NAME, "box": six whole numbers, absent: the whole volume;
  * "unit": "voxels" (default) or "nm"; "scale": key of the scale whose voxels are meant
- * (default the finest); "stages": names (default segment and downsample), "class":
+ * (default the finest); "stages": names (default segment, stitch, downsample), "class":
  * "bulk" (default) or "idle"}. A box in other units than voxels of the finest scale is
  * widened to whole voxels and cut at the volume. *out: the job as JSON, json_decref().
  * Returns when the wish is on the disk.

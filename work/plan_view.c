@@ -59,7 +59,8 @@ parse_stages(const json_t *spec, unsigned *out, struct fg_err *err)
 	unsigned bits = 0;
 	size_t i;
 
-	*out = 1u << FG_STAGE_SEGMENT | 1u << FG_STAGE_DOWNSAMPLE;
+	*out =
+	    1u << FG_STAGE_SEGMENT | 1u << FG_STAGE_STITCH | 1u << FG_STAGE_DOWNSAMPLE;
 	if (!list)
 		return 0;
 	if (!json_is_array(list) || json_array_size(list) == 0)

@@ -18,6 +18,7 @@
 #include "base/box.h"
 #include "formats/info.h"
 #include "seg/segment.h"
+#include "seg/stitch.h"
 
 #define FG_LOCAL_BITS 20
 
@@ -31,9 +32,11 @@ struct fg_recipe {
 	struct fg_net_shape shape;
 	enum fg_precision precision; /* resolved: never `auto` */
 	struct fg_flood_params flood;
-	int64_t block[3], halo[3]; /* voxels */
-	int bits[3];               /* id bits of bx, by, bz (one spare each) */
-	bool prob;                 /* keep the probability map as layer NAME.prob */
+	int64_t block[3], halo[3];    /* voxels */
+	int bits[3];                  /* id bits of bx, by, bz (one spare each) */
+	bool prob;                    /* keep the probability map as layer NAME.prob */
+	struct fg_stitch_rule stitch; /* how blocks are compared; recipes without it
+					 have the default */
 };
 
 int fg_recipe_parse(const char *json, struct fg_recipe *r,

@@ -18,6 +18,7 @@
 #include "base/morton.h"
 #include "formats/codec.h"
 #include "seg/downsample.h"
+#include "work/stitch.h"
 
 void
 fg_output_fini(struct fg_output *out)
@@ -27,6 +28,7 @@ fg_output_fini(struct fg_output *out)
 	free(out->payload);
 	free(out->object);
 	free(out->places);
+	free(out->merge);
 	free(out->device);
 	free(out->stats);
 	*out = (struct fg_output){0};
@@ -720,6 +722,8 @@ fg_task_run(struct fg_task *t, struct fg_env *env, struct fg_output *out,
 
 	if (t->key.kind == FG_KIND_BLOCK)
 		rc = run_block(t, env, out, err);
+	else if (t->key.kind == FG_KIND_STITCH)
+		rc = fg_stitch_run(t, env, out, err);
 	else
 		rc = run_coarse(t, env, out, err);
 	if (rc < 0)

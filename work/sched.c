@@ -155,7 +155,8 @@ ring(struct fg_sched *s, const struct task *t)
 void
 fg_sched_note(struct fg_sched *s, const struct task *t, enum fg_now now)
 {
-	if (t->t.key.kind != FG_KIND_BLOCK && now != FG_NOW_PRESENT)
+	if (t->t.key.kind != FG_KIND_BLOCK &&
+	    (now != FG_NOW_PRESENT || t->t.key.kind == FG_KIND_STITCH))
 		return;
 	s->change[s->changes++ % CHANGES_MAX] =
 	    (struct fg_change){.key = t->t.key, .now = (uint8_t)now};
@@ -526,6 +527,7 @@ fg_sched_new(struct fg_store *store, struct fg_catalog *catalog,
 	s->committer = fg_committer_new(store, fg_catalog_writer(catalog), err);
 	if (!s->committer || fg_sched_start_threads(s, err) < 0)
 		goto fail;
+	fg_sched_stitch_left(s);
 	return s;
 fail:
 	fg_sched_free(s);

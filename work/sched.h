@@ -116,8 +116,8 @@ int fg_sched_bulk(struct fg_sched *s, struct fg_layer *l, const struct fg_box *v
     const _Atomic bool *cancel, struct fg_err *err) FG_MUST_USE;
 
 /*
- * The two halves of fg_sched_bulk, for the planner of jobs: the blocks of a box, and
- * the coarse chunks above them (whose progress counts chunks).
+ * The parts of fg_sched_bulk, for the planner of jobs: the blocks of a box, and the
+ * coarse chunks above them (whose progress counts chunks).
  *   cls      FG_BULK or FG_IDLE
  *   cancel   polled; NULL: never
  *   spare    looked at when cancel is set: running blocks go on without this call;
@@ -136,6 +136,10 @@ struct fg_bulk_call {
 int fg_sched_blocks(struct fg_sched *s, struct fg_bulk_call *call,
     struct fg_err *err) FG_MUST_USE;
 int fg_sched_coarse(struct fg_sched *s, struct fg_bulk_call *call,
+    struct fg_err *err) FG_MUST_USE;
+/* Compare all blocks that the box touches, and those beside them, with their neighbours
+ * (work/stitch.h), where that was not done yet. */
+int fg_sched_stitch(struct fg_sched *s, struct fg_bulk_call *call,
     struct fg_err *err) FG_MUST_USE;
 /* The blocks that a box touches, on the block grid; FG_EINVAL outside the layer, or if
  * they are more than one call takes (2^24). */

@@ -379,6 +379,18 @@ leave(struct fg_sched *s)
 	pthread_mutex_unlock(&s->lock);
 }
 
+void
+fg_sched_enter_job(struct fg_sched *s)
+{
+	enter(s, 0);
+}
+
+void
+fg_sched_leave_job(struct fg_sched *s)
+{
+	leave(s);
+}
+
 static int
 check_layer(const struct fg_layer *l, struct fg_err *err)
 {
@@ -458,6 +470,8 @@ fg_sched_bulk(struct fg_sched *s, struct fg_layer *l, const struct fg_box *vx,
 	/* Blocks that failed do not keep the others from having their coarse scales. */
 	coarse.progress = NULL;
 	if (!blocks.complete)
+		return -1;
+	if (fg_sched_stitch(s, &coarse, rc < 0 ? NULL : err) < 0)
 		return -1;
 	if (fg_sched_coarse(s, &coarse, rc < 0 ? NULL : err) < 0)
 		return -1;

@@ -143,7 +143,7 @@ has_coarse(struct fg_sched *s, uint32_t layer)
 	return holds_coarse(&s->running, layer) || holds_coarse(&s->committing, layer);
 }
 
-/* Wait until the layer has no coarse task, or fewer than `few` queued ones. */
+/* Wait until the layer has no such task, or fewer than `few` queued ones. */
 static int
 wait_coarse(struct fg_sched *s, const struct fg_layer *l, size_t few,
     const _Atomic bool *cancel, struct fg_err *err)
@@ -168,6 +168,13 @@ wait_coarse(struct fg_sched *s, const struct fg_layer *l, size_t few,
 		pthread_mutex_unlock(&s->lock);
 	}
 	return 0;
+}
+
+int
+fg_sched_wait_coarse(struct fg_sched *s, const struct fg_layer *l,
+    const _Atomic bool *cancel, bool queued, struct fg_err *err)
+{
+	return wait_coarse(s, l, queued ? QUEUED_AHEAD : 0, cancel, err);
 }
 
 static int

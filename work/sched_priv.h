@@ -2,7 +2,8 @@
 /*
  * What the files of the scheduler share: sched.c (tasks, waiters, begin and end),
  * sched_want.c (asking, admission), sched_run.c (threads, tries, results), sched_bulk.c
- * (boxes of blocks), sched_view.c (numbers). Nobody else includes this.
+ * (boxes of blocks), sched_coarse.c, sched_stitch.c, sched_view.c (numbers). Nobody
+ * else includes this.
  */
 #ifndef FG_WORK_SCHED_PRIV_H
 #define FG_WORK_SCHED_PRIV_H
@@ -68,6 +69,7 @@ struct lane {
 	double fov_s;          /* measured seconds per field of view, 0 = not yet */
 	int64_t stopped_until; /* monotonic ns: no device can run the recipe */
 	char why[200];
+	bool behind; /* blocks wait to be stitched that no task is queued for */
 };
 
 #define TABLE_SIZE 4096  /* buckets; power of two */
@@ -178,6 +180,20 @@ int fg_sched_build_coarse(struct fg_sched *s, const struct fg_bulk_call *call,
     struct fg_err *err) FG_MUST_USE;
 /* Coarse chunks above what a task just stored are out of date: queue them as IDLE. */
 void fg_sched_refresh_above(struct fg_sched *s, const struct task *t);
+/* Wait until the layer has no coarse or stitch task; queued: until few of all layers'
+ * BULK ones are. Not under the lock. FG_ECANCELED. */
+int fg_sched_wait_coarse(struct fg_sched *s, const struct fg_layer *l,
+    const _Atomic bool *cancel, bool queued, struct fg_err *err) FG_MUST_USE;
+
+/* ------------------------------------------------------------- sched_stitch.c */
+
+/* A block was stored: queue its stitch task. Under the lock. */
+void fg_sched_stitch_block(struct fg_sched *s, const struct task *t);
+/* A stitch task ended: queue more if some were left. Not under the lock. */
+void fg_sched_stitch_more(struct fg_sched *s, const struct task *t);
+/* At start: blocks that an earlier program did not come to stitch. Not under the lock.
+ */
+void fg_sched_stitch_left(struct fg_sched *s);
 
 /* ------------------------------------------------------------- sched_run.c */
 
@@ -190,6 +206,9 @@ void fg_sched_join_threads(struct fg_sched *s);
 /* A task ended, or was dropped (failed false, done false): tell the calls that counted
  * on it. */
 enum job_end { JOB_DONE, JOB_FAILED, JOB_DROPPED };
+/* Between these two the scheduler is not freed. Not under the lock. */
+void fg_sched_enter_job(struct fg_sched *s);
+void fg_sched_leave_job(struct fg_sched *s);
 void fg_sched_tell_jobs(struct task *t, enum job_end how, const struct fg_err *err);
 
 #endif

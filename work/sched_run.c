@@ -104,6 +104,19 @@ note_block_time(struct fg_sched *s, const struct task *t)
 			    : now;
 }
 
+static const char *
+kind_name(const struct task *t)
+{
+	switch (t->t.key.kind) {
+	case FG_KIND_BLOCK:
+		return "block";
+	case FG_KIND_STITCH:
+		return "stitching";
+	default:
+		return "coarse chunk";
+	}
+}
+
 static void
 log_end(const struct task *t)
 {
@@ -113,15 +126,14 @@ log_end(const struct task *t)
 	if (t->failed)
 		fg_log(t->err.code == FG_ECANCELED ? FG_LOG_INFO : FG_LOG_WARN,
 		    "%s failed layer=%s at=%lld,%lld,%lld try=%d final=%s why=%s",
-		    t->t.key.kind == FG_KIND_BLOCK ? "block" : "coarse chunk",
-		    t->t.layer->name, (long long)p[0], (long long)p[1], (long long)p[2],
-		    t->t.attempt, t->for_good ? "yes" : "no", t->err.msg);
+		    kind_name(t), t->t.layer->name, (long long)p[0], (long long)p[1],
+		    (long long)p[2], t->t.attempt, t->for_good ? "yes" : "no",
+		    t->err.msg);
 	else
 		fg_log(t->t.key.kind == FG_KIND_BLOCK ? FG_LOG_INFO : FG_LOG_DEBUG,
 		    "%s made layer=%s scale=%d at=%lld,%lld,%lld ms=%lld objects=%zu",
-		    t->t.key.kind == FG_KIND_BLOCK ? "block" : "coarse chunk",
-		    t->t.layer->name, t->t.key.scale, (long long)p[0], (long long)p[1],
-		    (long long)p[2],
+		    kind_name(t), t->t.layer->name, t->t.key.scale, (long long)p[0],
+		    (long long)p[1], (long long)p[2],
 		    (long long)(t->out.result.ended_ms - t->out.result.started_ms),
 		    t->out.result.objects);
 }
@@ -137,7 +149,10 @@ end_done(struct fg_sched *s, struct task *t)
 	pthread_mutex_lock(&s->lock);
 	note_block_time(s, t);
 	s->stats.done++;
-	fg_sched_refresh_above(s, t);
+	if (t->t.key.kind != FG_KIND_STITCH)
+		fg_sched_refresh_above(s, t);
+	if (t->t.key.kind == FG_KIND_BLOCK)
+		fg_sched_stitch_block(s, t);
 	if (t->again && !s->stopping)
 		again = t->t.layer;
 	fg_sched_tell_jobs(t, JOB_DONE, NULL);
@@ -148,6 +163,8 @@ end_done(struct fg_sched *s, struct task *t)
 	pthread_mutex_unlock(&s->lock);
 	log_end(t);
 	wake_with_bytes(s, t);
+	if (key.kind == FG_KIND_STITCH)
+		fg_sched_stitch_more(s, t);
 	fg_sched_bury(s, dead, FG_WAKE_RETRY);
 }
 
@@ -223,7 +240,7 @@ committed(struct fg_commit_item *item, int rc, const struct fg_err *err)
 /* ------------------------------------------------------------- a try */
 
 static int
-read_child(void *ctx, const struct fg_key *key, enum fg_state *state,
+read_piece(void *ctx, const struct fg_key *key, uint32_t part, enum fg_state *state,
     struct fg_buf **out, struct fg_err *err)
 {
 	struct fg_sched *s = ctx;
@@ -233,15 +250,22 @@ read_child(void *ctx, const struct fg_key *key, enum fg_state *state,
 
 	if (!r)
 		return -1;
-	rc = fg_reader_find(r, key, &place, err);
+	rc = fg_reader_part(r, key, part, &place, err);
 	fg_sched_put_reader(s, r);
 	if (rc < 0)
 		return -1;
 	*state = place.state;
-	/* An EMPTY chunk has no payload; any other one that is there has. */
-	if (place.state == FG_ABSENT || place.state == FG_EMPTY)
+	/* EMPTY chunks and blocks have no payload; anything else that is there has. */
+	if (place.slab == 0)
 		return 0;
 	return fg_store_read(s->store, &place, false, out, err);
+}
+
+static int
+read_child(void *ctx, const struct fg_key *key, enum fg_state *state,
+    struct fg_buf **out, struct fg_err *err)
+{
+	return read_piece(ctx, key, 0, state, out, err);
 }
 
 static bool
@@ -324,6 +348,7 @@ run_task(struct fg_sched *s, struct task *t, int floods)
 	    .engines = s->engines,
 	    .floods = floods,
 	    .child = read_child,
+	    .piece = read_piece,
 	    .ctx = s,
 	    .worker = s->worker,
 	};

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A task: one thing to make (a block's chunks, or one coarse chunk), and running it.
+ * A task: one thing to make (a block's chunks, one coarse chunk, a block's evidence),
+ * and running it.
  *
  * fg_task_run reads, computes and encodes; it sees no index and no HTTP. What it needs
  * is in the task (the layer with its recipe and image source) and in its environment
@@ -13,12 +14,12 @@
 #ifndef FG_WORK_TASK_H
 #define FG_WORK_TASK_H
 
-#include "store/store.h"
+#include "store/object.h"
 #include "work/catalog.h"
 #include "work/engine.h"
 
 struct fg_task {
-	struct fg_key key;      /* BLOCK, or CHUNK with scale >= 1 */
+	struct fg_key key;      /* BLOCK, STITCH, or CHUNK with scale >= 1 */
 	struct fg_layer *layer; /* a generated one; the caller holds the reference */
 	int attempt;            /* failed tries before this one */
 	_Atomic int cls;        /* enum fg_class now */
@@ -33,6 +34,10 @@ struct fg_env {
 	 * new reference, NULL unless PRESENT or PARTIAL. */
 	int (*child)(void *ctx, const struct fg_key *key, enum fg_state *state,
 	    struct fg_buf **out, struct fg_err *err);
+	/* STITCH: the same for piece `part` of an artefact; of a BLOCK, whether it is
+	 * made (PRESENT, no bytes). */
+	int (*piece)(void *ctx, const struct fg_key *key, uint32_t part,
+	    enum fg_state *state, struct fg_buf **out, struct fg_err *err);
 	void *ctx;
 	const char *worker; /* provenance: host and process; may be NULL */
 	bool no_engine;     /* out: it failed because no device can run the recipe */
@@ -44,6 +49,7 @@ struct fg_output {
 	struct fg_payload *payload; /* each holds a reference to its bytes */
 	struct fg_object_row *object;
 	struct fg_place *places;
+	struct fg_merge *merge;
 	char *device, *stats;
 	size_t bytes; /* of all payloads */
 };
@@ -58,6 +64,7 @@ typedef int fg_task_fn(struct fg_task *t, struct fg_env *env, struct fg_output *
  *     faces (see fg_face_box). Chunks without any object are EMPTY.
  *   CHUNK: the majority label of each window of the next finer stored scale; PARTIAL
  *     when a finer chunk is absent; EMPTY when all is background.
+ *   STITCH: what the block has in common with its neighbours (work/stitch.h).
  * Fails: FG_ECANCELED; FG_EIO and FG_ENOMEM (worth another try); FG_ECORRUPT,
  * FG_EINVAL, FG_ENOTSUP (not); as fg_engines_get. *out is untouched then.
  */

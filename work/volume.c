@@ -14,6 +14,7 @@
 #include "formats/codec.h"
 #include "store/source.h"
 #include "store/store.h"
+#include "work/agglomerate.h"
 #include "work/catalog.h"
 #include "work/stack.h"
 #include "work/tool.h"
@@ -254,7 +255,9 @@ read_chunk(struct fg_volume *v, const int64_t ch[3], const struct fg_box *vx,
 		return 0;
 	if (fg_array_init(&a, v->info->dtype, shape, err) == 0 &&
 	    fg_store_read(v->store, &place, false, &bytes, err) == 0 &&
-	    fg_codec_decode(s, bytes->data, bytes->len, &a, err) == 0) {
+	    fg_codec_decode(s, bytes->data, bytes->len, &a, err) == 0 &&
+	    (!v->layer->agglomerated || fg_agglomerate_voxels(v->layer, v->reader,
+					    a.data, fg_array_count(&a), err) == 0)) {
 		fg_array_copy_box(out, vx, &a, &box);
 		rc = 0;
 	}

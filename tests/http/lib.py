@@ -241,10 +241,12 @@ def write(path, data):
 
 class Volume:
     """A uint8 image of cells between dark walls, by default 100 x 80 x 72 voxels at
-    (8, 0, -16), chunks of 64, as a precomputed directory with one scale."""
+    (8, 0, -16), chunks of 64, as a precomputed directory with one scale. dark(x, y, z)
+    says where the walls are."""
 
     def __init__(self, path, size=(100, 80, 72), offset=(8, 0, -16), chunk=(64, 64, 64),
-                 zipped=False, absent=()):
+                 zipped=False, absent=(),
+                 dark=lambda x, y, z: x % 20 < 3 or y % 20 < 3 or z % 24 < 3):
         self.path, self.size, self.offset, self.chunk = path, size, offset, chunk
         nx, ny, nz = size
         self.data = bytearray(nx * ny * nz)
@@ -252,8 +254,8 @@ class Volume:
         for z in range(nz):
             for y in range(ny):
                 for x in range(nx):
-                    wall = x % 20 < 3 or y % 20 < 3 or z % 24 < 3
-                    self.data[i] = (40 if wall else 200) + (x * 7 + y * 3 + z) % 11
+                    self.data[i] = (40 if dark(x, y, z) else 200) + (
+                        x * 7 + y * 3 + z) % 11
                     i += 1
         self.info = {
             "@type": "neuroglancer_multiscale_volume", "type": "image",

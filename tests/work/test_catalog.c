@@ -216,10 +216,16 @@ test_table(void)
 	size_t n;
 
 	fg_catalog_list(catalog, &list, &n);
-	tap_ok(n == 3 && strcmp(list[0]->name, "em") == 0 &&
+	tap_ok(n == 5 && strcmp(list[0]->name, "em") == 0 &&
 		   strcmp(list[1]->name, "seg") == 0 &&
-		   strcmp(list[2]->name, "seg2") == 0,
-	    "listed by name");
+		   strcmp(list[2]->name, "seg.agg") == 0 &&
+		   strcmp(list[3]->name, "seg2") == 0 &&
+		   strcmp(list[4]->name, "seg2.agg") == 0,
+	    "listed by name, with their companions");
+	tap_ok(list[2]->base == list[1] && list[2]->agglomerated &&
+		   list[2]->id == list[1]->id && !list[1]->agglomerated &&
+		   list[2]->info.scales == list[1]->info.scales,
+	    "an agglomerated layer is made for each generated one");
 	l = fg_catalog_get(catalog, list[1]->id);
 	tap_ok(l == list[1], "found by id");
 	fg_layer_unref(l);

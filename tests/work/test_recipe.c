@@ -29,6 +29,7 @@ sample(void)
 
 	fg_flood_params_default(&r.flood);
 	r.flood.move_threshold = 0.8;
+	fg_stitch_rule_default(&r.stitch);
 	return r;
 }
 

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Stitching: which objects of two overlapping blocks are one. A pure function of what
+ * both blocks made of the same voxels.
+ *
+ * Evidence is counted within a box that both blocks computed (work/stitch.h says
+ * which): for each pair of labels the voxels that have both, and those that have one of
+ * them without the other. The rule:
+ *
+ *   1. Mutual choice. a and b join if each is the other's best partner (most shared
+ *      voxels; of equals the lower number), they share at least `both_min` voxels, and
+ *      either  both / (both + only_a + only_b) >= iou
+ *      or      both / min(both + only_a, both + only_b) >= share.
+ *   2. Fragments. b also joins its best partner a, although a has chosen another, if at
+ *      least `fragment_share` of b's voxels in the box lie in a, and b has at most
+ *      `fragment_max` voxels there. The same with a and b exchanged.
+ *
+ * By 1 an object joins at most one object of a neighbour, so that an object that leaks
+ * in one block does not pull several large ones of the other together; by 2 no more
+ * than fragments follow it. Two objects of one block therefore come together only over
+ * a third block that holds both for one, or as a fragment. A loose rule (every pair
+ * above a share: fragment_max without bound) does worse with the number of faces.
+ */
+#ifndef FG_SEG_STITCH_H
+#define FG_SEG_STITCH_H
+
+#include <jansson.h>
+
+#include "base/array.h"
+
+struct fg_stitch_rule {
+	int64_t near; /* voxels looked at on each side of the plane between two cores */
+	double iou;   /* above 1: never */
+	double share; /* above 1: never */
+	double fragment_share;
+	int64_t fragment_max; /* 0: no fragments join */
+	int64_t both_min;
+};
+
+void fg_stitch_rule_default(struct fg_stitch_rule *r);
+/* Fields of a JSON object over what is in *r; unknown ones are refused. FG_EINVAL. */
+int fg_stitch_rule_parse(const json_t *obj, struct fg_stitch_rule *r,
+    struct fg_err *err) FG_MUST_USE;
+json_t *fg_stitch_rule_format(const struct fg_stitch_rule *r) FG_MUST_USE;
+
+struct fg_stitch_pair {
+	uint32_t a, b; /* labels, both > 0 */
+	uint64_t both, only_a, only_b;
+	bool mutual; /* each the other's best */
+	bool joined;
+};
+
+/*
+ * Compare labels of the same box, u32 arrays of one shape, 0 = none. *out (malloc'ed,
+ * ordered by a, then b) holds the pairs that are joined or of which at least a tenth of
+ * either side is shared. Exchanging the arrays exchanges a and b and nothing else.
+ * Cost: one pass over the voxels. Fails: FG_ENOMEM.
+ */
+int fg_stitch_compare(const struct fg_array *a, const struct fg_array *b,
+    const struct fg_stitch_rule *rule, struct fg_stitch_pair **out, size_t *n,
+    struct fg_err *err) FG_MUST_USE;
+
+#endif
