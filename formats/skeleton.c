@@ -16,25 +16,44 @@ fg_skeleton_fini(struct fg_skeleton *s)
 	free(s->xyz);
 	free(s->radius);
 	free(s->edge);
+	free(s->area);
+	free(s->contacts);
 	*s = FG_SKELETON_INIT;
+}
+
+/* Bytes of a vertex: position and attributes. */
+static size_t
+vertex_bytes(unsigned attributes)
+{
+	return 16 + (attributes & FG_SKELETON_AREA ? 4 : 0) +
+	       (attributes & FG_SKELETON_CONTACTS ? 1 : 0);
+}
+
+static uint8_t *
+put(uint8_t *to, const void *from, size_t n)
+{
+	if (n)
+		memcpy(to, from, n);
+	return to + n;
 }
 
 int
 fg_skeleton_encode(const struct fg_skeleton *s, struct fg_buf **out, struct fg_err *err)
 {
 	size_t nv = s->vertices, ne = s->edges;
-	struct fg_buf *b = fg_buf_new(8 + 16 * nv + 8 * ne);
+	unsigned attributes =
+	    (s->area ? FG_SKELETON_AREA : 0) | (s->contacts ? FG_SKELETON_CONTACTS : 0);
+	struct fg_buf *b = fg_buf_new(8 + vertex_bytes(attributes) * nv + 8 * ne);
 
 	if (!b)
 		return fg_fail(err, FG_ENOMEM, "no memory for a skeleton");
 	fg_put_u32le(b->data, s->vertices);
 	fg_put_u32le(b->data + 4, s->edges);
-	if (nv) {
-		memcpy(b->data + 8, s->xyz, 12 * nv);
-		memcpy(b->data + 8 + 12 * nv + 8 * ne, s->radius, 4 * nv);
-	}
-	if (ne)
-		memcpy(b->data + 8 + 12 * nv, s->edge, 8 * ne);
+	uint8_t *p = put(b->data + 8, s->xyz, 12 * nv);
+	p = put(p, s->edge, 8 * ne);
+	p = put(p, s->radius, 4 * nv);
+	p = put(p, s->area, s->area ? 4 * nv : 0);
+	put(p, s->contacts, s->contacts ? nv : 0);
 	*out = b;
 	return 0;
 }
@@ -43,7 +62,8 @@ static int
 check_skeleton(const struct fg_skeleton *s, struct fg_err *err)
 {
 	for (size_t i = 0; i < 3 * (size_t)s->vertices; i++) {
-		if (!isfinite(s->xyz[i]) || !isfinite(s->radius[i / 3]))
+		if (!isfinite(s->xyz[i]) || !isfinite(s->radius[i / 3]) ||
+		    (s->area && !isfinite(s->area[i / 3])))
 			return fg_fail(err, FG_ECORRUPT,
 			    "vertex %zu of the skeleton is not finite", i / 3);
 	}
@@ -56,9 +76,21 @@ check_skeleton(const struct fg_skeleton *s, struct fg_err *err)
 	return 0;
 }
 
+/* An array with the next n bytes; NULL without memory. */
+static void *
+get(const uint8_t **p, size_t n)
+{
+	void *to = fg_try_alloc(n, 1);
+
+	if (to && n)
+		memcpy(to, *p, n);
+	*p += n;
+	return to;
+}
+
 int
-fg_skeleton_decode(const uint8_t *p, size_t n, struct fg_skeleton *out,
-    struct fg_err *err)
+fg_skeleton_decode_with(const uint8_t *p, size_t n, unsigned attributes,
+    struct fg_skeleton *out, struct fg_err *err)
 {
 	struct fg_skeleton s = FG_SKELETON_INIT;
 
@@ -67,20 +99,25 @@ fg_skeleton_decode(const uint8_t *p, size_t n, struct fg_skeleton *out,
 	s.vertices = fg_get_u32le(p);
 	s.edges = fg_get_u32le(p + 4);
 	size_t nv = s.vertices, ne = s.edges;
-	if (n != 8 + 16 * nv + 8 * ne)
+	size_t want = 8 + vertex_bytes(attributes) * nv + 8 * ne;
+	if (n != want)
 		return fg_fail(err, FG_ECORRUPT,
 		    "skeleton has %zu bytes; %zu vertices and %zu edges are %zu", n, nv,
-		    ne, 8 + 16 * nv + 8 * ne);
-	s.xyz = fg_try_alloc(nv, 12);
-	s.radius = fg_try_alloc(nv, 4);
-	s.edge = fg_try_alloc(ne, 8);
-	if (!s.xyz || !s.radius || !s.edge) {
+		    ne, want);
+	p += 8;
+	s.xyz = get(&p, 12 * nv);
+	s.edge = get(&p, 8 * ne);
+	s.radius = get(&p, 4 * nv);
+	if (attributes & FG_SKELETON_AREA)
+		s.area = get(&p, 4 * nv);
+	if (attributes & FG_SKELETON_CONTACTS)
+		s.contacts = get(&p, nv);
+	if (!s.xyz || !s.radius || !s.edge ||
+	    (attributes & FG_SKELETON_AREA && !s.area) ||
+	    (attributes & FG_SKELETON_CONTACTS && !s.contacts)) {
 		fg_fail(err, FG_ENOMEM, "no memory for a skeleton of %zu bytes", n);
 		goto fail;
 	}
-	memcpy(s.xyz, p + 8, 12 * nv);
-	memcpy(s.edge, p + 8 + 12 * nv, 8 * ne);
-	memcpy(s.radius, p + 8 + 12 * nv + 8 * ne, 4 * nv);
 	if (check_skeleton(&s, err) < 0)
 		goto fail;
 	*out = s;
@@ -90,19 +127,46 @@ fail:
 	return -1;
 }
 
-struct fg_buf *
-fg_skeleton_info(void)
+int
+fg_skeleton_decode(const uint8_t *p, size_t n, struct fg_skeleton *out,
+    struct fg_err *err)
 {
-	json_t *j = json_pack("{s:s,s:[i,i,i,i,i,i,i,i,i,i,i,i],s:[{s:s,s:s,s:i}]}",
-	    "@type", "neuroglancer_skeletons", "transform", 1, 0, 0, 0, 0, 1, 0, 0, 0,
-	    0, 1, 0, "vertex_attributes", "id", "radius", "data_type", "float32",
-	    "num_components", 1);
+	return fg_skeleton_decode_with(p, n, 0, out, err);
+}
+
+static void
+add_attribute(json_t *list, const char *id, const char *type)
+{
+	json_array_append_new(list, json_pack("{s:s,s:s,s:i}", "id", id, "data_type",
+					type, "num_components", 1));
+}
+
+struct fg_buf *
+fg_skeleton_info_with(unsigned attributes, const struct fg_sharding *sharding)
+{
+	json_t *list = json_array();
 	char *text;
 
+	add_attribute(list, "radius", "float32");
+	if (attributes & FG_SKELETON_AREA)
+		add_attribute(list, "cross_sectional_area", "float32");
+	if (attributes & FG_SKELETON_CONTACTS)
+		add_attribute(list, "cross_sectional_area_contacts", "uint8");
+	json_t *j = json_pack("{s:s,s:[i,i,i,i,i,i,i,i,i,i,i,i],s:o}", "@type",
+	    "neuroglancer_skeletons", "transform", 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0,
+	    "vertex_attributes", list);
 	fg_assert(j);
+	if (sharding)
+		json_object_set_new(j, "sharding", fg_sharding_format(sharding));
 	text = fg_json_format(j);
 	json_decref(j);
 	return fg_buf_take(text, strlen(text));
+}
+
+struct fg_buf *
+fg_skeleton_info(void)
+{
+	return fg_skeleton_info_with(0, NULL);
 }
 
 /* --- SWC */

@@ -18,6 +18,52 @@ static const uint8_t bytes[] = {3, 0, 0, 0, 2, 0, 0, 0, /* vertices, edges */
     1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0,  /* edges */
     0, 0, 0x80, 0x3f, 0, 0, 0, 0x40, 0, 0, 0, 0x3f}; /* radii */
 
+/* Areas and contacts behind the radii. */
+static void
+test_attributes(void)
+{
+	static float area[] = {7, 8, 9};
+	static uint8_t contacts[] = {0, 1, 32};
+	struct fg_sharding sharding = {.present = true};
+	struct fg_skeleton s = line, back = FG_SKELETON_INIT;
+	struct fg_buf *b = NULL;
+
+	s.area = area;
+	s.contacts = contacts;
+	tap_rc(fg_skeleton_encode(&s, &b, &err), &err, "encode with areas");
+	tap_ok(b->len == sizeof bytes + 15 &&
+		   memcmp(b->data, bytes, sizeof bytes) == 0 &&
+		   fg_get_u32le(b->data + sizeof bytes) == 0x40e00000 &&
+		   b->data[b->len - 1] == 32 && b->data[b->len - 2] == 1,
+	    "areas, then contacts, behind the rest");
+	tap_rc(fg_skeleton_decode_with(b->data, b->len,
+		   FG_SKELETON_AREA | FG_SKELETON_CONTACTS, &back, &err),
+	    &err, "decode");
+	tap_ok(back.area && back.area[2] == 9 && back.contacts &&
+		   back.contacts[2] == 32,
+	    "the same");
+	fg_skeleton_fini(&back);
+	tap_fails(fg_skeleton_decode(b->data, b->len, &back, &err), &err, FG_ECORRUPT,
+	    "has 87 bytes; 3 vertices and 2 edges are 72", "attributes not asked for");
+	tap_fails(fg_skeleton_decode_with(bytes, sizeof bytes, FG_SKELETON_CONTACTS,
+		      &back, &err),
+	    &err, FG_ECORRUPT, "are 75", "attributes that are not there");
+	fg_put_u32le(b->data + sizeof bytes, 0x7f800000);
+	tap_fails(fg_skeleton_decode_with(b->data, b->len,
+		      FG_SKELETON_AREA | FG_SKELETON_CONTACTS, &back, &err),
+	    &err, FG_ECORRUPT, "vertex 0", "an area that is not finite");
+	fg_buf_unref(b);
+	b = fg_skeleton_info_with(FG_SKELETON_AREA | FG_SKELETON_CONTACTS, &sharding);
+	b->data[b->len - 1] = 0;
+	tap_ok(strstr((char *)b->data, "{\"data_type\":\"float32\",\"id\":"
+				       "\"cross_sectional_area\",") &&
+		   strstr((char *)b->data, "\"uint8\",\"id\":"
+					   "\"cross_sectional_area_contacts\"") &&
+		   strstr((char *)b->data, "\"sharding\":{"),
+	    "info with attributes, sharded");
+	fg_buf_unref(b);
+}
+
 int
 main(void)
 {
@@ -55,6 +101,7 @@ main(void)
 	tap_ok(b->len == sizeof info - 1 && memcmp(b->data, info, b->len) == 0, "info");
 	fg_buf_unref(b);
 
+	test_attributes();
 	tap_rc(fg_skeleton_encode_swc(&line, &b, &err), &err, "SWC");
 	tap_str((const char *)b->data,
 	    "# object 9, nm\n1 0 0 0 0 1 -1\n2 0 1 0 0 2 1\n3 0 2 0 0 0.5 2\n",
