@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "store/index_object.h"
 #include "store/record.h"
 #include "store/store_impl.h"
 #include "store/uuid.h"
@@ -186,7 +187,7 @@ check_payload(const struct fg_result *res, size_t i, const struct fg_known *k,
 		    (unsigned)p->key.layer, (unsigned)res->task.layer);
 	if (p->state < FG_PRESENT || p->state > FG_PARTIAL ||
 	    (p->state == FG_EMPTY) != (p->bytes == NULL) ||
-	    p->key.kind < FG_KIND_CHUNK || p->key.kind > FG_KIND_SKELETON ||
+	    p->key.kind < FG_KIND_CHUNK || p->key.kind > FG_KIND_LAST ||
 	    p->key.kind == FG_KIND_BLOCK)
 		return fg_fail(err, FG_EINVAL,
 		    "payload %zu: kind %d, state %d %s bytes", i, p->key.kind,
@@ -218,10 +219,19 @@ check_result(struct fg_store *s, const struct fg_result *res, struct fg_known **
 	if (why)
 		return fg_fail(err, FG_EBUSY, "layer %s is degraded: %s",
 		    (*layer)->name, why);
-	if (res->payloads > ITEMS_MAX || res->objects > ITEMS_MAX)
+	if (res->payloads > ITEMS_MAX || res->objects > ITEMS_MAX ||
+	    res->merges > ITEMS_MAX)
 		return fg_fail(err, FG_EINVAL,
-		    "a result of %zu payloads and %zu objects, at most %d of each",
-		    res->payloads, res->objects, ITEMS_MAX);
+		    "a result of %zu payloads, %zu objects and %zu merges, at most %d "
+		    "of each",
+		    res->payloads, res->objects, res->merges, ITEMS_MAX);
+	for (size_t i = 0; i < res->merges; i++) {
+		const struct fg_merge *m = &res->merge[i];
+
+		if (m->a == 0 || m->a >= m->b || res->task.kind != FG_KIND_STITCH)
+			return fg_fail(err, FG_EINVAL, "merge %zu of %llu and %llu", i,
+			    (unsigned long long)m->a, (unsigned long long)m->b);
+	}
 	fg_assert(res->payloads == 0 || res->places);
 	for (size_t i = 0; i < res->payloads; i++) {
 		if (check_payload(res, i, *layer, err) < 0)
@@ -307,7 +317,8 @@ static uint64_t
 result_size(const struct fg_known *k, const struct fg_result *res)
 {
 	uint64_t n = fg_slab_record_size(strlen(k->descriptor)) +
-		     fg_slab_record_size(1000 + 100 * (res->payloads + res->objects));
+		     fg_slab_record_size(
+			 1000 + 100 * (res->payloads + res->objects + res->merges));
 
 	for (size_t i = 0; i < res->payloads; i++) {
 		if (res->payload[i].bytes)
@@ -635,4 +646,122 @@ int
 fg_store_jobs_prune(struct fg_store *s, int64_t keep, struct fg_err *err)
 {
 	return fg_index_jobs_prune(s->index, keep, err);
+}
+
+/* ------------------------------------------------------------- edits */
+
+/* Append the JSON of an EDIT record, which is freed, and sync. */
+static int
+append_edit(struct fg_store *s, struct fg_known *k, char *body, struct fg_err *err)
+{
+	struct fg_record r = {.type = FG_REC_EDIT};
+	size_t len = strlen(body);
+	uint64_t n =
+	    fg_slab_record_size(strlen(k->descriptor)) + fg_slab_record_size(len);
+	int rc = -1;
+
+	memcpy(r.uuid, k->uuid, sizeof r.uuid);
+	memcpy(r.sha, k->sha, sizeof r.sha);
+	if (fg_store_slab_ready(s, n, err) == 0 && put_descriptor(s, k, err) == 0 &&
+	    fg_slab_append(s->slab, &r, body, len, err) == 0) {
+		fg_crash_at(&s->crash, "edit-append");
+		rc = fg_store_slab_sync(s, err);
+	}
+	free(body);
+	return rc;
+}
+
+static int
+check_edits(struct fg_store *s, uint32_t layer, const struct fg_edit *edit, size_t n,
+    struct fg_err *err)
+{
+	const char *why = fg_store_why(s, layer);
+
+	if (!fg_known_find(&s->catalog, layer))
+		return fg_fail(err, FG_ENOENT, "there is no layer %u", (unsigned)layer);
+	if (why)
+		return fg_fail(err, FG_EBUSY, "the layer is degraded: %s", why);
+	if (n > FG_EDITS_MAX)
+		return fg_fail(err, FG_EINVAL, "%zu edits in one call, at most %d", n,
+		    FG_EDITS_MAX);
+	for (size_t i = 0; i < n; i++) {
+		const uint64_t end[2] = {edit[i].a, edit[i].b};
+
+		if (end[0] == end[1])
+			return fg_fail(err, FG_EINVAL,
+			    "edit %zu: object %llu with itself", i,
+			    (unsigned long long)end[0]);
+		for (int k = 0; k < 2; k++) {
+			bool there;
+
+			if (fg_index_has_object(s->index, layer, end[k], &there, err) <
+			    0)
+				return -1;
+			if (!there)
+				return fg_fail(err, FG_ENOENT,
+				    "edit %zu: there is no object %llu", i,
+				    (unsigned long long)end[k]);
+		}
+	}
+	return 0;
+}
+
+int
+fg_store_edit(struct fg_store *s, uint32_t layer, struct fg_edit *edit, size_t n,
+    bool *changed, struct fg_err *err)
+{
+	struct fg_known *k = fg_known_find(&s->catalog, layer);
+	bool any = false;
+	int64_t last;
+	int rc;
+
+	fg_assert(s->index != NULL);
+	if (check_edits(s, layer, edit, n, err) < 0)
+		return -1;
+	if (fg_index_begin(s->index, err) < 0)
+		return -1;
+	rc = fg_index_last_edit(s->index, &last, err);
+	for (size_t i = 0; i < n && rc == 0; i++)
+		edit[i].edit = last + 1 + (int64_t)i;
+	if (rc == 0)
+		rc = append_edit(s, k, fg_record_edit_format(edit, n), err);
+	if (rc == 0)
+		rc = fg_index_put_edits(s->index, layer, edit, n, &any, err);
+	if (rc == 0)
+		fg_crash_at(&s->crash, "edit-before-commit");
+	if (finish(s, rc, err) < 0)
+		return -1;
+	if (changed)
+		*changed = any;
+	return 0;
+}
+
+int
+fg_store_edit_undo(struct fg_store *s, uint32_t layer, const int64_t *edit, size_t n,
+    bool *changed, struct fg_err *err)
+{
+	struct fg_known *k = fg_known_find(&s->catalog, layer);
+	size_t missing = 0;
+	bool any = false;
+	int rc;
+
+	fg_assert(s->index != NULL);
+	if (check_edits(s, layer, NULL, 0, err) < 0)
+		return -1;
+	if (n > FG_EDITS_MAX)
+		return fg_fail(err, FG_EINVAL, "%zu edits in one call, at most %d", n,
+		    FG_EDITS_MAX);
+	if (fg_index_begin(s->index, err) < 0)
+		return -1;
+	rc = fg_index_undo_edits(s->index, layer, edit, n, &missing, &any, err);
+	if (rc == 0 && missing > 0)
+		rc = fg_fail(err, FG_ENOENT, "%zu of %zu edits do not exist", missing,
+		    n);
+	if (rc == 0)
+		rc = append_edit(s, k, fg_record_undo_format(edit, n), err);
+	if (finish(s, rc, err) < 0)
+		return -1;
+	if (changed)
+		*changed = any;
+	return 0;
 }

@@ -202,6 +202,7 @@ kind_name(int kind)
 	    [FG_KIND_PROB] = "prob",
 	    [FG_KIND_MESH] = "mesh",
 	    [FG_KIND_SKELETON] = "skeleton",
+	    [FG_KIND_STITCH] = "stitch",
 	};
 
 	return kind > 0 && kind < (int)FG_COUNTOF(name) ? name[kind] : "unknown";

@@ -16,7 +16,7 @@ struct fg_statement {
 	sqlite3_stmt *st;
 };
 
-#define FG_STATEMENTS 96
+#define FG_STATEMENTS 192
 
 struct fg_index {
 	sqlite3 *db;

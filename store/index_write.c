@@ -7,7 +7,7 @@
 
 #include <stdlib.h>
 
-#include "store/index.h"
+#include "store/index_object.h"
 #include "store/index_sql.h"
 #include "store/slab.h"
 
@@ -94,7 +94,8 @@ put_object(struct fg_index *ix, uint32_t layer, uint64_t block,
 	corner(o->hi, hi);
 	if (fg_sql_run(ix, err,
 		"INSERT OR REPLACE INTO objects (layer, id, parent, size, public,"
-		" voxels, lo, hi, gen) VALUES (?1, ?2, ?2, 1, ?2, ?3, ?4, ?5, 1)",
+		" voxels, lo, hi, gen, all_voxels, all_lo, all_hi)"
+		" VALUES (?1, ?2, ?2, 1, ?2, ?3, ?4, ?5, 1, ?3, ?4, ?5)",
 		"iiibb", (int64_t)layer, o->id, o->voxels, lo, 24, hi, 24) < 0)
 		return -1;
 	return fg_sql_run(ix, err,
@@ -103,32 +104,20 @@ put_object(struct fg_index *ix, uint32_t layer, uint64_t block,
 	    "iiii", (int64_t)layer, o->id, block, o->voxels);
 }
 
-/* Objects that an earlier result of the block left. An object lives in one block: its
- * id says which. */
-static int
-drop_objects(struct fg_index *ix, uint32_t layer, uint64_t block, struct fg_err *err)
-{
-	if (fg_sql_run(ix, err,
-		"DELETE FROM objects WHERE layer = ?1 AND id IN"
-		" (SELECT id FROM object_blocks WHERE layer = ?1 AND at = ?2)",
-		"ii", (int64_t)layer, block) < 0)
-		return -1;
-	return fg_sql_run(ix, err,
-	    "DELETE FROM object_blocks WHERE layer = ? AND at = ?", "ii",
-	    (int64_t)layer, block);
-}
-
 static int
 put_block(struct fg_index *ix, const struct fg_result *res, int64_t run,
     struct fg_err *err)
 {
-	if (drop_objects(ix, res->task.layer, res->task.at, err) < 0)
+	if (fg_index_drop_objects(ix, res->task.layer, res->task.at, err) < 0)
 		return -1;
 	for (size_t i = 0; i < res->objects; i++) {
 		if (put_object(ix, res->task.layer, res->task.at, &res->object[i],
 			err) < 0)
 			return -1;
 	}
+	if (fg_index_adopt_objects(ix, res->task.layer, res->object, res->objects,
+		err) < 0)
+		return -1;
 	return fg_sql_run(ix, err,
 	    "INSERT OR REPLACE INTO blocks (layer, at, state, run, tries)"
 	    " VALUES (?, ?, 1, ?, 0)",
@@ -150,7 +139,7 @@ fg_index_put_result(struct fg_index *ix, const struct fg_result *res, int64_t pa
 	}
 	if (res->task.kind == FG_KIND_BLOCK)
 		return put_block(ix, res, run, err);
-	return 0;
+	return fg_index_put_merges(ix, res->task.layer, res->merge, res->merges, err);
 }
 
 int
@@ -216,33 +205,57 @@ fg_index_lose(struct fg_index *ix, int64_t run, struct fg_err *err)
 	    run);
 }
 
+/* A block that a lost run made. */
+struct lost {
+	uint32_t layer;
+	uint64_t at;
+};
+
+static int
+list_lost(struct fg_index *ix, struct lost **out, size_t *n, struct fg_err *err)
+{
+	sqlite3_stmt *st =
+	    fg_sql(ix, err, "SELECT layer, at FROM blocks WHERE run IN temp.lost", "");
+	struct lost *list = NULL;
+	size_t len = 0;
+	int rc;
+
+	if (!st)
+		return -1;
+	while ((rc = fg_sql_step(ix, st, err)) > 0) {
+		list = fg_realloc(list, len + 1, sizeof *list);
+		list[len++] = (struct lost){(uint32_t)sqlite3_column_int64(st, 0),
+		    (uint64_t)sqlite3_column_int64(st, 1)};
+	}
+	*out = list;
+	*n = len;
+	return rc;
+}
+
 /* Lost ones among the coarser scales are simply absent; those that stay are made again
  * from what is there. */
 int
 fg_index_forget_lost(struct fg_index *ix, uint64_t *rows, struct fg_err *err)
 {
-	static const char objects[] =
-	    "DELETE FROM objects WHERE (layer, id) IN (SELECT o.layer, o.id"
-	    " FROM object_blocks o JOIN blocks b ON b.layer = o.layer AND b.at = o.at"
-	    " WHERE b.run IN temp.lost)";
-	static const char object_blocks[] =
-	    "DELETE FROM object_blocks WHERE (layer, at) IN"
-	    " (SELECT layer, at FROM blocks WHERE run IN temp.lost)";
 	static const char *const step[] = {
 	    "DELETE FROM chunks WHERE run IN temp.lost",
 	    "DELETE FROM artefacts WHERE run IN temp.lost",
-	    objects,
-	    object_blocks,
 	    "DELETE FROM blocks WHERE run IN temp.lost",
 	    "DELETE FROM temp.lost",
 	};
+	struct lost *lost = NULL;
+	size_t n = 0;
+	int rc;
 
 	*rows = 0;
-	for (size_t i = 0; i < FG_COUNTOF(step); i++) {
-		if (fg_sql_exec(ix, step[i], err) < 0)
-			return -1;
-		if (i < 2)
+	rc = list_lost(ix, &lost, &n, err);
+	for (size_t i = 0; i < n && rc == 0; i++)
+		rc = fg_index_drop_objects(ix, lost[i].layer, lost[i].at, err);
+	free(lost);
+	for (size_t i = 0; i < FG_COUNTOF(step) && rc == 0; i++) {
+		rc = fg_sql_exec(ix, step[i], err);
+		if (rc == 0 && i < 2)
 			*rows += (uint64_t)sqlite3_changes(ix->db);
 	}
-	return 0;
+	return rc;
 }

@@ -13,6 +13,8 @@ enum fg_kind {
 	FG_KIND_PROB = 4,  /* chunk of the probability layer that goes with a layer */
 	FG_KIND_MESH = 5,  /* at = object id */
 	FG_KIND_SKELETON = 6, /* at = object id */
+	FG_KIND_STITCH = 7, /* block `at` was compared with its neighbours; no bytes */
+	FG_KIND_LAST = FG_KIND_STITCH,
 };
 
 struct fg_key {

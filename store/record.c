@@ -4,6 +4,7 @@
 
 #include "store/record.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/json.h"
@@ -128,6 +129,20 @@ object_json(const struct fg_object_row *o)
 	return a;
 }
 
+static json_t *
+merge_json(const struct fg_merge *m)
+{
+	json_t *a = json_array();
+
+	json_array_append_new(a, integer(m->a));
+	json_array_append_new(a, integer(m->b));
+	json_array_append_new(a, integer(m->both));
+	json_array_append_new(a, integer(m->only_a));
+	json_array_append_new(a, integer(m->only_b));
+	json_array_append_new(a, integer(m->joined));
+	return a;
+}
+
 char *
 fg_record_commit_format(const struct fg_result *res)
 {
@@ -154,6 +169,12 @@ fg_record_commit_format(const struct fg_result *res)
 	for (size_t i = 0; i < res->objects; i++)
 		json_array_append_new(a, object_json(&res->object[i]));
 	json_object_set_new(j, "objects", a);
+	if (res->merges > 0) {
+		a = json_array();
+		for (size_t i = 0; i < res->merges; i++)
+			json_array_append_new(a, merge_json(&res->merge[i]));
+		json_object_set_new(j, "merges", a);
+	}
 	text = fg_json_format(j);
 	json_decref(j);
 	return text;
@@ -180,7 +201,7 @@ get_numbers(const json_t *a, size_t n, int64_t *out)
 static bool
 is_key_valid(const int64_t v[3])
 {
-	return v[0] >= FG_KIND_CHUNK && v[0] <= FG_KIND_SKELETON && v[1] >= 0 &&
+	return v[0] >= FG_KIND_CHUNK && v[0] <= FG_KIND_LAST && v[1] >= 0 &&
 	       v[1] <= UINT8_MAX;
 }
 
@@ -225,6 +246,39 @@ get_object(const json_t *a, struct fg_object_row *o)
 	memcpy(o->lo, v + 2, sizeof o->lo);
 	memcpy(o->hi, v + 5, sizeof o->hi);
 	return true;
+}
+
+static bool
+get_merge(const json_t *a, struct fg_merge *m)
+{
+	int64_t v[6];
+
+	if (!get_numbers(a, 6, v) || v[0] <= 0 || v[1] <= v[0] || v[5] < 0 || v[5] > 1)
+		return false;
+	*m = (struct fg_merge){
+	    .a = (uint64_t)v[0],
+	    .b = (uint64_t)v[1],
+	    .both = (uint64_t)v[2],
+	    .only_a = (uint64_t)v[3],
+	    .only_b = (uint64_t)v[4],
+	    .joined = v[5] == 1,
+	};
+	return true;
+}
+
+static int
+get_merges(const json_t *list, struct fg_result *res, struct fg_err *err)
+{
+	struct fg_merge *m;
+
+	res->merges = json_array_size(list);
+	m = fg_calloc(res->merges + 1, sizeof *m);
+	res->merge = m;
+	for (size_t i = 0; i < res->merges; i++) {
+		if (!get_merge(json_array_get(list, i), &m[i]))
+			return fg_fail(err, FG_ECORRUPT, "merge %zu is no merge", i);
+	}
+	return 0;
 }
 
 static int
@@ -279,7 +333,7 @@ fill_result(const json_t *j, uint32_t layer, uint32_t slab, struct fg_result *re
 		if (!get_object(json_array_get(objects, i), &object[i]))
 			return fg_fail(err, FG_ECORRUPT, "object %zu is no object", i);
 	}
-	return 0;
+	return get_merges(json_object_get(j, "merges"), res, err);
 }
 
 int
@@ -301,9 +355,119 @@ fg_record_result_fini(struct fg_record_result *r)
 {
 	free((void *)r->res.payload);
 	free((void *)r->res.object);
+	free((void *)r->res.merge);
 	free(r->res.places);
 	json_decref(r->json);
 	*r = (struct fg_record_result){0};
+}
+
+/* ------------------------------------------------------------- edits */
+
+char *
+fg_record_edit_format(const struct fg_edit *edit, size_t n)
+{
+	json_t *j = json_object(), *list = json_array();
+	char *text;
+
+	for (size_t i = 0; i < n; i++) {
+		const struct fg_edit *e = &edit[i];
+		json_t *who = json_string(e->who), *a = json_array();
+
+		json_array_append_new(a, json_integer(e->edit));
+		json_array_append_new(a, json_integer(e->kind));
+		json_array_append_new(a, integer(e->a));
+		json_array_append_new(a, integer(e->b));
+		json_array_append_new(a, json_integer(e->at_ms));
+		json_array_append_new(a, who ? who : json_string(""));
+		json_array_append_new(list, a);
+	}
+	json_object_set_new(j, "edits", list);
+	text = fg_json_format(j);
+	json_decref(j);
+	return text;
+}
+
+char *
+fg_record_undo_format(const int64_t *edit, size_t n)
+{
+	json_t *j = json_object(), *list = json_array();
+	char *text;
+
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(list, json_integer(edit[i]));
+	json_object_set_new(j, "undo", list);
+	text = fg_json_format(j);
+	json_decref(j);
+	return text;
+}
+
+static bool
+get_edit(const json_t *a, struct fg_edit *e)
+{
+	const char *who = json_string_value(json_array_get(a, 5));
+	int64_t v[5];
+
+	if (!who || json_array_size(a) != 6)
+		return false;
+	for (size_t i = 0; i < 5; i++) {
+		if (!json_is_integer(json_array_get(a, i)))
+			return false;
+		v[i] = json_integer_value(json_array_get(a, i));
+	}
+	if (v[0] < 1 || (v[1] != FG_EDIT_JOIN && v[1] != FG_EDIT_CUT) || v[2] == v[3])
+		return false;
+	*e = (struct fg_edit){
+	    .edit = v[0],
+	    .kind = (enum fg_edit_kind)v[1],
+	    .a = (uint64_t)v[2],
+	    .b = (uint64_t)v[3],
+	    .at_ms = v[4],
+	};
+	snprintf(e->who, sizeof e->who, "%s", who);
+	return true;
+}
+
+static int
+get_edits(const json_t *j, struct fg_edit **edit, int64_t **undo, size_t *n)
+{
+	const json_t *list = json_object_get(j, "edits");
+
+	*edit = NULL;
+	*undo = NULL;
+	if (json_is_array(list)) {
+		*n = json_array_size(list);
+		*edit = fg_calloc(*n + 1, sizeof **edit);
+		for (size_t i = 0; i < *n; i++) {
+			if (!get_edit(json_array_get(list, i), &(*edit)[i]))
+				return -1;
+		}
+		return 0;
+	}
+	list = json_object_get(j, "undo");
+	if (!json_is_array(list))
+		return -1;
+	*n = json_array_size(list);
+	*undo = fg_calloc(*n + 1, sizeof **undo);
+	return get_numbers(list, *n, *undo) ? 0 : -1;
+}
+
+int
+fg_record_edit_parse(const char *text, size_t len, struct fg_edit **edit,
+    int64_t **undo, size_t *n, struct fg_err *err)
+{
+	struct fg_err e = FG_ERR_INIT;
+	json_t *j = fg_json_parse(text, len, "edit record", &e);
+	int rc;
+
+	if (!j)
+		return fg_fail(err, FG_ECORRUPT, "%s", e.msg);
+	rc = get_edits(j, edit, undo, n);
+	json_decref(j);
+	if (rc == 0)
+		return 0;
+	free(*edit);
+	free(*undo);
+	return fg_fail(err, FG_ECORRUPT, "edit record: it holds no edits");
 }
 
 /* ------------------------------------------------------------- jobs */

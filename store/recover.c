@@ -26,6 +26,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "store/index_object.h"
 #include "store/record.h"
 #include "store/store_impl.h"
 #include "store/uuid.h"
@@ -272,6 +273,32 @@ take_job(struct scan *s, const struct fg_record *rec, const char *body)
 }
 
 static int
+take_edit(struct scan *s, const struct fg_record *rec, const char *body)
+{
+	struct fg_known *k = fg_known_find_uuid(s->r->catalog, rec->uuid);
+	struct fg_err e = FG_ERR_INIT;
+	struct fg_edit *edit;
+	int64_t *undo;
+	size_t n, missing;
+	bool changed;
+	int rc;
+
+	if (!k)
+		return 0;
+	if (fg_record_edit_parse(body, rec->len, &edit, &undo, &n, &e) < 0) {
+		tell(s->r, true, "slab %06u at %llu: %s", (unsigned)rec->slab,
+		    (unsigned long long)rec->off, e.msg);
+		return 0;
+	}
+	rc = edit ? fg_index_put_edits(s->r->ix, k->layer, edit, n, &changed, s->err)
+		  : fg_index_undo_edits(s->r->ix, k->layer, undo, n, &missing, &changed,
+			s->err);
+	free(edit);
+	free(undo);
+	return rc;
+}
+
+static int
 take_record(void *ctx, const struct fg_record *rec, bool whole, const char *body)
 {
 	struct scan *s = ctx;
@@ -300,6 +327,8 @@ take_record(void *ctx, const struct fg_record *rec, bool whole, const char *body
 		return take_result(s, rec, body);
 	case FG_REC_REMOVED:
 		return take_removal(s, rec);
+	case FG_REC_EDIT:
+		return take_edit(s, rec, body);
 	case FG_REC_JOB:
 		return take_job(s, rec, body);
 	default:

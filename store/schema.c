@@ -48,4 +48,19 @@ static const char step1[] =
     "CREATE TABLE jobs (job INTEGER PRIMARY KEY, layer INT, box TEXT, stages TEXT,"
     "  class INT, state INT, created INT, updated INT, error TEXT);";
 
-const char *const fg_schema_step[] = {step1, NULL};
+/* Components of objects (store/object.h). `parent` is a component's representative; the
+ * columns size, public, gen, all_* and cut count on the representative alone. */
+static const char step2[] =
+    "ALTER TABLE objects ADD COLUMN all_voxels INT;"
+    "ALTER TABLE objects ADD COLUMN all_lo BLOB;"
+    "ALTER TABLE objects ADD COLUMN all_hi BLOB;"
+    "ALTER TABLE objects ADD COLUMN cut INT NOT NULL DEFAULT 0;"
+    "UPDATE objects SET all_voxels = voxels, all_lo = lo, all_hi = hi;"
+    "CREATE INDEX objects_parent ON objects (layer, parent);"
+    "CREATE INDEX objects_public ON objects (layer, public) WHERE parent = id;"
+    "CREATE INDEX objects_voxels ON objects (layer, all_voxels) WHERE parent = id;"
+    "CREATE INDEX merges_b ON merges (layer, b);"
+    "CREATE INDEX edits_a ON edits (layer, a);"
+    "CREATE INDEX edits_b ON edits (layer, b);";
+
+const char *const fg_schema_step[] = {step1, step2, NULL};

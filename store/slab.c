@@ -387,7 +387,7 @@ visit(struct window *w, const struct fg_record *r, fg_slab_fn *fn, void *ctx,
     bool *whole, struct fg_err *err)
 {
 	bool text = r->type == FG_REC_LAYER || r->type == FG_REC_COMMIT ||
-		    r->type == FG_REC_JOB;
+		    r->type == FG_REC_EDIT || r->type == FG_REC_JOB;
 	char *body = NULL;
 	uint32_t crc;
 	int rc = -1;

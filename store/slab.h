@@ -23,8 +23,8 @@
  * A header names its own slab and offset: copies of records elsewhere (a file copied
  * over another, a slab inside a payload) are not taken for records.
  *
- * The bodies: SLAB none; LAYER and COMMIT JSON (store/record.h); JOB the same; PAYLOAD
- * the bytes; REMOVED none. A result is its PAYLOAD records followed by one COMMIT
+ * The bodies: SLAB none; LAYER, COMMIT, EDIT and JOB JSON (store/record.h); PAYLOAD the
+ * bytes; REMOVED none. A result is its PAYLOAD records followed by one COMMIT
  * record, all in one slab; without that last record it does not count.
  */
 #ifndef FG_STORE_SLAB_H
@@ -37,7 +37,7 @@
 /* Largest body: what a reader is willing to allocate for one record. */
 #define FG_SLAB_BODY_MAX (UINT64_C(1) << 31)
 
-/* The same for the JSON of LAYER, COMMIT and JOB records. */
+/* The same for the JSON of LAYER, COMMIT, EDIT and JOB records. */
 #define FG_SLAB_TEXT_MAX (UINT64_C(1) << 29)
 
 enum fg_record_type {
@@ -46,7 +46,8 @@ enum fg_record_type {
 	FG_REC_PAYLOAD = 3, /* bytes of one chunk or artefact */
 	FG_REC_COMMIT = 4,  /* ends a result */
 	FG_REC_REMOVED = 5, /* the layer was removed here */
-	FG_REC_JOB = 8,     /* a job as it is from here on; 6 and 7 are kept free */
+	FG_REC_EDIT = 6,    /* users' decisions about objects, or their withdrawal */
+	FG_REC_JOB = 8,     /* a job as it is from here on; 7 is kept free */
 	FG_REC_LAST = FG_REC_JOB,
 };
 
@@ -130,8 +131,8 @@ struct fg_slab_scan {
 
 /*
  * Called for each record in file order. `whole` is false when the header is right but
- * the body's checksum is not. body is set for LAYER, COMMIT and JOB records that are
- * whole, else NULL. Returning non-zero ends the scan with that value.
+ * the body's checksum is not. body is set for LAYER, COMMIT, EDIT and JOB records that
+ * are whole, else NULL. Returning non-zero ends the scan with that value.
  */
 typedef int fg_slab_fn(void *ctx, const struct fg_record *r, bool whole,
     const char *body);

@@ -23,6 +23,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "store/disk.h"
+#include "store/index_object.h"
 #include "store/store_impl.h"
 #include "store/uuid.h"
 
@@ -421,6 +422,79 @@ fg_reader_block_ms(struct fg_reader *r, uint32_t layer, double *ms, int *n,
     struct fg_err *err)
 {
 	return fg_index_block_ms(r->ix, layer, ms, n, err);
+}
+
+/* ------------------------------------------------------------- objects */
+
+int
+fg_reader_object(struct fg_reader *r, uint32_t layer, uint64_t id,
+    struct fg_object *out, struct fg_err *err)
+{
+	return fg_index_object(r->ix, layer, id, out, err);
+}
+
+int
+fg_reader_public(struct fg_reader *r, uint32_t layer, const uint64_t *id, size_t n,
+    uint64_t *public_id, struct fg_err *err)
+{
+	return fg_index_public(r->ix, layer, id, n, public_id, err);
+}
+
+int
+fg_reader_object_blocks(struct fg_reader *r, uint32_t layer, uint64_t id, bool whole,
+    struct fg_object_block **out, size_t *n, struct fg_err *err)
+{
+	return fg_index_object_blocks(r->ix, layer, id, whole, out, n, err);
+}
+
+int
+fg_reader_members(struct fg_reader *r, uint32_t layer, uint64_t id, uint64_t **out,
+    size_t *n, struct fg_err *err)
+{
+	return fg_index_members(r->ix, layer, id, out, n, err);
+}
+
+int
+fg_reader_block_objects(struct fg_reader *r, uint32_t layer, uint64_t at,
+    uint64_t **out, size_t *n, struct fg_err *err)
+{
+	return fg_index_block_objects(r->ix, layer, at, out, n, err);
+}
+
+int
+fg_reader_objects(struct fg_reader *r, uint32_t layer, bool whole,
+    enum fg_object_order order, uint64_t after, size_t max, struct fg_object **out,
+    size_t *n, struct fg_err *err)
+{
+	return fg_index_objects(r->ix, layer, whole, order, after, max, out, n, err);
+}
+
+int
+fg_reader_merge_gen(struct fg_reader *r, uint32_t layer, int64_t *gen,
+    struct fg_err *err)
+{
+	return fg_index_merge_gen(r->ix, layer, gen, err);
+}
+
+int
+fg_reader_merges(struct fg_reader *r, uint32_t layer, uint64_t id, uint64_t skip,
+    size_t max, struct fg_merge **out, size_t *n, struct fg_err *err)
+{
+	return fg_index_merges(r->ix, layer, id, skip, max, out, n, err);
+}
+
+int
+fg_reader_edits(struct fg_reader *r, uint32_t layer, int64_t after, size_t max,
+    struct fg_edit **out, size_t *n, struct fg_err *err)
+{
+	return fg_index_edits(r->ix, layer, after, max, out, n, err);
+}
+
+int
+fg_reader_unstitched(struct fg_reader *r, uint32_t layer, uint64_t after, size_t max,
+    uint64_t **out, size_t *n, struct fg_err *err)
+{
+	return fg_index_unstitched(r->ix, layer, after, max, out, n, err);
 }
 
 /* ------------------------------------------------------------- payloads */

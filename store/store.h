@@ -22,8 +22,8 @@
  *
  * Slabs are understandable without the index: besides payloads they hold descriptors of
  * layers (also of layers that only name a source), and with each result its provenance,
- * objects and empty chunks, and jobs. Not in slabs: failure memos and whether a layer
- * is paused.
+ * objects, merges and empty chunks, jobs, and users' edits. Not in slabs: failure memos
+ * and whether a layer is paused.
  *
  * FG_CRASH_AT=<point> or <point>:<n> in the environment kills the process (SIGKILL)
  * when it passes the point (for the n-th time), for tests; points in the order of a
@@ -191,6 +191,8 @@ struct fg_payload {
 	struct fg_buf *bytes; /* borrowed during the commit */
 };
 
+struct fg_merge; /* store/object.h */
+
 struct fg_object_row {
 	uint64_t id;
 	uint64_t voxels;      /* in the core of the block */
@@ -200,7 +202,7 @@ struct fg_object_row {
 /* What one finished task yields; everything of it becomes visible in one transaction.
  */
 struct fg_result {
-	struct fg_key task; /* BLOCK, or CHUNK for coarse chunks */
+	struct fg_key task; /* BLOCK, STITCH, or CHUNK for coarse chunks */
 	bool failed;        /* then only error, tries and next_try_ms count */
 	char error[200];
 	int tries;
@@ -209,6 +211,8 @@ struct fg_result {
 	size_t payloads;
 	const struct fg_object_row *object;
 	size_t objects;
+	const struct fg_merge *merge; /* STITCH: what was found */
+	size_t merges;
 	const char *worker, *device, *version; /* provenance; strings, may be NULL */
 	int64_t started_ms, ended_ms;          /* wall clock */
 	const char *stats;                     /* JSON text or NULL */

@@ -1,0 +1,608 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Components of objects: what evidence and decisions make of base objects is compared
+ * with a plain implementation of the rule in store/object.h, for many orders, after
+ * cuts and their withdrawal, after a restart and after reindex.
+ */
+#include "config.h"
+
+#include <sqlite3.h>
+
+#include "base/clock.h"
+#include "store/index_object.h"
+#include "store/index_sql.h"
+#include "tests/store/store_test.h"
+
+#define OBJECTS 80 /* two a block */
+#define MERGES 90
+#define EDITS_MAX 40
+
+/* Ids of all objects, ascending. */
+static uint64_t id_of[OBJECTS];
+
+static int
+by_value(const void *pa, const void *pb)
+{
+	uint64_t a = *(const uint64_t *)pa, b = *(const uint64_t *)pb;
+
+	return a < b ? -1 : a > b;
+}
+
+static void
+make_names(void)
+{
+	for (int i = 0; i < OBJECTS; i++) {
+		int n = i / 2;
+		struct fg_key k =
+		    st_key(0, FG_KIND_BLOCK, 0, n >> 4, n & 3, n >> 2 & 3);
+
+		id_of[i] = k.at << 20 | (uint64_t)(i % 2 + 1);
+	}
+	qsort(id_of, OBJECTS, sizeof *id_of, by_value);
+}
+
+static uint64_t
+name(int i)
+{
+	return id_of[i];
+}
+
+static uint64_t rnd_state = 1;
+
+static uint32_t
+rnd(uint32_t n)
+{
+	rnd_state = rnd_state * 6364136223846793005u + 1442695040888963407u;
+	return (uint32_t)(rnd_state >> 33) % n;
+}
+
+/* ------------------------------------------------------------- the plain rule */
+
+struct world {
+	struct fg_merge merge[MERGES];
+	int merges;
+	struct fg_edit edit[EDITS_MAX];
+	int edits;
+};
+
+static int
+index_of_id(uint64_t id)
+{
+	for (int i = 0; i < OBJECTS; i++) {
+		if (name(i) == id)
+			return i;
+	}
+	return -1;
+}
+
+/* The newest decision about a pair that stands, or NULL. */
+static const struct fg_edit *
+decision(const struct world *w, uint64_t a, uint64_t b)
+{
+	const struct fg_edit *last = NULL;
+
+	for (int i = 0; i < w->edits; i++) {
+		const struct fg_edit *e = &w->edit[i];
+
+		if (!e->undone &&
+		    ((e->a == a && e->b == b) || (e->a == b && e->b == a)))
+			last = e;
+	}
+	return last;
+}
+
+static void
+join_plain(const struct world *w, int comp[OBJECTS], uint64_t a, uint64_t b)
+{
+	int ca = comp[index_of_id(a)], cb = comp[index_of_id(b)];
+
+	for (int i = 0; i < w->edits; i++) {
+		const struct fg_edit *e = &w->edit[i];
+		int x = comp[index_of_id(e->a)], y = comp[index_of_id(e->b)];
+
+		if (e->kind == FG_EDIT_CUT && decision(w, e->a, e->b) == e &&
+		    ((x == ca && y == cb) || (x == cb && y == ca)))
+			return;
+	}
+	for (int i = 0; i < OBJECTS; i++) {
+		if (comp[i] == cb)
+			comp[i] = ca;
+	}
+}
+
+static bool
+weighs_more(const struct fg_merge *a, const struct fg_merge *b)
+{
+	if (a->both != b->both)
+		return a->both > b->both;
+	return a->a != b->a ? a->a < b->a : a->b < b->b;
+}
+
+static void
+solve(const struct world *w, uint64_t public_id[OBJECTS])
+{
+	int comp[OBJECTS];
+	bool done[MERGES] = {false};
+
+	for (int i = 0; i < OBJECTS; i++)
+		comp[i] = i;
+	for (int i = 0; i < w->edits; i++) {
+		const struct fg_edit *e = &w->edit[i];
+
+		if (e->kind == FG_EDIT_JOIN && decision(w, e->a, e->b) == e)
+			join_plain(w, comp, e->a, e->b);
+	}
+	for (;;) {
+		int best = -1;
+
+		for (int i = 0; i < w->merges; i++) {
+			if (!done[i] &&
+			    (best < 0 || weighs_more(&w->merge[i], &w->merge[best])))
+				best = i;
+		}
+		if (best < 0)
+			break;
+		done[best] = true;
+		const struct fg_merge *m = &w->merge[best];
+		if (m->joined && !decision(w, m->a, m->b))
+			join_plain(w, comp, m->a, m->b);
+	}
+	for (int i = 0; i < OBJECTS; i++) {
+		public_id[i] = name(i);
+		for (int j = 0; j < OBJECTS; j++) {
+			if (comp[j] == comp[i])
+				public_id[i] = FG_MIN(public_id[i], name(j));
+		}
+	}
+}
+
+/* ------------------------------------------------------------- the store's */
+
+static int
+differences(struct fg_reader *r, uint32_t layer, const struct world *w)
+{
+	uint64_t want[OBJECTS], id[OBJECTS], got[OBJECTS];
+	struct fg_err err = FG_ERR_INIT;
+	int bad = 0;
+
+	solve(w, want);
+	for (int i = 0; i < OBJECTS; i++)
+		id[i] = name(i);
+	if (fg_reader_public(r, layer, id, OBJECTS, got, &err) < 0)
+		return -1;
+	for (int i = 0; i < OBJECTS; i++) {
+		struct fg_object o;
+		uint64_t members = 0;
+
+		bad += got[i] != want[i];
+		for (int j = 0; j < OBJECTS; j++)
+			members += want[j] == want[i];
+		if (fg_reader_object(r, layer, id[i], &o, &err) < 0 ||
+		    o.public_id != want[i] || o.members != members || o.id != id[i])
+			bad++;
+	}
+	return bad;
+}
+
+static int
+put_blocks(struct fg_store *s, uint32_t layer)
+{
+	struct fg_err err = FG_ERR_INIT;
+
+	for (int n = 0; n < OBJECTS / 2; n++) {
+		if (st_commit_one(s, st_block_n(layer, n, 1), &err) < 0) {
+			printf("# %s\n", err.msg);
+			return -1;
+		}
+	}
+	return 0;
+}
+
+/* Merges as the stitch result of block n. */
+static int
+put_stitch(struct fg_store *s, uint32_t layer, int n, const struct fg_merge *m,
+    size_t merges)
+{
+	struct fg_result *r = fg_calloc(1, sizeof *r);
+	struct fg_payload *p = fg_calloc(1, sizeof *p);
+	struct fg_err err = FG_ERR_INIT;
+	int rc;
+
+	r->task = st_key(layer, FG_KIND_STITCH, 0, n >> 4, n & 3, n >> 2 & 3);
+	p->key = r->task;
+	p->state = FG_EMPTY;
+	r->payload = p;
+	r->payloads = 1;
+	r->places = fg_calloc(1, sizeof *r->places);
+	r->merge = m;
+	r->merges = merges;
+	rc = st_commit_one(s, r, &err);
+	if (rc < 0)
+		printf("# %s\n", err.msg);
+	return rc;
+}
+
+static void
+make_world(struct world *w, int edits)
+{
+	*w = (struct world){0};
+	while (w->merges < MERGES) {
+		uint64_t a = name((int)rnd(OBJECTS)), b = name((int)rnd(OBJECTS));
+		struct fg_merge m = {FG_MIN(a, b), FG_MAX(a, b), rnd(20) * 10, 3, 4,
+		    rnd(10) < 7};
+		bool known = a == b;
+
+		for (int i = 0; i < w->merges; i++)
+			known |= w->merge[i].a == m.a && w->merge[i].b == m.b;
+		if (!known)
+			w->merge[w->merges++] = m;
+	}
+	for (int i = 0; i < edits; i++) {
+		const struct fg_merge *m = &w->merge[rnd(MERGES)];
+		bool near = rnd(2) == 0;
+		uint64_t a = near ? m->a : name((int)rnd(OBJECTS));
+		uint64_t b = near ? m->b : name((int)rnd(OBJECTS));
+
+		if (a != b)
+			w->edit[w->edits++] = (struct fg_edit){
+			    .kind = rnd(3) ? FG_EDIT_CUT : FG_EDIT_JOIN,
+			    .a = a,
+			    .b = b,
+			    .who = "tester",
+			};
+	}
+}
+
+/* One run of a world in one order: merges in groups, each the result of some block,
+ * edits in between. Returns how many objects are wrong in the end. */
+static int
+play(struct world *w, uint64_t seed, bool keep)
+{
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_store *s;
+	struct fg_reader *r;
+	uint32_t layer;
+	int bad = -1, block = 0, e = 0;
+
+	rnd_state = seed;
+	for (int i = w->merges - 1; i > 0; i--) {
+		int j = (int)rnd((uint32_t)i + 1);
+		struct fg_merge t = w->merge[i];
+
+		w->merge[i] = w->merge[j];
+		w->merge[j] = t;
+	}
+	st_folder();
+	s = st_open(FG_STORE_CREATE);
+	layer = st_add_layer(s, "seg");
+	if (put_blocks(s, layer) < 0)
+		goto out;
+	for (int i = 0; i < w->merges;) {
+		int n = 1 + (int)rnd(5);
+
+		n = FG_MIN(n, w->merges - i);
+
+		if (put_stitch(s, layer, block++, &w->merge[i], (size_t)n) < 0)
+			goto out;
+		i += n;
+		if (e < w->edits && rnd(3) == 0) {
+			if (fg_store_edit(s, layer, &w->edit[e], 1, NULL, &err) < 0)
+				goto out;
+			e++;
+		}
+	}
+	if (e < w->edits && fg_store_edit(s, layer, &w->edit[e], (size_t)(w->edits - e),
+				NULL, &err) < 0)
+		goto out;
+	r = st_reader(s);
+	bad = differences(r, layer, w);
+	fg_reader_close(r);
+out:
+	if (*err.msg)
+		printf("# %s\n", err.msg);
+	fg_store_close(s);
+	if (!keep)
+		st_cleanup();
+	return bad;
+}
+
+static void
+test_orders(void)
+{
+	static struct world w;
+	int bad = 0;
+
+	rnd_state = 77;
+	make_world(&w, 0);
+	for (uint64_t seed = 1; seed <= 50; seed++)
+		bad += play(&w, seed * 7919, false) != 0;
+	tap_int(bad, 0, "50 orders of the same evidence give what the rule says");
+	bad = 0;
+	for (uint64_t seed = 1; seed <= 30; seed++) {
+		rnd_state = seed;
+		make_world(&w, 24);
+		bad += play(&w, seed * 104729, false) != 0;
+	}
+	tap_int(bad, 0, "so do 30 worlds with decisions in between");
+}
+
+/* ------------------------------------------------------------- decisions */
+
+static uint64_t
+public_of(struct fg_store *s, uint32_t layer, uint64_t id)
+{
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_reader *r = st_reader(s);
+	uint64_t out = 0;
+
+	if (fg_reader_public(r, layer, &id, 1, &out, &err) < 0)
+		printf("# %s\n", err.msg);
+	fg_reader_close(r);
+	return out;
+}
+
+static void
+test_one_pair(void)
+{
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_store *s;
+	struct fg_reader *r;
+	struct fg_object o, before;
+	struct fg_object_block *k = NULL;
+	uint64_t *member = NULL;
+	size_t n = 0;
+	int64_t gen0, gen1;
+
+	st_folder();
+	s = st_open(FG_STORE_CREATE);
+	uint32_t layer = st_add_layer(s, "seg");
+	put_blocks(s, layer);
+	r = st_reader(s);
+	tap_rc(fg_reader_object(r, layer, name(3), &before, &err), &err, "look up");
+	tap_ok(before.public_id == name(3) && before.members == 1 &&
+		   before.blocks == 1 && before.voxels == 1001,
+	    "an object alone is its own component");
+	tap_rc(fg_reader_merge_gen(r, layer, &gen0, &err), &err, "merge generation");
+	struct fg_merge m[2] = {{name(3), name(8), 50, 1, 2, true},
+	    {name(4), name(8), 9, 100, 200, false}};
+	put_stitch(s, layer, 4, m, 2);
+	tap_rc(fg_reader_object(r, layer, name(8), &o, &err), &err, "look up again");
+	tap_ok(o.id == name(8) && o.public_id == name(3) && o.members == 2 &&
+		   o.blocks == 2 && o.voxels == 2001 && o.gen > before.gen,
+	    "two joined objects are one, under both names");
+	tap_ok(o.lo[0] == 0 && o.lo[1] == 0 && o.lo[2] == 0 && o.hi[0] == 10 &&
+		   o.hi[1] == 9 && o.hi[2] == 10,
+	    "its bounding box holds both");
+	tap_rc(fg_reader_merge_gen(r, layer, &gen1, &err), &err, "merge generation");
+	tap_ok(gen1 > gen0, "has risen");
+	tap_rc(fg_reader_object_blocks(r, layer, name(8), true, &k, &n, &err), &err,
+	    "its blocks");
+	tap_ok(n == 2 && k[0].id == name(3) && k[1].id == name(8), "are two");
+	free(k);
+	tap_rc(fg_reader_members(r, layer, name(8), &member, &n, &err), &err,
+	    "its members");
+	tap_ok(n == 2 && member[0] == name(3) && member[1] == name(8), "are two");
+	free(member);
+	tap_fails(fg_reader_object(r, layer, 12345, &o, &err), &err, FG_ENOENT,
+	    "there is no object 12345", "an unknown id is told");
+	tap_int(public_of(s, layer, 12345), 12345, "and keeps its name");
+	tap_int(public_of(s, layer, 0), 0, "background stays background");
+	fg_reader_close(r);
+	fg_store_close(s);
+	st_cleanup();
+}
+
+static void
+test_edits(void)
+{
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_store *s;
+	bool changed;
+
+	st_folder();
+	s = st_open(FG_STORE_CREATE);
+	uint32_t layer = st_add_layer(s, "seg");
+	put_blocks(s, layer);
+	struct fg_merge m[3] = {{name(1), name(2), 50, 0, 0, true},
+	    {name(2), name(3), 40, 0, 0, true}, {name(3), name(4), 60, 0, 0, true}};
+	put_stitch(s, layer, 0, m, 3);
+	struct fg_edit cut = {.kind = FG_EDIT_CUT, .a = name(4), .b = name(1)};
+	tap_rc(fg_store_edit(s, layer, &cut, 1, &changed, &err), &err,
+	    "a cut of the two ends of a chain");
+	tap_ok(changed && public_of(s, layer, name(2)) == name(1) &&
+		   public_of(s, layer, name(3)) == name(3) &&
+		   public_of(s, layer, name(4)) == name(3),
+	    "leaves its weakest link out");
+	struct fg_merge late = {name(0), name(4), 70, 0, 0, true};
+	put_stitch(s, layer, 1, &late, 1);
+	struct fg_merge late2 = {name(0), name(1), 70, 0, 0, true};
+	put_stitch(s, layer, 2, &late2, 1);
+	tap_ok(public_of(s, layer, name(4)) != public_of(s, layer, name(1)),
+	    "later evidence does not go round it");
+	struct fg_edit join = {.kind = FG_EDIT_JOIN, .a = name(1), .b = name(4)};
+	tap_rc(fg_store_edit(s, layer, &join, 1, &changed, &err), &err,
+	    "a join of the same pair");
+	tap_ok(public_of(s, layer, name(4)) == name(0) &&
+		   public_of(s, layer, name(2)) == name(0),
+	    "is newer and counts");
+	tap_rc(fg_store_edit_undo(s, layer, &join.edit, 1, &changed, &err), &err,
+	    "withdrawn");
+	tap_ok(changed && public_of(s, layer, name(4)) != public_of(s, layer, name(1)),
+	    "the cut stands again");
+	tap_rc(fg_store_edit_undo(s, layer, &cut.edit, 1, &changed, &err), &err,
+	    "withdrawn, too");
+	tap_ok(changed && public_of(s, layer, name(4)) == name(0) &&
+		   public_of(s, layer, name(2)) == name(0),
+	    "all are one by their evidence");
+	tap_rc(fg_store_edit_undo(s, layer, &cut.edit, 1, &changed, &err), &err,
+	    "withdrawing twice");
+	tap_ok(!changed, "changes nothing");
+
+	struct fg_edit bad = {.kind = FG_EDIT_JOIN, .a = name(1), .b = name(1)};
+	tap_fails(fg_store_edit(s, layer, &bad, 1, NULL, &err), &err, FG_EINVAL,
+	    "with itself", "an object with itself is refused");
+	bad.b = 999;
+	tap_fails(fg_store_edit(s, layer, &bad, 1, NULL, &err), &err, FG_ENOENT,
+	    "there is no object 999", "an unknown id is refused");
+	int64_t none = 12345;
+	tap_fails(fg_store_edit_undo(s, layer, &none, 1, NULL, &err), &err, FG_ENOENT,
+	    "1 of 1 edits do not exist", "so is an unknown edit");
+	struct fg_edit ring[4];
+	for (int i = 0; i < 4; i++)
+		ring[i] = (struct fg_edit){.kind = FG_EDIT_JOIN,
+		    .a = name(10 + i),
+		    .b = name(10 + (i + 1) % 4)};
+	tap_rc(fg_store_edit(s, layer, ring, 4, NULL, &err), &err, "a ring of joins");
+	tap_int(public_of(s, layer, name(13)), (long long)name(10), "is one component");
+	fg_store_close(s);
+	st_cleanup();
+}
+
+/* ------------------------------------------------------------- lost and found */
+
+static void
+test_reindex(void)
+{
+	static struct world w;
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_store *s;
+	struct fg_reader *r;
+	struct fg_edit *list = NULL;
+	size_t n = 0;
+
+	rnd_state = 5;
+	make_world(&w, 30);
+	tap_int(play(&w, 4711, true), 0, "a world with decisions");
+	s = st_open(FG_STORE_WRITE);
+	for (int i = 3; i < 9; i++) {
+		w.edit[i].undone = true;
+		if (fg_store_edit_undo(s, 1, &w.edit[i].edit, 1, NULL, &err) < 0)
+			printf("# %s\n", err.msg);
+	}
+	r = st_reader(s);
+	tap_int(differences(r, 1, &w), 0, "some withdrawn");
+	fg_reader_close(r);
+	fg_store_close(s);
+	st_run("rm -f '%s'/index.sqlite*", st_root);
+	tap_rc(fg_store_reindex(st_root, &st_opt, st_show, NULL, st_said, &err), &err,
+	    "the index is made again from slabs alone");
+	s = st_open(FG_STORE_WRITE);
+	r = st_reader(s);
+	tap_int(differences(r, 1, &w), 0, "components are the same");
+	tap_rc(fg_reader_edits(r, 1, 0, 100, &list, &n, &err), &err, "decisions");
+	tap_ok((int)n == w.edits && strcmp(list[2].who, "tester") == 0 &&
+		   list[4].undone && !list[9].undone,
+	    "are all there");
+	free(list);
+	fg_reader_close(r);
+	fg_store_close(s);
+	tap_int(st_verify(st_root), 0, "verify finds nothing");
+	st_cleanup();
+}
+
+/* A block that is made again drops what was known of its objects. */
+static void
+test_dropped(void)
+{
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_store *s;
+	char path[512];
+	struct fg_index *ix;
+	uint64_t *at = NULL;
+	size_t n = 0;
+
+	st_folder();
+	s = st_open(FG_STORE_CREATE);
+	uint32_t layer = st_add_layer(s, "seg");
+	put_blocks(s, layer);
+	struct fg_merge m[3] = {{name(1), name(4), 50, 0, 0, true},
+	    {name(4), name(8), 40, 0, 0, true}, {name(8), name(9), 60, 0, 0, true}};
+	put_stitch(s, layer, 1, m, 3); /* the block at 2, which is dropped below */
+	fg_store_close(s);
+	snprintf(path, sizeof path, "%s/index.sqlite", st_root);
+	ix = fg_index_open(path, FG_INDEX_WRITE, &err);
+	tap_ok(ix != NULL, "the index itself");
+	tap_rc(fg_index_begin(ix, &err), &err, "begin");
+	tap_rc(fg_index_drop_objects(ix, layer, name(4) >> 20, &err), &err,
+	    "drop the objects of the middle block");
+	tap_rc(fg_index_commit(ix, &err), &err, "commit");
+	uint64_t id[4] = {name(1), name(4), name(8), name(9)}, got[4];
+	tap_rc(fg_index_public(ix, layer, id, 4, got, &err), &err, "look up");
+	tap_ok(got[0] == name(1) && got[1] == name(4) && got[2] == name(8) &&
+		   got[3] == name(8),
+	    "what it held together comes apart");
+	tap_rc(fg_index_unstitched(ix, layer, UINT64_MAX, 1000, &at, &n, &err), &err,
+	    "blocks to be stitched");
+	tap_int((int)n, OBJECTS / 2, "are all again");
+	free(at);
+	fg_index_close(ix);
+	st_cleanup();
+}
+
+/* ------------------------------------------------------------- cost */
+
+#define MANY 10000
+
+static void
+test_cost(void)
+{
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_store *s;
+	char path[512];
+	struct fg_index *ix;
+	struct fg_object_row *o = fg_calloc(MANY, sizeof *o);
+	struct fg_result res = {.object = o, .objects = MANY};
+	struct fg_merge m;
+	int rc = 0;
+
+	st_folder();
+	s = st_open(FG_STORE_CREATE);
+	uint32_t layer = st_add_layer(s, "seg");
+	fg_store_close(s);
+	snprintf(path, sizeof path, "%s/index.sqlite", st_root);
+	ix = fg_index_open(path, FG_INDEX_WRITE, &err);
+	for (int i = 0; i < MANY; i++)
+		o[i] = (struct fg_object_row){.id = 1000 + (uint64_t)i, .voxels = 1};
+	res.task = st_key(layer, FG_KIND_BLOCK, 0, 0, 0, 0);
+	tap_rc(fg_index_begin(ix, &err), &err, "begin");
+	tap_rc(fg_index_put_result(ix, &res, 0, &err), &err, "objects");
+	int64_t before = sqlite3_total_changes64(ix->db), t0 = fg_clock_ns();
+	for (int i = MANY - 2; i >= 0 && rc == 0; i--) {
+		m = (struct fg_merge){1000 + (uint64_t)i, 1001 + (uint64_t)i, 1, 1, 1,
+		    true};
+		rc = fg_index_put_merges(ix, layer, &m, 1, &err);
+	}
+	tap_rc(rc, &err, "a chain of 10,000, from its end");
+	int64_t t1 = fg_clock_ns();
+	/* Each merge also writes its own row, the representative's and the layer's. */
+	int64_t writes = sqlite3_total_changes64(ix->db) - before - 3 * (MANY - 1);
+	tap_ok(writes <= 13.3 * MANY, "rewrites at most n log2 n rows");
+	printf("# %lld rows in %.0f ms\n", (long long)writes, (double)(t1 - t0) / 1e6);
+	tap_rc(fg_index_commit(ix, &err), &err, "commit");
+	t0 = fg_clock_ns();
+	int bad = 0;
+	for (int i = 0; i < MANY; i++) {
+		uint64_t id = 1000 + (uint64_t)(i * 7919 % MANY), p = 0;
+
+		bad += fg_index_public(ix, layer, &id, 1, &p, &err) < 0 || p != 1000;
+	}
+	t1 = fg_clock_ns();
+	tap_int(bad, 0, "all of them are one");
+	printf("# a look-up takes %.2f us\n", (double)(t1 - t0) / 1e3 / MANY);
+	fg_index_close(ix);
+	free(o);
+	st_cleanup();
+}
+
+int
+main(void)
+{
+	make_names();
+	test_one_pair();
+	test_edits();
+	test_orders();
+	test_reindex();
+	test_dropped();
+	test_cost();
+	return tap_done();
+}
