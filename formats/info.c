@@ -413,8 +413,8 @@ fg_info_copy(struct fg_info *dst, const struct fg_info *src)
 
 /* --- writing */
 
-static json_t *
-format_sharding(const struct fg_sharding *s)
+json_t *
+fg_sharding_format(const struct fg_sharding *s)
 {
 	return json_pack("{s:s, s:i, s:s, s:i, s:i, s:s, s:s}", "@type",
 	    "neuroglancer_uint64_sharded_v1", "preshift_bits", s->preshift_bits, "hash",
@@ -449,7 +449,7 @@ format_scale(const struct fg_scale *s)
 	if (s->hidden)
 		json_object_set_new(j, "hidden", json_true());
 	if (s->sharding.present)
-		json_object_set_new(j, "sharding", format_sharding(&s->sharding));
+		json_object_set_new(j, "sharding", fg_sharding_format(&s->sharding));
 	return j;
 }
 

@@ -78,6 +78,9 @@ void fg_info_copy(struct fg_info *dst, const struct fg_info *src);
 /* The info as JSON, keys as clients expect them ("@type" included). json_decref(). */
 json_t *fg_info_format(const struct fg_info *info) FG_MUST_USE;
 
+/* The "sharding" object of any info file; s->present is not looked at. */
+json_t *fg_sharding_format(const struct fg_sharding *s) FG_MUST_USE;
+
 const char *fg_encoding_name(enum fg_encoding e); /* "raw", ... */
 int fg_encoding_parse(const char *name, enum fg_encoding *out,
     struct fg_err *err) FG_MUST_USE;
