@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What mesh/draco_shim.cc, the one C++ file, offers to mesh/draco.c. Plain types only. */
+/* What mesh/draco_shim.cc, the one C++ file, offers to mesh/draco.c. Plain types only.
+ */
 #ifndef FG_MESH_DRACO_SHIM_H
 #define FG_MESH_DRACO_SHIM_H
 

@@ -18,6 +18,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "mesh/distance.h"
 #include "mesh/draco.h"
 #include "mesh/simplify.h"
 
@@ -40,7 +41,7 @@ struct level {
 	size_t room;                    /* of nodes.at and .bytes */
 	struct fg_str data;             /* their fragments */
 	uint64_t triangles;             /* of all of them */
-	double moved_nm; /* most that simplifying the level's nodes moved a surface */
+	double moved_nm; /* largest distance between a surface and what it became */
 };
 
 struct fg_lod {
@@ -280,7 +281,7 @@ simplify(struct fg_lod *lod, unsigned l, const uint32_t at[3], const struct part
 	    .triangles = from->triangles,
 	    .index = from->index};
 	struct fg_mesh m = FG_MESH_INIT;
-	double error = 0;
+	double off = 0;
 	int rc = -1;
 
 	*out = (struct part){0};
@@ -295,7 +296,8 @@ simplify(struct fg_lod *lod, unsigned l, const uint32_t at[3], const struct part
 		in.xyz[i] =
 		    (float)((double)(from->pos[i] - lo) * 0.5 * lod->p.nm[i % 3]);
 	}
-	if (fg_simplify_make(&in, &p, &m, &error, err) < 0 ||
+	if (fg_simplify_make(&in, &p, &m, NULL, err) < 0 ||
+	    fg_distance_measure(&in, &m, p.error_nm / 2, &off, err) < 0 ||
 	    make_part(lod, m.vertices, m.triangles, out, err) < 0)
 		goto out;
 	memcpy(out->index, m.index, 12 * (size_t)m.triangles);
@@ -305,7 +307,7 @@ simplify(struct fg_lod *lod, unsigned l, const uint32_t at[3], const struct part
 		out->pos[i] =
 		    (int32_t)(lo + llround((double)m.xyz[i] * 2 / lod->p.nm[i % 3]));
 	}
-	lod->level[l].moved_nm = FG_MAX(lod->level[l].moved_nm, 4 * error);
+	lod->level[l].moved_nm = FG_MAX(lod->level[l].moved_nm, off);
 	rc = 0;
 out:
 	free(in.xyz);

@@ -11,9 +11,9 @@
  * vertex, no triangle crosses from octant to octant, and vertices between octants are
  * quantised to the same plane as the viewer cuts by.
  *
- * Errors double from level to level. What is written as a level's scale is the sum of
- * what all simplifications up to it may have moved the surface by, and half a step of
- * quantisation.
+ * Errors double from level to level; the distance between a surface and what it became
+ * is measured (mesh/distance.h). What is written as a level's scale is the sum of the
+ * largest distances of all levels up to it, and half a step of quantisation.
  *
  * Pieces are given in Z order and let go at once: only one open node of each level is
  * kept, and the fragments made.
@@ -33,7 +33,7 @@ struct fg_lod_params {
 	unsigned bits;         /* of a position: 16, or 10 */
 	unsigned levels;       /* most levels, 1..FG_LOD_LEVELS */
 	double piece_error_nm; /* what the pieces are off already, >= 0 */
-	double error_nm; /* largest that level 1 may be off level 0, > 0; doubles */
+	double error_nm; /* of planes, that level 1 may be off level 0, > 0; doubles */
 	size_t memory;   /* bytes that may be held, the result included; 0: no limit */
 	const _Atomic bool *cancel; /* NULL, or set by another thread to stop */
 };

@@ -14,17 +14,20 @@
 struct fg_simplify_params {
 	double error_nm; /* largest error wanted, >= 0; 0: only what changes nothing */
 	uint32_t triangles; /* stop at this number; 0: go as far as the error allows */
+	bool sharp; /* no point of either surface is farther than error_nm from the
+		     * other: measured, and done again with less where it is */
 };
 
 /*
  * Simplify one mesh.
  *
  *   out       owns its arrays; label of `in`; no vertices without triangle
- *   error_nm  NULL, or what was reached: an error of planes (quadrics), as bounded by
- *             the parameter. The largest distance between the two surfaces can be two
- * to four times that
+ *   error_nm  NULL, or what was reached. Not sharp: an error of planes (quadrics), as
+ *             bounded by the parameter; the largest distance between the two surfaces
+ *             can be two to four times that. Sharp: that distance, from above
  *
- * Cost: about 0.5 s per million triangles; 70 bytes per triangle.
+ * Cost: about 0.5 s per million triangles; 70 bytes per triangle. Sharp: two to four
+ * times that.
  * Fails: FG_EINVAL (parameters), FG_ENOMEM.
  */
 int fg_simplify_make(const struct fg_mesh *in, const struct fg_simplify_params *p,

@@ -7,6 +7,7 @@
 
 #include "mesh/simplify.h"
 
+#include "mesh/distance.h"
 #include "mesh/surface.h"
 #include "tests/mesh/geometry.h"
 
@@ -104,6 +105,30 @@ test_ball(void)
 	fg_surface_fini(&s);
 }
 
+/* A limit that is measured: kept, where the error of planes alone does not keep it. */
+static void
+test_sharp(void)
+{
+	struct fg_surface s = ball(0, 60, FG_FACE_ALL);
+	struct fg_simplify_params p = {.error_nm = NM, .sharp = true};
+	struct fg_mesh m = FG_MESH_INIT, n = simplify(&s.mesh[0], NM, 0);
+	double reached = -1, off = -1, off_planes = -1;
+
+	tap_rc(fg_simplify_make(&s.mesh[0], &p, &m, &reached, &err), &err, "sharp");
+	tap_rc(fg_distance_measure(&s.mesh[0], &m, 0.5, &off, &err), &err, "measure");
+	tap_rc(fg_distance_measure(&s.mesh[0], &n, 0.5, &off_planes, &err), &err,
+	    "measure the other");
+	tap_ok(reached <= NM && off <= reached + 0.3,
+	    "a sharp limit of %g nm: %.3g said, %.3g measured", NM, reached, off);
+	tap_ok(off_planes > NM, "without it %.3g nm", off_planes);
+	tap_ok(m.triangles * 4 < s.mesh[0].triangles && m.triangles > n.triangles,
+	    "its price: %u triangles, not %u", m.triangles, n.triangles);
+	tap_int(count_edges_of(&m).unbalanced, 0, "closed");
+	fg_mesh_fini(&m);
+	fg_mesh_fini(&n);
+	fg_surface_fini(&s);
+}
+
 static void
 test_seam(void)
 {
@@ -141,6 +166,7 @@ int
 main(void)
 {
 	test_ball();
+	test_sharp();
 	test_seam();
 	test_edges();
 	return tap_done();

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The distance of surfaces, against what geometry says, and against a search through
+ * all pairs. */
+#include "config.h"
+
+#include "mesh/distance.h"
+
+#include "tests/mesh/geometry.h"
+
+static struct fg_err err = FG_ERR_INIT;
+
+static double
+measure(const struct fg_mesh *a, const struct fg_mesh *b, double spacing)
+{
+	double nm = -1;
+
+	tap_rc(fg_distance_measure(a, b, spacing, &nm, &err), &err, "measure");
+	return nm;
+}
+
+/* A square of side 100 in the plane z, cut into 2 n n triangles. */
+static struct fg_mesh
+square(uint32_t n, float z, float far)
+{
+	struct fg_mesh m = {.vertices = (n + 1) * (n + 1), .triangles = 2 * n * n};
+
+	m.xyz = calloc(3 * (size_t)m.vertices, sizeof *m.xyz);
+	m.index = calloc(3 * (size_t)m.triangles, sizeof *m.index);
+	for (uint32_t v = 0; v < m.vertices; v++) {
+		m.xyz[3 * v] = far + 100.0f * (float)(v % (n + 1)) / (float)n;
+		m.xyz[3 * v + 1] = 100.0f * (float)(v / (n + 1)) / (float)n;
+		m.xyz[3 * v + 2] = z;
+	}
+	uint32_t *t = m.index;
+	for (uint32_t y = 0; y < n; y++) {
+		for (uint32_t x = 0; x < n; x++, t += 6) {
+			uint32_t v = x + (n + 1) * y;
+			uint32_t six[6] = {v, v + 1, v + n + 1, v + 1, v + n + 2,
+			    v + n + 1};
+
+			memcpy(t, six, sizeof six);
+		}
+	}
+	return m;
+}
+
+static void
+test_planes(void)
+{
+	struct fg_mesh a = square(1, 0, 0), b = square(17, 12, 0);
+	struct fg_mesh c = square(17, 12, 3e6f), d = square(1, 0, 3e6f);
+	double off = measure(&a, &b, 1);
+
+	tap_ok(off >= 12 && off <= 12.6, "two planes: %.3f of 12", off);
+	off = measure(&c, &d, 1);
+	tap_ok(off >= 12 && off <= 12.6, "far from the origin: %.3f of 12", off);
+	off = measure(&a, &a, 0.2);
+	tap_ok(off >= 0 && off < 0.14, "a mesh and itself: %.4f", off);
+	/* One vertex pulled out: only one of the two ways sees it all. */
+	b.xyz[3 * 150 + 2] += 40;
+	off = measure(&b, &a, 1);
+	tap_ok(off >= 52 && off <= 52.6, "a spike: %.3f of 52", off);
+	tap_near(measure(&a, &b, 1), off, 1e-6, "the same the other way round");
+	/* A hole: each point of b is on a, but not the reverse. */
+	fg_mesh_fini(&b);
+	b = square(10, 0, 0);
+	uint32_t kept = 0;
+	for (uint32_t t = 0; t < b.triangles; t++) {
+		uint32_t x = t / 2 % 10, y = t / 20;
+
+		if (x >= 3 && x < 6 && y >= 3 && y < 6)
+			continue;
+		memmove(b.index + 3 * (size_t)kept++, b.index + 3 * (size_t)t, 12);
+	}
+	b.triangles = kept;
+	off = measure(&a, &b, 0.5);
+	tap_ok(off >= 14.8 && off <= 15.3, "a hole of 30 by 30: %.3f of 15", off);
+	fg_mesh_fini(&a);
+	fg_mesh_fini(&b);
+	fg_mesh_fini(&c);
+	fg_mesh_fini(&d);
+}
+
+/* Squared distance of p from a triangle by trying its plane, sides and corners, in
+ * another way than the code under test: over a fine lattice of the triangle. */
+static double
+by_lattice(const double p[3], const struct fg_mesh *m, uint32_t t)
+{
+	double best = INFINITY;
+
+	for (int i = 0; i <= 60; i++) {
+		for (int j = 0; i + j <= 60; j++) {
+			double sum = 0;
+
+			for (int d = 0; d < 3; d++) {
+				double a = m->xyz[3 * m->index[3 * t] + d];
+				double b = m->xyz[3 * m->index[3 * t + 1] + d];
+				double c = m->xyz[3 * m->index[3 * t + 2] + d];
+				double q = a + (b - a) * i / 60 + (c - a) * j / 60;
+
+				sum += (p[d] - q) * (p[d] - q);
+			}
+			best = fmin(best, sum);
+		}
+	}
+	return best;
+}
+
+/* A few random triangles, slivers among them, against one small triangle. */
+static void
+test_random(void)
+{
+	size_t wrong = 0;
+
+	for (int round = 0; round < 60; round++) {
+		float xyz[30];
+		uint32_t index[12] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 0, 4, 8};
+		struct fg_mesh m = {.vertices = 10,
+		    .triangles = 4,
+		    .xyz = xyz,
+		    .index = index};
+		float dot[9];
+		uint32_t one[3] = {0, 1, 2};
+		struct fg_mesh p = {.vertices = 3,
+		    .triangles = 1,
+		    .xyz = dot,
+		    .index = one};
+		double at[3], there = INFINITY, back = 0, off = -1;
+
+		for (int i = 0; i < 30; i++)
+			xyz[i] = (float)roll(1000) / (i % 9 < 3 && round % 3 ? 50 : 10);
+		for (int d = 0; d < 3; d++) {
+			at[d] = (double)roll(1000) / 10;
+			for (int k = 0; k < 3; k++)
+				dot[3 * k + d] = (float)at[d];
+		}
+		for (uint32_t t = 0; t < 4; t++)
+			there = fmin(there, by_lattice(at, &m, t));
+		/* The farthest point of triangles from one point is a corner. */
+		for (int k = 0; k < 9; k++) {
+			double sum = 0;
+
+			for (int d = 0; d < 3; d++)
+				sum += ((double)xyz[3 * k + d] - at[d]) *
+				       ((double)xyz[3 * k + d] - at[d]);
+			back = fmax(back, sum);
+		}
+		if (fg_distance_measure(&p, &m, 0.05, &off, &err) < 0)
+			wrong++;
+		wrong += fabs(off - sqrt(fmax(there, back))) > 0.1;
+	}
+	tap_int(wrong, 0, "sixty sets of triangles around a point");
+}
+
+static void
+test_edges(void)
+{
+	struct fg_mesh none = {0}, a = square(1, 0, 0);
+	double nm = -1;
+
+	tap_ok(measure(&none, &none, 1) == 0, "nothing and nothing");
+	tap_ok(isinf(measure(&none, &a, 1)), "nothing and something");
+	tap_fails(fg_distance_measure(&a, &a, 0, &nm, &err), &err, FG_EINVAL,
+	    "spacing of 0", "no spacing");
+	tap_fails(fg_distance_measure(&a, &a, NAN, &nm, &err), &err, FG_EINVAL,
+	    "spacing of", "a spacing that is no number");
+	fg_mesh_fini(&a);
+}
+
+int
+main(void)
+{
+	test_planes();
+	test_random();
+	test_edges();
+	return tap_done();
+}
