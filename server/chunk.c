@@ -47,6 +47,7 @@
 enum { PARK_TIME = 100, PARK_GONE };
 
 static void look_up(struct fg_request *r);
+static void chunk_made(struct fg_request *r);
 static void answer_bytes(struct fg_request *r);
 
 static const struct fg_scale *
@@ -78,17 +79,22 @@ is_compressible(const struct fg_request *r)
 
 /* ------------------------------------------------------------- answers */
 
-/* ?v=UUID pins a layer, not only a name: what it names never changes. */
-static enum fg_caching
-caching_of(const struct fg_request *r)
+bool
+fg_request_is_pinned(const struct fg_request *r)
 {
 	char v[64];
 
-	if (!r->layer->agglomerated && fg_route_query(&r->route, "v", v, sizeof v) &&
-	    strcmp(v, r->layer->uuid) == 0 && (r->layer->recipe || r->layer->source) &&
-	    r->chunk.scale == 0)
-		return FG_IMMUTABLE;
-	return FG_NO_CACHE;
+	return !r->layer->agglomerated && fg_route_query(&r->route, "v", v, sizeof v) &&
+	       strcmp(v, r->layer->uuid) == 0;
+}
+
+static enum fg_caching
+caching_of(const struct fg_request *r)
+{
+	return fg_request_is_pinned(r) && (r->layer->recipe || r->layer->source) &&
+		       r->chunk.scale == 0
+		   ? FG_IMMUTABLE
+		   : FG_NO_CACHE;
 }
 
 static void
@@ -106,7 +112,11 @@ reply_cached(struct fg_request *r, const struct fg_cached *c, enum fg_coding cod
 static void
 reply_absent(struct fg_request *r)
 {
-	fg_reply_error(r, 404, "layer %s has no such chunk", r->layer->name);
+	if (fg_kind_is_artefact(r->chunk.key.kind))
+		fg_reply_error(r, 404, "layer %s has no such object, or it is not made",
+		    r->layer->name);
+	else
+		fg_reply_error(r, 404, "layer %s has no such chunk", r->layer->name);
 }
 
 /* Compress r->chunk.bytes into a reply and remember it. Any thread. */
@@ -340,7 +350,7 @@ reply_failed(struct fg_request *r, const struct fg_err *err)
 {
 	fg_reply_error(r, 500,
 	    "%.300s; no new attempt until POST /api/layers/%.64s/retry",
-	    *err->msg ? err->msg : "making this chunk failed", r->layer->name);
+	    *err->msg ? err->msg : "making it failed", r->layer->name);
 }
 
 /* Seconds until asking again makes sense. */
@@ -353,6 +363,18 @@ retry_after(struct fg_request *r)
 	return (int)FG_MIN(FG_MAX(stats.block_s / 4, 1), 10);
 }
 
+/* A chunk was made for us. */
+static void
+chunk_made(struct fg_request *r)
+{
+	struct fg_chunk_state *c = &r->chunk;
+
+	FG_COUNT(&r->srv->metrics, chunks_made);
+	if (c->scale > 0)
+		c->salt ^= fg_hash64(&c->place.slab, 4) ^ c->place.off;
+	answer_bytes(r);
+}
+
 static void
 woken(struct fg_request *r)
 {
@@ -362,14 +384,10 @@ woken(struct fg_request *r)
 	switch ((int)c->wake) {
 	case FG_WAKE_BYTES:
 		FG_COUNT(m, parked_made);
-		if (!c->bytes) { /* committed, bytes not handed on: read them */
-			look_up(r);
-			return;
-		}
-		FG_COUNT(m, chunks_made);
-		if (c->scale > 0)
-			c->salt ^= fg_hash64(&c->place.slab, 4) ^ c->place.off;
-		answer_bytes(r);
+		if (!c->bytes || !c->made_bytes)
+			c->again(r); /* committed, bytes not handed on: read them */
+		else
+			c->made_bytes(r);
 		return;
 	case FG_WAKE_EMPTY:
 		FG_COUNT(m, parked_made);
@@ -406,7 +424,7 @@ answer_want(struct fg_request *r, enum fg_want want, struct fg_err *err)
 {
 	switch (want) {
 	case FG_WANT_READY:
-		look_up(r);
+		r->chunk.again(r);
 		return;
 	case FG_WANT_ABSENT:
 		reply_absent(r);
@@ -504,9 +522,8 @@ client_address(struct fg_request *r)
 	return i ? i->client_addr : NULL;
 }
 
-/* The chunk is not there: may it be made, and may this client wait for it? */
-static void
-want(struct fg_request *r)
+void
+fg_chunk_want(struct fg_request *r)
 {
 	bool wait;
 	double seconds = hold_time(r, &wait);
@@ -515,8 +532,7 @@ want(struct fg_request *r)
 		reply_absent(r);
 	} else if (r->foreign) {
 		fg_reply_error(r, 403,
-		    "this chunk is not made yet, and pages of this origin may not "
-		    "start "
+		    "this is not made yet, and pages of this origin may not start "
 		    "work here (see the setting origins)");
 	} else if (seconds < 0) {
 		fg_reply_error(r, 400, "wait is not a number of seconds");
@@ -613,7 +629,7 @@ look_up(struct fg_request *r)
 		answer_empty(r);
 		return;
 	case FG_ABSENT:
-		want(r);
+		fg_chunk_want(r);
 		return;
 	}
 }
@@ -661,6 +677,8 @@ fg_chunk_handle(struct fg_request *r)
 		fg_reply_err(r, &err);
 		return;
 	}
+	c->again = look_up;
+	c->made_bytes = chunk_made;
 	if (is_compressible(r) && !(r->method == FG_GET && r->range))
 		c->coding = (uint8_t)fg_coding_choose(r->accept_encoding);
 	if ((l->source || c->scale == 0) && answer_from_cache(r)) {

@@ -20,6 +20,7 @@
 #include "base/json.h"
 #include "server/headers.h"
 #include "server/request.h"
+#include "work/artefact.h"
 
 /* Files from this size on are sent in parts. */
 #define LARGE_FILE (1 << 20)
@@ -261,6 +262,11 @@ handle_file(struct fg_request *r)
 
 	if (strcmp(r->route.rest, "info") == 0 && l->info_json) {
 		reply_tagged(r, "application/json", fg_buf_ref(l->info_json));
+		return;
+	}
+	r->object = fg_route_object(r->route.rest);
+	if (r->object.what != FG_MADE_NONE && fg_layer_has_objects(l)) {
+		fg_object_handle(r);
 		return;
 	}
 	switch (fg_route_chunk(&l->info, r->route.rest, &r->chunk.scale, r->chunk.ch)) {

@@ -26,6 +26,7 @@
 #include "work/sched.h"
 
 struct MHD_Connection;
+struct fg_request;
 
 enum fg_method {
 	FG_GET,
@@ -79,6 +80,10 @@ struct fg_chunk_state {
 	bool named;           /* bytes hold the ids that the layer shows */
 	int rounds;           /* look-ups so far */
 	struct fg_err err;
+	/* What goes on after waiting: look it up once more; c->bytes are what was
+	 * wanted (NULL: look up). */
+	void (*again)(struct fg_request *r);
+	void (*made_bytes)(struct fg_request *r);
 };
 
 struct fg_request {
@@ -106,6 +111,7 @@ struct fg_request {
 	/* parking */
 	struct fg_layer *layer; /* held reference */
 	struct fg_chunk_state chunk;
+	struct fg_route_object object; /* of a mesh or skeleton, see object.c */
 	struct fg_waiter waiter;
 	struct fg_watched watch;
 	struct fg_client_id client;
@@ -157,9 +163,16 @@ void fg_reply_etag(uint64_t hash, enum fg_coding c, char out[32]);
 /* ------------------------------------------------------------- handlers */
 
 void fg_chunk_handle(struct fg_request *r); /* chunk.c: a chunk of r->layer */
-void fg_files_handle(struct fg_request *r); /* files.c: /layer... */
-void fg_api_handle(struct fg_request *r);   /* api.c: /api/... */
-void fg_page_handle(struct fg_request *r);  /* page.c: / and its parts */
+/* chunk.c: r->chunk.key is not there. May this request start work, and wait for it?
+ * Ends in r->chunk.again or made_bytes, or in a reply. */
+void fg_chunk_want(struct fg_request *r);
+/* chunk.c: ?v=UUID pins a layer, not only a name: what never changes within a layer
+ * never changes under such a URL. */
+bool fg_request_is_pinned(const struct fg_request *r);
+void fg_object_handle(struct fg_request *r); /* object.c: r->object of r->layer */
+void fg_files_handle(struct fg_request *r);  /* files.c: /layer... */
+void fg_api_handle(struct fg_request *r);    /* api.c: /api/... */
+void fg_page_handle(struct fg_request *r);   /* page.c: / and its parts */
 void fg_page_asset(struct fg_request *r, const char *name);
 void fg_status_handle(struct fg_request *r);  /* status.c: /api/status */
 void fg_status_ready(struct fg_request *r);   /* /readyz */

@@ -190,3 +190,74 @@ fg_route_chunk(const struct fg_info *info, const char *rest, int *scale, int64_t
 	*scale = k;
 	return FG_CHUNK_OK;
 }
+
+/* ------------------------------------------------------------- meshes, skeletons */
+
+/* A decimal number without leading zeros at *p, which goes behind it; false if there is
+ * none, or one above max. */
+static bool
+take_number(const char **p, uint64_t max, uint64_t *out)
+{
+	const char *c = *p;
+	uint64_t v = 0;
+
+	if (*c < '0' || *c > '9' || (*c == '0' && c[1] >= '0' && c[1] <= '9'))
+		return false;
+	for (; *c >= '0' && *c <= '9'; c++) {
+		uint64_t digit = (uint64_t)(*c - '0');
+
+		if (v > (UINT64_MAX - digit) / 10)
+			return false;
+		v = v * 10 + digit;
+	}
+	if (v > max)
+		return false;
+	*p = c;
+	*out = v;
+	return true;
+}
+
+/* What follows an id in the mesh directory. */
+static enum fg_route_made
+parse_mesh_end(const char *p, struct fg_route_object *o)
+{
+	uint64_t gen;
+
+	if (strcmp(p, ":0") == 0)
+		return FG_MADE_MANIFEST;
+	if (strcmp(p, ".ply") == 0)
+		return FG_MADE_PLY;
+	if (strcmp(p, ".obj") == 0)
+		return FG_MADE_OBJ;
+	if (strcmp(p, ".glb") == 0)
+		return FG_MADE_GLB;
+	if (*p++ != ':' || !take_number(&p, INT64_MAX, &o->part) || *p++ != ':' ||
+	    !take_number(&p, INT64_MAX, &gen) || *p)
+		return FG_MADE_NONE;
+	o->gen = (int64_t)gen;
+	return FG_MADE_PIECE;
+}
+
+struct fg_route_object
+fg_route_object(const char *rest)
+{
+	struct fg_route_object o = {.what = FG_MADE_NONE};
+	bool mesh = strncmp(rest, "mesh/", 5) == 0;
+	const char *p = rest + (mesh ? 5 : 9);
+
+	if (!mesh && strncmp(rest, "skeleton/", 9) != 0)
+		return o;
+	if (strcmp(p, "info") == 0) {
+		o.what = mesh ? FG_MADE_MESH_INFO : FG_MADE_SKELETON_INFO;
+		return o;
+	}
+	if (!take_number(&p, UINT64_MAX, &o.id) || o.id == 0)
+		return o;
+	if (mesh)
+		o.what = parse_mesh_end(p, &o);
+	else if (!*p)
+		o.what = FG_MADE_SKELETON;
+	else if (strcmp(p, ".swc") == 0)
+		o.what = FG_MADE_SWC;
+	return o;
+}

@@ -69,4 +69,29 @@ enum fg_route_chunk {
 enum fg_route_chunk fg_route_chunk(const struct fg_info *info, const char *rest,
     int *scale, int64_t ch[3]);
 
+/* A file of a directory of meshes or skeletons that is made here. */
+enum fg_route_made {
+	FG_MADE_NONE,      /* another name: none of ours */
+	FG_MADE_MESH_INFO, /* mesh/info */
+	FG_MADE_MANIFEST,  /* mesh/ID:0 */
+	FG_MADE_PIECE,     /* mesh/ID:BLOCK:GEN */
+	FG_MADE_PLY,       /* mesh/ID.ply, .obj, .glb */
+	FG_MADE_OBJ,
+	FG_MADE_GLB,
+	FG_MADE_SKELETON_INFO, /* skeleton/info */
+	FG_MADE_SKELETON,      /* skeleton/ID */
+	FG_MADE_SWC,           /* skeleton/ID.swc */
+};
+
+struct fg_route_object {
+	enum fg_route_made what;
+	uint64_t id;   /* 1 .. 2^64 - 1 */
+	uint64_t part; /* PIECE: Morton code of the block, below 2^63 */
+	int64_t gen;   /* PIECE: >= 0 */
+};
+
+/* What `rest` names below a layer. Numbers are decimal without leading zeros, so that
+ * each thing has one name. */
+struct fg_route_object fg_route_object(const char *rest);
+
 #endif

@@ -175,19 +175,6 @@ struct item {
 	bool drop; /* its task is done, or an earlier one of the group does it */
 };
 
-/* Whether the task's result is there and not to be made again. Limit: meshes and
- * skeletons have one generation so far; the issue that makes them gives keys one. */
-static int
-is_done(struct fg_index *ix, const struct fg_key *task, bool *done, struct fg_err *err)
-{
-	struct fg_place p;
-
-	if (fg_index_find(ix, task, 0, &p, err) < 0)
-		return -1;
-	*done = (p.state == FG_PRESENT || p.state == FG_EMPTY) && !p.dirty;
-	return 0;
-}
-
 static int
 check_payload(const struct fg_result *res, size_t i, const struct fg_known *k,
     struct fg_err *err)
@@ -265,10 +252,11 @@ sort_out(struct fg_store *s, struct fg_result *const *results, size_t n,
 			return -1;
 		if (it->res->failed)
 			continue;
-		if (is_done(s->index, &it->res->task, &it->drop, err) < 0)
+		if (fg_index_is_done(s->index, it->res, INT64_MAX, &it->drop, err) < 0)
 			return -1;
 		for (size_t j = 0; j < i && !it->drop; j++) {
 			if (!items[j].res->failed && !items[j].drop &&
+			    !fg_kind_is_artefact(it->res->task.kind) &&
 			    fg_key_equal(&items[j].res->task, &it->res->task))
 				it->drop = true;
 		}
@@ -305,9 +293,11 @@ put_payloads(struct fg_store *s, const struct fg_known *k, struct fg_result *res
 		    .enc = p->enc,
 		    .at = p->key.at,
 		    .part = p->part,
+		    .gen = p->gen,
 		};
 
-		res->places[i] = (struct fg_place){.state = p->state, .enc = p->enc};
+		res->places[i] =
+		    (struct fg_place){.state = p->state, .enc = p->enc, .gen = p->gen};
 		if (!p->bytes)
 			continue;
 		memcpy(r.uuid, k->uuid, sizeof r.uuid);
@@ -408,8 +398,8 @@ fill_dropped(struct fg_store *s, struct item *items, size_t n, struct fg_err *er
 		for (size_t k = 0; items[i].drop && k < res->payloads; k++) {
 			const struct fg_payload *p = &res->payload[k];
 
-			if (fg_index_find(s->index, &p->key, p->part, &res->places[k],
-				err) < 0)
+			if (fg_index_find_gen(s->index, &p->key, p->part, p->gen,
+				&res->places[k], err) < 0)
 				return -1;
 		}
 	}

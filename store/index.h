@@ -79,9 +79,18 @@ int fg_index_slab_users(struct fg_index *ix, uint32_t slab, uint64_t len,
 
 /* ------------------------------------------------------------- results */
 
-/* The place of piece `part` of a key (chunks and blocks have part 0 only). */
-int fg_index_find(struct fg_index *ix, const struct fg_key *key, uint32_t part,
+/* The place of piece `part` of a key (chunks and blocks have part 0 only); of an
+ * artefact's generations the newest. */
+int fg_index_find(struct fg_index *ix, const struct fg_key *key, uint64_t part,
     struct fg_place *place, struct fg_err *err) FG_MUST_USE;
+/* That generation of an artefact; chunks and blocks have none. */
+int fg_index_find_gen(struct fg_index *ix, const struct fg_key *key, uint64_t part,
+    int64_t gen, struct fg_place *place, struct fg_err *err) FG_MUST_USE;
+/* Whether a result's task is done, so that the result is not needed: its block or chunk
+ * is there and not dirty, or all artefacts that it brings are there. Rows of runs after
+ * `run` do not count. */
+int fg_index_is_done(struct fg_index *ix, const struct fg_result *res, int64_t run,
+    bool *done, struct fg_err *err) FG_MUST_USE;
 int fg_index_block(struct fg_index *ix, uint32_t layer, uint64_t at,
     struct fg_block_row *out, struct fg_err *err) FG_MUST_USE;
 int fg_index_blocks(struct fg_index *ix, uint32_t layer,
@@ -128,8 +137,8 @@ int fg_index_block_ms(struct fg_index *ix, uint32_t layer, double *ms, int *n,
 
 struct fg_index_entry {
 	struct fg_key key;
-	uint32_t part;
-	struct fg_place place;
+	uint64_t part;
+	struct fg_place place; /* with gen */
 };
 
 /* Chunks, then artefacts, in key order. Fetched in pages, so no transaction stays open

@@ -9,7 +9,7 @@
 #include "store/index.h"
 #include "store/index_sql.h"
 
-/* Columns state, enc, slab, off, len, crc, run from `col` on. */
+/* Columns state, enc, slab, off, len, crc, run, gen from `col` on. */
 static void
 read_place(sqlite3_stmt *st, int col, struct fg_place *p)
 {
@@ -24,6 +24,7 @@ read_place(sqlite3_stmt *st, int col, struct fg_place *p)
 	    .len = (uint64_t)sqlite3_column_int64(st, col + 4),
 	    .crc = (uint32_t)sqlite3_column_int64(st, col + 5),
 	    .run = sqlite3_column_int64(st, col + 6),
+	    .gen = sqlite3_column_int64(st, col + 7),
 	};
 }
 
@@ -40,28 +41,13 @@ find_block_place(struct fg_index *ix, const struct fg_key *key, struct fg_place 
 	return 0;
 }
 
-int
-fg_index_find(struct fg_index *ix, const struct fg_key *key, uint32_t part,
-    struct fg_place *place, struct fg_err *err)
+/* The row of a look-up, FG_ABSENT if there is none. */
+static int
+take_place(struct fg_index *ix, sqlite3_stmt *st, struct fg_place *place,
+    struct fg_err *err)
 {
-	sqlite3_stmt *st;
-	int rc;
+	int rc = st ? fg_sql_step(ix, st, err) : -1;
 
-	if (key->kind == FG_KIND_BLOCK)
-		return find_block_place(ix, key, place, err);
-	if (key->kind == FG_KIND_CHUNK)
-		st = fg_sql(ix, err,
-		    "SELECT state, enc, slab, off, len, crc, run FROM chunks"
-		    " WHERE layer = ? AND scale = ? AND at = ?",
-		    "iii", (int64_t)key->layer, (int64_t)key->scale, key->at);
-	else
-		st = fg_sql(ix, err,
-		    "SELECT state, enc, slab, off, len, crc, run FROM artefacts"
-		    " WHERE layer = ? AND kind = ? AND scale = ? AND id = ?"
-		    " AND part = ? ORDER BY gen DESC LIMIT 1",
-		    "iiiii", (int64_t)key->layer, (int64_t)key->kind,
-		    (int64_t)key->scale, key->at, (int64_t)part);
-	rc = st ? fg_sql_step(ix, st, err) : -1;
 	if (rc < 0)
 		return -1;
 	*place = (struct fg_place){.state = FG_ABSENT};
@@ -69,6 +55,70 @@ fg_index_find(struct fg_index *ix, const struct fg_key *key, uint32_t part,
 		read_place(st, 0, place);
 		sqlite3_reset(st);
 	}
+	return 0;
+}
+
+int
+fg_index_find(struct fg_index *ix, const struct fg_key *key, uint64_t part,
+    struct fg_place *place, struct fg_err *err)
+{
+	sqlite3_stmt *st;
+
+	if (key->kind == FG_KIND_BLOCK)
+		return find_block_place(ix, key, place, err);
+	if (key->kind == FG_KIND_CHUNK)
+		st = fg_sql(ix, err,
+		    "SELECT state, enc, slab, off, len, crc, run, 0 FROM chunks"
+		    " WHERE layer = ? AND scale = ? AND at = ?",
+		    "iii", (int64_t)key->layer, (int64_t)key->scale, key->at);
+	else
+		st = fg_sql(ix, err,
+		    "SELECT state, enc, slab, off, len, crc, run, gen FROM artefacts"
+		    " WHERE layer = ? AND kind = ? AND scale = ? AND id = ?"
+		    " AND part = ? ORDER BY gen DESC LIMIT 1",
+		    "iiiii", (int64_t)key->layer, (int64_t)key->kind,
+		    (int64_t)key->scale, key->at, part);
+	return take_place(ix, st, place, err);
+}
+
+int
+fg_index_find_gen(struct fg_index *ix, const struct fg_key *key, uint64_t part,
+    int64_t gen, struct fg_place *place, struct fg_err *err)
+{
+	if (key->kind == FG_KIND_BLOCK || key->kind == FG_KIND_CHUNK)
+		return fg_index_find(ix, key, part, place, err);
+	return take_place(ix,
+	    fg_sql(ix, err,
+		"SELECT state, enc, slab, off, len, crc, run, gen FROM artefacts"
+		" WHERE layer = ? AND kind = ? AND scale = ? AND id = ? AND part = ?"
+		" AND gen = ?",
+		"iiiiii", (int64_t)key->layer, (int64_t)key->kind, (int64_t)key->scale,
+		key->at, part, gen),
+	    place, err);
+}
+
+int
+fg_index_is_done(struct fg_index *ix, const struct fg_result *res, int64_t run,
+    bool *done, struct fg_err *err)
+{
+	struct fg_place p;
+	bool all = res->payloads > 0;
+
+	if (!fg_kind_is_artefact(res->task.kind)) {
+		if (fg_index_find(ix, &res->task, 0, &p, err) < 0)
+			return -1;
+		*done = (p.state == FG_PRESENT || p.state == FG_EMPTY) && !p.dirty &&
+			p.run <= run;
+		return 0;
+	}
+	for (size_t i = 0; i < res->payloads && all; i++) {
+		const struct fg_payload *q = &res->payload[i];
+
+		if (fg_index_find_gen(ix, &q->key, q->part, q->gen, &p, err) < 0)
+			return -1;
+		all = p.state != FG_ABSENT && p.run <= run;
+	}
+	*done = all;
 	return 0;
 }
 
@@ -308,7 +358,8 @@ chunk_page(struct fg_index *ix, const struct fg_index_entry *last,
 {
 	int n = 0, rc;
 	sqlite3_stmt *st = fg_sql(ix, err,
-	    "SELECT layer, scale, at, state, enc, slab, off, len, crc, run FROM chunks"
+	    "SELECT layer, scale, at, state, enc, slab, off, len, crc, run, 0 FROM "
+	    "chunks"
 	    " WHERE (layer, scale, at) > (?, ?, ?) ORDER BY layer, scale, at LIMIT ?",
 	    "iiii", (int64_t)last->key.layer, (int64_t)last->key.scale, last->key.at,
 	    (int64_t)PAGE);
@@ -335,11 +386,13 @@ artefact_page(struct fg_index *ix, const struct fg_index_entry *last,
 {
 	int n = 0, rc;
 	sqlite3_stmt *st = fg_sql(ix, err,
-	    "SELECT layer, kind, scale, id, part, state, enc, slab, off, len, crc, run"
-	    " FROM artefacts WHERE (layer, kind, scale, id, part) > (?, ?, ?, ?, ?)"
-	    " ORDER BY layer, kind, scale, id, part LIMIT ?",
-	    "iiiiii", (int64_t)last->key.layer, (int64_t)last->key.kind,
-	    (int64_t)last->key.scale, last->key.at, (int64_t)last->part, (int64_t)PAGE);
+	    "SELECT layer, kind, scale, id, part, state, enc, slab, off, len, crc, run,"
+	    " gen FROM artefacts"
+	    " WHERE (layer, kind, scale, id, part, gen) > (?, ?, ?, ?, ?, ?)"
+	    " ORDER BY layer, kind, scale, id, part, gen LIMIT ?",
+	    "iiiiiii", (int64_t)last->key.layer, (int64_t)last->key.kind,
+	    (int64_t)last->key.scale, last->key.at, last->part, last->place.gen,
+	    (int64_t)PAGE);
 
 	if (!st)
 		return -1;
@@ -351,7 +404,7 @@ artefact_page(struct fg_index *ix, const struct fg_index_entry *last,
 		    .key.kind = (uint8_t)sqlite3_column_int(st, 1),
 		    .key.scale = (uint8_t)sqlite3_column_int(st, 2),
 		    .key.at = (uint64_t)sqlite3_column_int64(st, 3),
-		    .part = (uint32_t)sqlite3_column_int64(st, 4),
+		    .part = (uint64_t)sqlite3_column_int64(st, 4),
 		};
 		read_place(st, 5, &e->place);
 	}

@@ -55,9 +55,9 @@ put_artefact(struct fg_index *ix, const struct fg_payload *p, const struct fg_pl
 	    "INSERT OR REPLACE INTO artefacts (layer, kind, scale, id, part, gen, "
 	    "state,"
 	    " enc, slab, off, len, crc, run)"
-	    " VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?)",
-	    "iiiiiiiiiiii", (int64_t)p->key.layer, (int64_t)p->key.kind,
-	    (int64_t)p->key.scale, p->key.at, (int64_t)p->part, (int64_t)at->state,
+	    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+	    "iiiiiiiiiiiii", (int64_t)p->key.layer, (int64_t)p->key.kind,
+	    (int64_t)p->key.scale, p->key.at, p->part, p->gen, (int64_t)at->state,
 	    (int64_t)at->enc, (int64_t)at->slab, at->off, at->len, (int64_t)at->crc,
 	    at->run);
 }
@@ -68,7 +68,7 @@ put_payload(struct fg_index *ix, const struct fg_payload *p, const struct fg_pla
 {
 	struct fg_place old;
 
-	if (fg_index_find(ix, &p->key, p->part, &old, err) < 0)
+	if (fg_index_find_gen(ix, &p->key, p->part, p->gen, &old, err) < 0)
 		return -1;
 	if (old.slab > 0 && count_dead(ix, old.slab, old.len, err) < 0)
 		return -1;

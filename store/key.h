@@ -24,6 +24,13 @@ struct fg_key {
 	uint64_t at;
 };
 
+/* Whether a kind has generations and pieces: part and gen of struct fg_payload. */
+static inline bool
+fg_kind_is_artefact(int kind)
+{
+	return kind == FG_KIND_MESH || kind == FG_KIND_SKELETON;
+}
+
 static inline bool
 fg_key_equal(const struct fg_key *a, const struct fg_key *b)
 {

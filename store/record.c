@@ -110,6 +110,8 @@ payload_json(const struct fg_payload *p, const struct fg_place *at)
 	json_array_append_new(a, integer(bytes ? at->off : UINT64_MAX));
 	json_array_append_new(a, integer(bytes ? at->len : 0));
 	json_array_append_new(a, integer(bytes ? at->crc : 0));
+	if (p->gen != 0)
+		json_array_append_new(a, json_integer(p->gen));
 	return a;
 }
 
@@ -207,21 +209,22 @@ static bool
 get_payload(const json_t *a, uint32_t layer, uint32_t slab, struct fg_payload *p,
     struct fg_place *at)
 {
-	int64_t v[9];
+	int64_t v[10] = {0};
 
-	if (!get_numbers(a, 9, v) || !is_key_valid(v) || v[3] < 0 ||
-	    v[3] > UINT32_MAX || v[4] < FG_PRESENT || v[4] > FG_PARTIAL || v[5] < 0 ||
+	if ((!get_numbers(a, 9, v) && !get_numbers(a, 10, v)) || !is_key_valid(v) ||
+	    v[9] < 0 || v[4] < FG_PRESENT || v[4] > FG_PARTIAL || v[5] < 0 ||
 	    v[5] > UINT8_MAX || v[6] < -1 || v[7] < 0 || v[8] < 0 || v[8] > UINT32_MAX)
 		return false;
 	if ((v[6] == -1) != (v[4] == FG_EMPTY))
 		return false;
 	*p = (struct fg_payload){
 	    .key = {layer, (uint8_t)v[0], (uint8_t)v[1], (uint64_t)v[2]},
-	    .part = (uint32_t)v[3],
+	    .part = (uint64_t)v[3],
+	    .gen = v[9],
 	    .state = (enum fg_state)v[4],
 	    .enc = (uint8_t)v[5],
 	};
-	*at = (struct fg_place){.state = p->state, .enc = p->enc};
+	*at = (struct fg_place){.state = p->state, .enc = p->enc, .gen = p->gen};
 	if (p->state == FG_EMPTY)
 		return true;
 	at->slab = slab;

@@ -128,23 +128,10 @@ is_complete(const struct scan *s, const struct fg_result *res, const uint8_t uui
 		if (!q || !q->whole || q->r.len != at->len || q->r.crc != at->crc ||
 		    q->r.kind != p->key.kind || q->r.scale != p->key.scale ||
 		    q->r.at != p->key.at || q->r.part != p->part ||
-		    memcmp(q->r.uuid, uuid, 16) != 0)
+		    q->r.gen != p->gen || memcmp(q->r.uuid, uuid, 16) != 0)
 			return false;
 	}
 	return true;
-}
-
-/* Whether the index had this task's result before the replay began. */
-static int
-is_kept(struct fg_replay *r, const struct fg_key *task, bool *kept, struct fg_err *err)
-{
-	struct fg_place p;
-
-	if (fg_index_find(r->ix, task, 0, &p, err) < 0)
-		return -1;
-	*kept = (p.state == FG_PRESENT || p.state == FG_EMPTY) && !p.dirty &&
-		p.run <= r->run0;
-	return 0;
 }
 
 static int
@@ -171,7 +158,9 @@ take_result(struct scan *s, const struct fg_record *rec, const char *body)
 		    "count",
 		    (unsigned)rec->slab, (unsigned long long)rec->off, k->name);
 		r->lost++;
-	} else if ((rc = is_kept(r, &res.res.task, &kept, s->err)) == 0 && !kept) {
+	} else if ((rc = fg_index_is_done(r->ix, &res.res, r->run0, &kept, s->err)) ==
+		       0 &&
+		   !kept) { /* kept: the index had it before the replay began */
 		rc = fg_known_put_result(k, r->ix, &res.res, s->err);
 		r->results++;
 		/* Only what this result does not name is dead. */

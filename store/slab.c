@@ -41,11 +41,13 @@ fg_slab_head_encode(const struct fg_record *r, uint8_t out[FG_SLAB_HEAD])
 	out[27] = r->state;
 	out[28] = r->enc;
 	fg_put_u64le(out + 32, r->at);
-	fg_put_u32le(out + 40, r->part);
+	fg_put_u32le(out + 40, (uint32_t)r->part);
 	fg_put_u32le(out + 44, r->crc);
 	fg_put_u64le(out + 48, r->len);
 	memcpy(out + 56, r->uuid, 16);
 	memcpy(out + 72, r->sha, 32);
+	fg_put_u64le(out + 104, (uint64_t)r->gen);
+	fg_put_u32le(out + 112, (uint32_t)(r->part >> 32));
 	fg_put_u32le(out + 8, fg_crc32c(0, out + 12, FG_SLAB_HEAD - 12));
 }
 
@@ -67,7 +69,8 @@ fg_slab_head_decode(const uint8_t p[FG_SLAB_HEAD], uint32_t slab, uint64_t off,
 	    .state = p[27],
 	    .enc = p[28],
 	    .at = fg_get_u64le(p + 32),
-	    .part = fg_get_u32le(p + 40),
+	    .part = fg_get_u32le(p + 40) | (uint64_t)fg_get_u32le(p + 112) << 32,
+	    .gen = (int64_t)fg_get_u64le(p + 104),
 	    .slab = slab,
 	    .off = off,
 	    .len = fg_get_u64le(p + 48),

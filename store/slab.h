@@ -11,12 +11,14 @@
  *    16  u64 where the record begins in the slab
  *    24  u8  type, kind, scale, state, encoding; 3 zero bytes
  *    32  u64 at
- *    40  u32 part
+ *    40  u32 part, lower half
  *    44  u32 crc32c of the body
  *    48  u64 len
  *    56  16  uuid of the layer (of the store in a SLAB record)
  *    72  32  sha256 of the layer's recipe, zero if it has none
- *   104  24  zero
+ *   104  u64 generation of an artefact; 0 for all else
+ *   112  u32 part, upper half
+ *   116  12  zero
  *
  * A header names its own slab and offset: copies of records elsewhere (a file copied
  * over another, a slab inside a payload) are not taken for records.
@@ -53,7 +55,8 @@ struct fg_record {
 	enum fg_record_type type;
 	uint8_t kind, scale, state, enc;
 	uint64_t at;
-	uint32_t part;
+	uint64_t part; /* artefacts: which piece */
+	int64_t gen;   /* artefacts: which generation */
 	uint8_t uuid[16];
 	uint8_t sha[32];
 	uint32_t slab; /* read: where it was found; ignored when appending */

@@ -364,10 +364,17 @@ fg_reader_find(struct fg_reader *r, const struct fg_key *key, struct fg_place *p
 }
 
 int
-fg_reader_part(struct fg_reader *r, const struct fg_key *key, uint32_t part,
+fg_reader_part(struct fg_reader *r, const struct fg_key *key, uint64_t part,
     struct fg_place *place, struct fg_err *err)
 {
 	return fg_index_find(r->ix, key, part, place, err);
+}
+
+int
+fg_reader_gen(struct fg_reader *r, const struct fg_key *key, uint64_t part, int64_t gen,
+    struct fg_place *place, struct fg_err *err)
+{
+	return fg_index_find_gen(r->ix, key, part, gen, place, err);
 }
 
 int

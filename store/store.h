@@ -122,14 +122,19 @@ struct fg_place {
 	uint64_t len;
 	uint32_t crc; /* crc32c of the payload */
 	int64_t run;  /* provenance row, 0 = none */
+	int64_t gen;  /* generation of an artefact; else 0 */
 };
 
 /* Look a chunk or artefact up. state = FG_ABSENT if there is no row. */
 int fg_reader_find(struct fg_reader *r, const struct fg_key *key,
     struct fg_place *place, struct fg_err *err) FG_MUST_USE;
-/* The same for piece `part` of an artefact; fg_reader_find looks for part 0. */
-int fg_reader_part(struct fg_reader *r, const struct fg_key *key, uint32_t part,
+/* The same for piece `part` of an artefact, its newest generation; fg_reader_find looks
+ * for part 0. */
+int fg_reader_part(struct fg_reader *r, const struct fg_key *key, uint64_t part,
     struct fg_place *place, struct fg_err *err) FG_MUST_USE;
+/* The same for one generation. */
+int fg_reader_gen(struct fg_reader *r, const struct fg_key *key, uint64_t part,
+    int64_t gen, struct fg_place *place, struct fg_err *err) FG_MUST_USE;
 
 /* Read the payload at a place. nowait: from the page cache only, *out = NULL and
  * return 0 where that would wait (preadv2 RWF_NOWAIT). The crc is verified:
@@ -179,7 +184,8 @@ int fg_reader_recent(struct fg_reader *r, int max, char **json,
 /* One thing to store. bytes NULL: state only (EMPTY). */
 struct fg_payload {
 	struct fg_key key;
-	uint32_t part; /* artefacts: piece number; else 0 */
+	uint64_t part; /* artefacts: piece number; else 0 */
+	int64_t gen;   /* artefacts: generation; else 0 */
 	enum fg_state state;
 	uint8_t enc;
 	struct fg_buf *bytes; /* borrowed during the commit */
@@ -216,9 +222,10 @@ struct fg_result {
 /*
  * Commit a group of results: all of them or none. A result whose block (or chunk) is
  * PRESENT or EMPTY and not dirty already is dropped, its places filled from the index
- * (FG_ABSENT where the one that won has no such payload): the first valid one wins.
- * PARTIAL and dirty chunks are replaced. The chunks of coarser scales over a committed
- * chunk become dirty in the same transaction.
+ * (FG_ABSENT where the one that won has no such payload): the first valid one wins. A
+ * result of a mesh or skeleton task is dropped if all its payloads are there, each in
+ * its generation. PARTIAL and dirty chunks are replaced. The chunks of coarser scales
+ * over a committed chunk become dirty in the same transaction.
  *
  * Fails with nothing of the group visible: FG_EFULL, FG_EIO (try again later);
  * FG_ENOENT (a layer was removed), FG_EBUSY (a layer is degraded), FG_EINVAL: found

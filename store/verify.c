@@ -77,7 +77,7 @@ check_head(struct fg_store *s, const struct fg_index_entry *e, const struct fg_k
 		    (unsigned long long)p->off);
 	} else if (r.type != FG_REC_PAYLOAD || r.kind != e->key.kind ||
 		   r.scale != e->key.scale || r.at != e->key.at || r.part != e->part ||
-		   (k && memcmp(r.uuid, k->uuid, 16) != 0)) {
+		   r.gen != e->place.gen || (k && memcmp(r.uuid, k->uuid, 16) != 0)) {
 		fg_fail(why, FG_ECORRUPT, "%s at %llu: another thing's record is there",
 		    what, (unsigned long long)p->off);
 	} else if (r.len != p->len || r.crc != p->crc || r.enc != p->enc) {
@@ -159,7 +159,7 @@ tell_damaged(struct verify *v, const struct fg_record *r, const struct fg_known 
 
 	fg_verify_name(&key, k, name);
 	if (k && r->type == FG_REC_PAYLOAD && r->kind != FG_KIND_BLOCK &&
-	    fg_index_find(v->ix, &key, r->part, &p, v->err) < 0)
+	    fg_index_find_gen(v->ix, &key, r->part, r->gen, &p, v->err) < 0)
 		return -1;
 	if (p.slab == r->slab && p.off == r->off + FG_SLAB_HEAD)
 		tell(v, true, "slab %06u at %llu: %s: bytes do not fit their checksum",
@@ -188,7 +188,8 @@ see_record(void *ctx, const struct fg_record *r, bool whole, const char *body)
 	if (r->type == FG_REC_SLAB &&
 	    memcmp(r->uuid, v->s->uuid_bytes, sizeof r->uuid) != 0) {
 		tell(v, true, "slab %06u belongs to another store", (unsigned)r->slab);
-	} else if (r->type == FG_REC_COMMIT && k) {
+	} else if (r->type == FG_REC_COMMIT && k && !fg_kind_is_artefact(r->kind)) {
+		/* Old generations of meshes and skeletons go; other results stay. */
 		struct fg_key task = {k->layer, r->kind, r->scale, r->at};
 
 		if (fg_index_find(v->ix, &task, 0, &p, v->err) < 0)
@@ -299,7 +300,7 @@ is_current(struct verify *v, const struct fg_index_entry *e, bool *same)
 {
 	struct fg_place p;
 
-	if (fg_index_find(v->ix, &e->key, e->part, &p, v->err) < 0)
+	if (fg_index_find_gen(v->ix, &e->key, e->part, e->place.gen, &p, v->err) < 0)
 		return -1;
 	*same = p.state == e->place.state && p.slab == e->place.slab &&
 		p.off == e->place.off;

@@ -175,6 +175,17 @@ open_generated(struct fg_catalog *c, struct fg_layer *l, const struct fg_layer_r
 	return 0;
 }
 
+/* A generated segmentation has meshes and skeletons. Its row does not say so: that rows
+ * of earlier versions have them too. */
+static void
+name_objects(struct fg_info *info)
+{
+	if (!info->mesh)
+		info->mesh = fg_strdup("mesh");
+	if (!info->skeletons)
+		info->skeletons = fg_strdup("skeleton");
+}
+
 struct fg_layer *
 fg_catalog_open_layer(struct fg_catalog *c, const struct fg_layer_row *row)
 {
@@ -190,6 +201,8 @@ fg_catalog_open_layer(struct fg_catalog *c, const struct fg_layer_row *row)
 	l->paused = row->paused;
 	rc = fg_info_parse(row->info, strlen(row->info), &l->info, &err);
 	if (rc == 0) {
+		if (row->recipe)
+			name_objects(&l->info);
 		l->info_json = fg_catalog_info_bytes(&l->info);
 		if (row->recipe)
 			rc = open_generated(c, l, row, &err);

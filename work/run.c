@@ -18,6 +18,7 @@
 #include "base/morton.h"
 #include "formats/codec.h"
 #include "seg/downsample.h"
+#include "work/artefact.h"
 #include "work/stitch.h"
 
 void
@@ -32,6 +33,31 @@ fg_output_fini(struct fg_output *out)
 	free(out->device);
 	free(out->stats);
 	*out = (struct fg_output){0};
+}
+
+void
+fg_output_put(struct fg_output *out, const struct fg_payload *p)
+{
+	size_t n = out->result.payloads;
+
+	if ((n & (n + 1)) == 0)
+		out->payload =
+		    fg_realloc(out->payload, 2 * n + 2, sizeof *out->payload);
+	out->payload[n] = *p;
+	out->result.payloads = n + 1;
+	out->bytes += p->bytes ? p->bytes->len : 0;
+}
+
+void
+fg_output_seal(struct fg_output *out)
+{
+	out->places = fg_calloc(out->result.payloads + 1, sizeof *out->places);
+	out->result.payload = out->payload;
+	out->result.object = out->object;
+	out->result.places = out->places;
+	out->result.device = out->device;
+	out->result.stats = out->stats;
+	out->result.version = PACKAGE_VERSION;
 }
 
 /* ------------------------------------------------------------- cutting a block */
@@ -147,20 +173,13 @@ static void
 put_payload(struct cut *c, const struct fg_key *key, uint32_t part,
     enum fg_encoding enc, struct fg_buf *bytes)
 {
-	size_t n = c->out.result.payloads;
-
-	if ((n & (n + 1)) == 0)
-		c->out.payload =
-		    fg_realloc(c->out.payload, 2 * n + 2, sizeof *c->out.payload);
-	c->out.payload[n] = (struct fg_payload){
-	    .key = *key,
-	    .part = part,
-	    .state = bytes ? FG_PRESENT : FG_EMPTY,
-	    .enc = (uint8_t)enc,
-	    .bytes = bytes,
-	};
-	c->out.result.payloads = n + 1;
-	c->out.bytes += bytes ? bytes->len : 0;
+	fg_output_put(&c->out, &(struct fg_payload){
+				   .key = *key,
+				   .part = part,
+				   .state = bytes ? FG_PRESENT : FG_EMPTY,
+				   .enc = (uint8_t)enc,
+				   .bytes = bytes,
+			       });
 }
 
 /* Global ids of a chunk, u64 (or u32 where the layer holds that). */
@@ -314,19 +333,6 @@ out:
 	return rc;
 }
 
-/* Point the result at the arrays, which no longer move. */
-static void
-seal(struct fg_output *out)
-{
-	out->places = fg_calloc(out->result.payloads + 1, sizeof *out->places);
-	out->result.payload = out->payload;
-	out->result.object = out->object;
-	out->result.places = out->places;
-	out->result.device = out->device;
-	out->result.stats = out->stats;
-	out->result.version = PACKAGE_VERSION;
-}
-
 int
 fg_task_cut(const struct fg_layer *l, uint64_t at, const struct fg_array *labels,
     const struct fg_array *prob, struct fg_output *out, struct fg_err *err)
@@ -349,7 +355,7 @@ fg_task_cut(const struct fg_layer *l, uint64_t at, const struct fg_array *labels
 	}
 	c.out.result.task =
 	    (struct fg_key){.layer = l->id, .kind = FG_KIND_BLOCK, .at = at};
-	seal(&c.out);
+	fg_output_seal(&c.out);
 	*out = c.out;
 	c.out = (struct fg_output){0};
 	rc = 0;
@@ -704,7 +710,7 @@ run_coarse(struct fg_task *t, struct fg_env *env, struct fg_output *out,
 	if (partial)
 		c.out.payload[0].state = FG_PARTIAL;
 	c.out.result.task = t->key;
-	seal(&c.out);
+	fg_output_seal(&c.out);
 	*out = c.out;
 	rc = 0;
 out:
@@ -720,12 +726,22 @@ fg_task_run(struct fg_task *t, struct fg_env *env, struct fg_output *out,
 	int64_t started = fg_clock_wall_ms();
 	int rc;
 
-	if (t->key.kind == FG_KIND_BLOCK)
+	switch (t->key.kind) {
+	case FG_KIND_BLOCK:
 		rc = run_block(t, env, out, err);
-	else if (t->key.kind == FG_KIND_STITCH)
+		break;
+	case FG_KIND_STITCH:
 		rc = fg_stitch_run(t, env, out, err);
-	else
+		break;
+	case FG_KIND_MESH:
+		rc = fg_task_mesh(t, env, out, err);
+		break;
+	case FG_KIND_SKELETON:
+		rc = fg_task_skeleton(t, env, out, err);
+		break;
+	default:
 		rc = run_coarse(t, env, out, err);
+	}
 	if (rc < 0)
 		return -1;
 	out->result.worker = env->worker;

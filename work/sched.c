@@ -97,15 +97,20 @@ list_put(struct list *l, struct task *t, struct task *after)
 	l->n++;
 }
 
+struct list *
+fg_sched_queue(struct fg_sched *s, int kind, int cls)
+{
+	if (kind == FG_KIND_BLOCK)
+		return &s->blocks[cls];
+	return fg_kind_is_artefact(kind) ? &s->artefacts[cls] : &s->coarse[cls];
+}
+
 static struct list *
 list_of(struct fg_sched *s, const struct task *t)
 {
-	bool block = t->t.key.kind == FG_KIND_BLOCK;
-	int cls = t->t.cls;
-
 	switch (t->state) {
 	case TASK_QUEUED:
-		return block ? &s->blocks[cls] : &s->coarse[cls];
+		return fg_sched_queue(s, t->t.key.kind, t->t.cls);
 	case TASK_DELAYED:
 		return &s->delayed;
 	case TASK_RUNNING:
@@ -148,6 +153,8 @@ ring(struct fg_sched *s, const struct task *t)
 	 */
 	if (t->state == TASK_DELAYED || t->t.key.kind == FG_KIND_BLOCK)
 		pthread_cond_broadcast(&s->models);
+	else if (fg_kind_is_artefact(t->t.key.kind))
+		pthread_cond_broadcast(&s->making);
 	else
 		pthread_cond_signal(&s->others[FG_RES_CPU]);
 }
@@ -156,7 +163,8 @@ void
 fg_sched_note(struct fg_sched *s, const struct task *t, enum fg_now now)
 {
 	if (t->t.key.kind != FG_KIND_BLOCK &&
-	    (now != FG_NOW_PRESENT || t->t.key.kind == FG_KIND_STITCH))
+	    (now != FG_NOW_PRESENT || t->t.key.kind == FG_KIND_STITCH ||
+		fg_kind_is_artefact(t->t.key.kind)))
 		return;
 	s->change[s->changes++ % CHANGES_MAX] =
 	    (struct fg_change){.key = t->t.key, .now = (uint8_t)now};
@@ -400,6 +408,7 @@ drop_waiting(struct fg_sched *s, uint32_t layer, struct task **dead)
 	for (int c = 0; c < FG_CLASSES; c++) {
 		drop_list(s, &s->blocks[c], layer, dead);
 		drop_list(s, &s->coarse[c], layer, dead);
+		drop_list(s, &s->artefacts[c], layer, dead);
 	}
 	drop_list(s, &s->delayed, layer, dead);
 }
@@ -430,6 +439,7 @@ fg_sched_retry(struct fg_sched *s, struct fg_layer *l, uint64_t at, struct fg_er
 	pthread_mutex_unlock(writer);
 	pthread_mutex_lock(&s->lock);
 	fg_sched_lane(s, l->id)->stopped_until = 0;
+	fg_sched_forget_failed(s, l->id);
 	for (struct task *t = s->delayed.first, *next; t; t = next) {
 		next = t->next;
 		if (t->t.key.layer != l->id || (at != UINT64_MAX && t->t.key.at != at))
@@ -481,6 +491,7 @@ fill_options(struct fg_sched *s, const struct fg_sched_options *opt)
 	o->bulk_every = o->bulk_every > 0 ? o->bulk_every : 8;
 	o->attempts = o->attempts > 0 ? o->attempts : 3;
 	o->retry_ms = o->retry_ms > 0 ? o->retry_ms : 1000;
+	s->makers = FG_MAX(o->cpu_threads, 2);
 	s->devices = 1;
 	for (const char *p = o->devices; p && *p; p++)
 		s->devices += *p == ',';
@@ -497,6 +508,7 @@ init_conditions(struct fg_sched *s)
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&s->models, &attr);
 	pthread_cond_init(&s->idle, &attr);
+	pthread_cond_init(&s->making, &attr);
 	for (int r = 0; r < RESOURCES; r++) {
 		pthread_cond_init(&s->others[r], &attr);
 		for (int c = 0; c < FG_CLASSES; c++)
@@ -581,6 +593,7 @@ fg_sched_stop(struct fg_sched *s, int64_t deadline_ns)
 		pthread_cond_wait(&s->idle, &s->lock);
 	s->quit = true;
 	pthread_cond_broadcast(&s->models);
+	pthread_cond_broadcast(&s->making);
 	for (int r = 0; r < RESOURCES; r++)
 		pthread_cond_broadcast(&s->others[r]);
 	pthread_mutex_unlock(&s->lock);
@@ -602,6 +615,7 @@ fg_sched_free(struct fg_sched *s)
 	pthread_mutex_destroy(&s->reader_lock);
 	pthread_cond_destroy(&s->models);
 	pthread_cond_destroy(&s->idle);
+	pthread_cond_destroy(&s->making);
 	for (int r = 0; r < RESOURCES; r++)
 		pthread_cond_destroy(&s->others[r]);
 	free(s->thread);

@@ -9,7 +9,8 @@
  * to its job's class or is dropped; a running one becomes BULK. The order of locks and
  * what each guards is written at the top of sched.c.
  *
- * The scheduler owns the worker threads (io, cpu, task drivers), the device threads of
+ * The scheduler owns the worker threads (io, cpu, task drivers, makers of meshes and
+ * skeletons), the device threads of
  * the engines and the committer (group commit: 64 results or 5 ms).
  */
 #ifndef FG_WORK_SCHED_H
@@ -59,7 +60,8 @@ struct fg_waiter {
 	void (*wake)(struct fg_waiter *w, enum fg_wake how,
 	    const struct fg_place *place, struct fg_buf *bytes,
 	    const struct fg_err *err);
-	struct fg_key chunk; /* what is wanted: kind CHUNK, or PROB of a NAME.prob */
+	struct fg_key chunk; /* what is wanted: kind CHUNK, or PROB of a NAME.prob, or
+				the TABLE of a MESH or SKELETON */
 	/* private to the scheduler */
 	struct fg_waiter *next, *prev;
 	void *task;
@@ -78,6 +80,9 @@ enum fg_want {
  * Ask for a chunk of a generated layer: finest scale = its block's segment task, a
  * coarser scale = its chunk task (which never starts a flood). With waiter NULL the
  * task is only started or promoted (BULK: prefetch), nobody is woken.
+ *
+ * Also for meshes and skeletons (work/artefact.h): READY when there is one of the
+ * object's generation, ABSENT when there is no such object.
  */
 enum fg_want fg_sched_want(struct fg_sched *s, struct fg_layer *l,
     const struct fg_key *chunk, enum fg_class cls, struct fg_waiter *w,

@@ -2,8 +2,8 @@
 /*
  * What the files of the scheduler share: sched.c (tasks, waiters, begin and end),
  * sched_want.c (asking, admission), sched_run.c (threads, tries, results), sched_bulk.c
- * (boxes of blocks), sched_coarse.c, sched_stitch.c, sched_view.c (numbers). Nobody
- * else includes this.
+ * (boxes of blocks), sched_coarse.c, sched_stitch.c, sched_artefact.c (meshes and
+ * skeletons), sched_view.c (numbers). Nobody else includes this.
  */
 #ifndef FG_WORK_SCHED_PRIV_H
 #define FG_WORK_SCHED_PRIV_H
@@ -77,6 +77,14 @@ struct lane {
 #define QUEUED_MAX 4096  /* tasks of one class */
 #define READERS_MAX 32
 #define CHANGES_MAX 4096 /* power of two */
+#define FAILED_SIZE 64   /* artefacts that failed, remembered */
+
+/* An artefact that failed for good. */
+struct failed {
+	struct fg_key key;
+	int64_t until_ns; /* monotonic */
+	char why[200];
+};
 
 struct fg_sched {
 	struct fg_store *store;
@@ -85,6 +93,7 @@ struct fg_sched {
 	struct fg_engines *engines;  /* NULL with opt.run */
 	struct fg_committer *committer;
 	int devices;
+	int makers; /* threads for meshes and skeletons, at least 2 */
 	char worker[80];
 	pthread_t *thread;
 	int threads;
@@ -92,10 +101,13 @@ struct fg_sched {
 	pthread_mutex_t lock;  /* guards everything below and every struct task */
 	pthread_cond_t models; /* a block task came, a driver became free */
 	pthread_cond_t others[RESOURCES];
-	pthread_cond_t idle; /* running or committing went down, a job left */
+	pthread_cond_t making; /* an artefact task came, or a thread became free */
+	pthread_cond_t idle;   /* running or committing went down, a job left */
 	struct task *table[TABLE_SIZE];
-	struct list blocks[FG_CLASSES], coarse[FG_CLASSES], delayed, running,
-	    committing;
+	struct list blocks[FG_CLASSES], coarse[FG_CLASSES], artefacts[FG_CLASSES],
+	    delayed, running, committing;
+	struct failed failed[FAILED_SIZE]; /* a ring */
+	uint64_t faileds;
 	struct calls calls[RESOURCES][FG_CLASSES];
 	struct lane *lane;
 	size_t lanes;
@@ -130,6 +142,8 @@ void fg_sched_put_reader(struct fg_sched *s, struct fg_reader *r);
 void fg_sched_bury(struct fg_sched *s, struct task *dead, enum fg_wake how);
 
 struct task *fg_sched_find(struct fg_sched *s, const struct fg_key *key);
+/* Where tasks of a kind and class wait. */
+struct list *fg_sched_queue(struct fg_sched *s, int kind, int cls);
 /* A new task at the end of its queue; due_ns > 0: delayed until then. */
 struct task *fg_sched_add(struct fg_sched *s, struct fg_layer *l,
     const struct fg_key *key, enum fg_class cls, int attempt, int64_t due_ns);
@@ -195,8 +209,32 @@ void fg_sched_stitch_more(struct fg_sched *s, const struct task *t);
  */
 void fg_sched_stitch_left(struct fg_sched *s);
 
+/* ------------------------------------------------------------- sched_artefact.c */
+
+int fg_sched_check_artefact(const struct fg_layer *l, const struct fg_key *key,
+    struct fg_err *err) FG_MUST_USE;
+/* Whether the table is there in the object's generation. FG_ENOENT: no such object. Not
+ * under the lock. */
+int fg_sched_look_artefact(struct fg_sched *s, const struct fg_key *key, bool *current,
+    struct fg_err *err) FG_MUST_USE;
+/* Failures that stay. Under the lock. */
+const char *fg_sched_failed_before(struct fg_sched *s, const struct fg_key *key);
+void fg_sched_note_failed(struct fg_sched *s, const struct task *t);
+void fg_sched_forget_failed(struct fg_sched *s, uint32_t layer);
+/* For struct fg_env; ctx is the scheduler. */
+int fg_sched_read_object(void *ctx, uint32_t layer, bool whole, uint64_t id,
+    struct fg_object *o, struct fg_object_block **blocks, size_t *n,
+    struct fg_err *err) FG_MUST_USE;
+int fg_sched_read_piece(void *ctx, const struct fg_key *key, uint64_t part, int64_t gen,
+    struct fg_buf **out, struct fg_err *err) FG_MUST_USE;
+int fg_sched_put_part(void *ctx, struct fg_result *res, size_t bytes,
+    struct fg_err *err) FG_MUST_USE;
+void *fg_sched_make_artefacts(void *sched);
+
 /* ------------------------------------------------------------- sched_run.c */
 
+/* Run a RUNNING task to the end of its try. */
+void fg_sched_run_task(struct fg_sched *s, struct task *t, int floods);
 int fg_sched_start_threads(struct fg_sched *s, struct fg_err *err);
 void fg_sched_join_threads(struct fg_sched *s);
 

@@ -118,10 +118,31 @@ kind_name(const struct task *t)
 }
 
 static void
+log_artefact(const struct task *t)
+{
+	const char *kind = t->t.key.kind == FG_KIND_MESH ? "mesh" : "skeleton";
+
+	if (t->failed)
+		fg_log(t->err.code == FG_ECANCELED ? FG_LOG_INFO : FG_LOG_WARN,
+		    "%s failed layer=%s id=%llu try=%d final=%s why=%s", kind,
+		    t->t.layer->name, (unsigned long long)t->t.key.at, t->t.attempt,
+		    t->for_good ? "yes" : "no", t->err.msg);
+	else
+		fg_log(FG_LOG_INFO, "%s made layer=%s id=%llu ms=%lld bytes=%zu", kind,
+		    t->t.layer->name, (unsigned long long)t->t.key.at,
+		    (long long)(t->out.result.ended_ms - t->out.result.started_ms),
+		    t->out.bytes);
+}
+
+static void
 log_end(const struct task *t)
 {
 	int64_t p[3];
 
+	if (fg_kind_is_artefact(t->t.key.kind)) {
+		log_artefact(t);
+		return;
+	}
 	fg_morton_decode(t->t.key.at, p);
 	if (t->failed)
 		fg_log(t->err.code == FG_ECANCELED ? FG_LOG_INFO : FG_LOG_WARN,
@@ -204,6 +225,8 @@ end_failed(struct fg_sched *s, struct task *t, enum job_end how, enum fg_wake wa
 	fg_sched_tell_jobs(t, how, &t->err);
 	if (wake == FG_WAKE_FAILED)
 		t->now = FG_NOW_FAILED;
+	if (wake == FG_WAKE_FAILED && fg_kind_is_artefact(t->t.key.kind))
+		fg_sched_note_failed(s, t);
 	fg_sched_remove(s, t, &dead);
 	if (s->stopping && wake == FG_WAKE_RETRY)
 		wake = FG_WAKE_SHUTDOWN;
@@ -240,7 +263,7 @@ committed(struct fg_commit_item *item, int rc, const struct fg_err *err)
 /* ------------------------------------------------------------- a try */
 
 static int
-read_piece(void *ctx, const struct fg_key *key, uint32_t part, enum fg_state *state,
+read_face(void *ctx, const struct fg_key *key, uint32_t part, enum fg_state *state,
     struct fg_buf **out, struct fg_err *err)
 {
 	struct fg_sched *s = ctx;
@@ -265,7 +288,7 @@ static int
 read_child(void *ctx, const struct fg_key *key, enum fg_state *state,
     struct fg_buf **out, struct fg_err *err)
 {
-	return read_piece(ctx, key, 0, state, out, err);
+	return read_face(ctx, key, 0, state, out, err);
 }
 
 static bool
@@ -341,14 +364,17 @@ finish_try(struct fg_sched *s, struct task *t, int rc, bool no_engine)
 		fg_committer_put(s->committer, &t->commit);
 }
 
-static void
-run_task(struct fg_sched *s, struct task *t, int floods)
+void
+fg_sched_run_task(struct fg_sched *s, struct task *t, int floods)
 {
 	struct fg_env env = {
 	    .engines = s->engines,
 	    .floods = floods,
 	    .child = read_child,
-	    .piece = read_piece,
+	    .face = read_face,
+	    .object = fg_sched_read_object,
+	    .piece = fg_sched_read_piece,
+	    .put = fg_sched_put_part,
 	    .ctx = s,
 	    .worker = s->worker,
 	};
@@ -440,7 +466,7 @@ drive(void *arg)
 		int floods = choose_floods(s, t);
 		fg_sched_set_state(s, t, TASK_RUNNING);
 		pthread_mutex_unlock(&s->lock);
-		run_task(s, t, floods);
+		fg_sched_run_task(s, t, floods);
 		pthread_mutex_lock(&s->lock);
 	}
 	pthread_mutex_unlock(&s->lock);
@@ -484,7 +510,7 @@ work_once(struct fg_sched *s, enum fg_resource res)
 			c->fn(c->ctx);
 			free(c);
 		} else {
-			run_task(s, t, 1);
+			fg_sched_run_task(s, t, 1);
 		}
 		pthread_mutex_lock(&s->lock);
 		return true;
@@ -537,12 +563,13 @@ fg_sched_start_threads(struct fg_sched *s, struct fg_err *err)
 {
 	int drivers = s->devices + 2;
 
-	s->thread =
-	    fg_calloc((size_t)(drivers + s->opt.io_threads + s->opt.cpu_threads),
-		sizeof *s->thread);
+	s->thread = fg_calloc((size_t)(drivers + s->opt.io_threads +
+				       s->opt.cpu_threads + s->makers),
+	    sizeof *s->thread);
 	if (start(s, drivers, drive, err) < 0 ||
 	    start(s, s->opt.io_threads, work_io, err) < 0 ||
-	    start(s, s->opt.cpu_threads, work_cpu, err) < 0)
+	    start(s, s->opt.cpu_threads, work_cpu, err) < 0 ||
+	    start(s, s->makers, fg_sched_make_artefacts, err) < 0)
 		return -1;
 	return 0;
 }

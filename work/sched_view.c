@@ -24,7 +24,7 @@ fg_sched_get_stats(struct fg_sched *s, struct fg_sched_stats *out)
 	pthread_mutex_lock(&s->lock);
 	*out = s->stats;
 	for (int c = 0; c < FG_CLASSES; c++) {
-		out->queued[c] = s->blocks[c].n + s->coarse[c].n;
+		out->queued[c] = s->blocks[c].n + s->coarse[c].n + s->artefacts[c].n;
 		out->io_queued += s->calls[FG_RES_IO][c].n;
 		out->cpu_queued += s->calls[FG_RES_CPU][c].n;
 	}
@@ -158,12 +158,21 @@ format_view(const struct view *v)
 	static const char *const cls[] = {"interactive", "bulk", "idle"};
 	static const char *const state[] = {"queued", "delayed", "running",
 	    "committing"};
+	static const char *const kind[] = {[FG_KIND_CHUNK] = "chunk",
+	    [FG_KIND_BLOCK] = "block",
+	    [FG_KIND_MESH] = "mesh",
+	    [FG_KIND_SKELETON] = "skeleton"};
+	bool artefact = fg_kind_is_artefact(v->key.kind);
 	int64_t p[3];
+	char id[24];
+	json_t *at;
 
 	fg_morton_decode(v->key.at, p);
+	snprintf(id, sizeof id, "%llu", (unsigned long long)v->key.at);
+	at = artefact ? json_string(id) : fg_json_int3(p);
 	return json_pack("{s:s,s:s,s:i,s:o,s:s,s:s,s:I,s:i,s:i,s:f,s:f}", "layer",
-	    v->layer->name, "kind", v->key.kind == FG_KIND_BLOCK ? "block" : "chunk",
-	    "scale", v->key.scale, "at", fg_json_int3(p), "class", cls[v->cls], "state",
+	    v->layer->name, "kind", kind[v->key.kind], "scale",
+	    artefact ? 0 : v->key.scale, "at", at, "class", cls[v->cls], "state",
 	    state[v->state], "waiters", (json_int_t)v->waiters, "jobs", v->jobs,
 	    "attempt", v->attempt, "progress", v->progress, "seconds", v->seconds);
 }
@@ -182,6 +191,7 @@ fg_sched_tasks(struct fg_sched *s, size_t max)
 	for (int c = 0; c < FG_CLASSES; c++) {
 		n = copy_list(&s->blocks[c], now, v, n, max);
 		n = copy_list(&s->coarse[c], now, v, n, max);
+		n = copy_list(&s->artefacts[c], now, v, n, max);
 	}
 	n = copy_list(&s->delayed, now, v, n, max);
 	pthread_mutex_unlock(&s->lock);

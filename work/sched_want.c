@@ -138,10 +138,31 @@ look_chunk(struct fg_sched *s, struct want *w, struct fg_err *err)
 	return true;
 }
 
+/* The same for a mesh or skeleton. */
+static bool
+look_artefact(struct fg_sched *s, struct want *w, struct fg_err *err)
+{
+	bool current = false;
+
+	w->answer = FG_WANT_REFUSED;
+	if (fg_sched_look_artefact(s, &w->key, &current, err) < 0) {
+		if (err && err->code == FG_ENOENT)
+			w->answer = FG_WANT_ABSENT;
+		return false;
+	}
+	if (current) {
+		w->answer = FG_WANT_READY;
+		return false;
+	}
+	return fg_store_room(s->store, err) == 0;
+}
+
 /* Everything that has to be asked outside the lock. True: a task is to be made. */
 static bool
 look(struct fg_sched *s, struct want *w, struct fg_err *err)
 {
+	if (fg_kind_is_artefact(w->key.kind))
+		return look_artefact(s, w, err);
 	if (!look_chunk(s, w, err))
 		return false;
 	w->answer = FG_WANT_REFUSED;
@@ -194,8 +215,7 @@ join(struct fg_sched *s, struct want *w)
 static int
 check_bounds(struct fg_sched *s, const struct want *w, struct fg_err *err)
 {
-	struct list *l =
-	    w->key.kind == FG_KIND_BLOCK ? &s->blocks[w->cls] : &s->coarse[w->cls];
+	struct list *l = fg_sched_queue(s, w->key.kind, (int)w->cls);
 	struct lane *lane = fg_sched_lane(s, w->key.layer);
 
 	if (l->n + s->delayed.n >= QUEUED_MAX)
@@ -237,6 +257,8 @@ check_want(const struct fg_layer *l, const struct fg_key *chunk, struct fg_err *
 {
 	int64_t ch[3], grid[3];
 
+	if (fg_kind_is_artefact(chunk->kind))
+		return fg_sched_check_artefact(l, chunk, err);
 	if (l->broken)
 		return fg_fail(err, FG_EBUSY, "layer %s is degraded: %s", l->name,
 		    l->why);
@@ -258,7 +280,7 @@ task_key(const struct fg_layer *l, const struct fg_key *chunk)
 	struct fg_key key = *chunk;
 	int64_t ch[3], blk[3];
 
-	if (chunk->scale == 0) {
+	if (chunk->scale == 0 && !fg_kind_is_artefact(chunk->kind)) {
 		fg_morton_decode(chunk->at, ch);
 		fg_recipe_block_of(l->recipe, &l->info.scale[0], ch, blk);
 		key.kind = FG_KIND_BLOCK;
@@ -297,6 +319,12 @@ fg_sched_want(struct fg_sched *s, struct fg_layer *l, const struct fg_key *chunk
 		}
 		if (join(s, &w)) {
 			w.answer = FG_WANT_PARKED;
+			break;
+		}
+		const char *why = fg_sched_failed_before(s, &w.key);
+		if (why) {
+			fg_fail(err, FG_EIO, "%s", why);
+			w.answer = FG_WANT_FAILED;
 			break;
 		}
 		if (looked && ended == s->ended) {

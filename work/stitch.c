@@ -66,7 +66,7 @@ read_face(struct stitch *st, const int64_t blk[3], int face, struct fg_array *a,
 	*there = false;
 	if (!fg_face_box(st->layer->recipe, st->scale, blk, face, vx))
 		return 0;
-	if (st->env->piece(st->env->ctx, &key, (uint32_t)face, &state, &bytes, err) < 0)
+	if (st->env->face(st->env->ctx, &key, (uint32_t)face, &state, &bytes, err) < 0)
 		return -1;
 	if (!bytes)
 		return 0;
@@ -87,7 +87,7 @@ is_done(struct stitch *st, const int64_t blk[3], bool *done, struct fg_err *err)
 	enum fg_state state = FG_ABSENT;
 	struct fg_buf *bytes = NULL;
 
-	if (st->env->piece(st->env->ctx, &key, 0, &state, &bytes, err) < 0)
+	if (st->env->face(st->env->ctx, &key, 0, &state, &bytes, err) < 0)
 		return -1;
 	fg_buf_unref(bytes);
 	*done = state == FG_PRESENT;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A task: one thing to make (a block's chunks, one coarse chunk, a block's evidence),
- * and running it.
+ * A task: one thing to make (a block's chunks, one coarse chunk, a block's evidence, an
+ * object's mesh or skeleton), and running it.
  *
  * fg_task_run reads, computes and encodes; it sees no index and no HTTP. What it needs
  * is in the task (the layer with its recipe and image source) and in its environment
@@ -15,30 +15,43 @@
 #define FG_WORK_TASK_H
 
 #include "store/object.h"
+#include "store/store.h"
 #include "work/catalog.h"
 #include "work/engine.h"
 
 struct fg_task {
-	struct fg_key key;      /* BLOCK, STITCH, or CHUNK with scale >= 1 */
+	struct fg_key key; /* BLOCK, STITCH, CHUNK with scale >= 1, or the TABLE of a
+			    * MESH or SKELETON (work/artefact.h) */
 	struct fg_layer *layer; /* a generated one; the caller holds the reference */
 	int attempt;            /* failed tries before this one */
 	_Atomic int cls;        /* enum fg_class now */
 	_Atomic bool cancel;    /* polled; the task then fails with FG_ECANCELED */
-	_Atomic uint64_t progress, progress_all; /* seeds handled, seeds in all */
+	_Atomic uint64_t progress, progress_all; /* seeds (pieces) handled, in all */
 };
 
 struct fg_env {
 	struct fg_engines *engines; /* BLOCK: where its engine is taken from */
 	int floods;                 /* see struct fg_block_call */
-	/* CHUNK: state and stored bytes of a finer chunk of the same layer. *out is a
-	 * new reference, NULL unless PRESENT or PARTIAL. */
+	/* CHUNK, MESH, SKELETON: state and stored bytes of a chunk of the same layer.
+	 * *out is a new reference, NULL unless PRESENT or PARTIAL. */
 	int (*child)(void *ctx, const struct fg_key *key, enum fg_state *state,
 	    struct fg_buf **out, struct fg_err *err);
-	/* STITCH: the same for piece `part` of an artefact; of a BLOCK, whether it is
-	 * made (PRESENT, no bytes). */
-	int (*piece)(void *ctx, const struct fg_key *key, uint32_t part,
+	/* STITCH: the same for piece `part` of a face artefact; of a BLOCK, whether it
+	 * is made (PRESENT, no bytes). */
+	int (*face)(void *ctx, const struct fg_key *key, uint32_t part,
 	    enum fg_state *state, struct fg_buf **out, struct fg_err *err);
+	/* MESH, SKELETON: an object and where it lies, see fg_artefact_object. */
+	int (*object)(void *ctx, uint32_t layer, bool whole, uint64_t id,
+	    struct fg_object *o, struct fg_object_block **blocks, size_t *n,
+	    struct fg_err *err);
+	/* The same: a stored row; *out is a new reference, NULL if there is none. gen
+	 * may be FG_GEN_NEWEST. */
+	int (*piece)(void *ctx, const struct fg_key *key, uint64_t part, int64_t gen,
+	    struct fg_buf **out, struct fg_err *err);
+	/* The same: commit a part of the work now; returns when it is done. */
+	int (*put)(void *ctx, struct fg_result *res, size_t bytes, struct fg_err *err);
 	void *ctx;
+	double mesh_error;  /* largest error of meshes in voxels; 0: 1 */
 	const char *worker; /* provenance: host and process; may be NULL */
 	bool no_engine;     /* out: it failed because no device can run the recipe */
 };
@@ -54,6 +67,8 @@ struct fg_output {
 	size_t bytes; /* of all payloads */
 };
 
+#define FG_GEN_NEWEST INT64_C(-1)
+
 typedef int fg_task_fn(struct fg_task *t, struct fg_env *env, struct fg_output *out,
     struct fg_err *err);
 
@@ -65,6 +80,7 @@ typedef int fg_task_fn(struct fg_task *t, struct fg_env *env, struct fg_output *
  *   CHUNK: the majority label of each window of the next finer stored scale; PARTIAL
  *     when a finer chunk is absent; EMPTY when all is background.
  *   STITCH: what the block has in common with its neighbours (work/stitch.h).
+ *   MESH, SKELETON: see work/artefact.h.
  * Fails: FG_ECANCELED; FG_EIO and FG_ENOMEM (worth another try); FG_ECORRUPT,
  * FG_EINVAL, FG_ENOTSUP (not); as fg_engines_get. *out is untouched then.
  */
@@ -97,6 +113,10 @@ void fg_coarse_children(const struct fg_info *info, int scale, const int64_t ch[
  */
 void fg_coarse_over(const struct fg_info *info, int scale, struct fg_box *g);
 
+/* Add a payload; takes over its reference to bytes. */
+void fg_output_put(struct fg_output *out, const struct fg_payload *p);
+/* Point the result at the arrays, which no longer move. */
+void fg_output_seal(struct fg_output *out);
 void fg_output_fini(struct fg_output *out);
 
 #endif

@@ -5,6 +5,7 @@
  */
 #include "config.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "server/headers.h"
@@ -45,6 +46,26 @@ check_chunk(const struct fg_route *r)
 		fg_assert(ch[d] >= 0 && ch[d] < grid[d]);
 }
 
+/* What is taken for a file of an object is the only name of it. */
+static void
+check_object(const struct fg_route *r)
+{
+	struct fg_route_object o = fg_route_object(r->rest);
+	char again[80];
+
+	if (o.what == FG_MADE_NONE || o.id == 0)
+		return;
+	if (o.what == FG_MADE_PIECE)
+		snprintf(again, sizeof again, "mesh/%llu:%llu:%lld",
+		    (unsigned long long)o.id, (unsigned long long)o.part,
+		    (long long)o.gen);
+	else
+		snprintf(again, sizeof again, "%s/%llu",
+		    o.what >= FG_MADE_SKELETON_INFO ? "skeleton" : "mesh",
+		    (unsigned long long)o.id);
+	fg_assert(strncmp(r->rest, again, strlen(again)) == 0 && o.gen >= 0);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
@@ -61,6 +82,7 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	    r.kind != FG_ROUTE_TOO_LONG) {
 		check_path(&r);
 		check_chunk(&r);
+		check_object(&r);
 	}
 	if (fg_route_query(&r, "wait", value, sizeof value))
 		fg_assert(strlen(value) < sizeof value);

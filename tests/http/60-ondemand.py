@@ -38,7 +38,7 @@ def who_may_not(s):
     is_("a wrong wait", s.get(CHUNK + "?wait=long").status, 400)
     is_("a negative one", s.get(CHUNK + "?wait=-1").status, 400)
     is_("off the grid", s.get("/seg/8_8_8/8-40_0-32_-16-17?wait=9").status, 404)
-    is_("another file", s.get("/seg/mesh/info?wait=9").status, 404)
+    is_("another file", s.get("/seg/props/info?wait=9").status, 404)
     is_("a coarse chunk with nothing below it", s.get("/seg/32_32_32/2-27_0-20_-4-14")
         .status, 404)
     is_("none of them started work", work_so_far(s), 0)

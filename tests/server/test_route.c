@@ -179,6 +179,63 @@ chunks(void)
 	fg_info_fini(&info);
 }
 
+static void
+objects(void)
+{
+	static const struct {
+		const char *rest;
+		enum fg_route_made want;
+		uint64_t id, part;
+		int64_t gen;
+	} cases[] = {
+	    {"mesh/info", FG_MADE_MESH_INFO, 0, 0, 0},
+	    {"skeleton/info", FG_MADE_SKELETON_INFO, 0, 0, 0},
+	    {"mesh/17:0", FG_MADE_MANIFEST, 17, 0, 0},
+	    {"mesh/18446744073709551615:0", FG_MADE_MANIFEST, UINT64_MAX, 0, 0},
+	    {"mesh/17:9:3", FG_MADE_PIECE, 17, 9, 3},
+	    {"mesh/17:0:0", FG_MADE_PIECE, 17, 0, 0},
+	    {"mesh/1:9223372036854775807:9223372036854775807", FG_MADE_PIECE, 1,
+		INT64_MAX, INT64_MAX},
+	    {"mesh/17.ply", FG_MADE_PLY, 17, 0, 0},
+	    {"mesh/17.obj", FG_MADE_OBJ, 17, 0, 0},
+	    {"mesh/17.glb", FG_MADE_GLB, 17, 0, 0},
+	    {"skeleton/17", FG_MADE_SKELETON, 17, 0, 0},
+	    {"skeleton/17.swc", FG_MADE_SWC, 17, 0, 0},
+	    {"mesh/17", FG_MADE_NONE, 17, 0, 0},
+	    {"mesh/", FG_MADE_NONE, 0, 0, 0},
+	    {"mesh/infos", FG_MADE_NONE, 0, 0, 0},
+	    {"mesh/0:0", FG_MADE_NONE, 0, 0, 0},
+	    {"mesh/017:0", FG_MADE_NONE, 0, 0, 0},
+	    {"mesh/+17:0", FG_MADE_NONE, 0, 0, 0},
+	    {"mesh/18446744073709551616:0", FG_MADE_NONE, 0, 0, 0},
+	    {"mesh/99999999999999999999999:0", FG_MADE_NONE, 0, 0, 0},
+	    {"mesh/17:1", FG_MADE_NONE, 17, 0, 0},
+	    {"mesh/17:00", FG_MADE_NONE, 17, 0, 0},
+	    {"mesh/17:9:", FG_MADE_NONE, 17, 0, 0},
+	    {"mesh/17:9:03", FG_MADE_NONE, 17, 0, 0},
+	    {"mesh/17:9:3:1", FG_MADE_NONE, 17, 0, 0},
+	    {"mesh/17:9223372036854775808:3", FG_MADE_NONE, 17, 0, 0},
+	    {"mesh/17:9:9223372036854775808", FG_MADE_NONE, 17, 0, 0},
+	    {"mesh/17.stl", FG_MADE_NONE, 17, 0, 0},
+	    {"mesh/17:0/1", FG_MADE_NONE, 17, 0, 0},
+	    {"skeleton/17:0", FG_MADE_NONE, 17, 0, 0},
+	    {"skeleton/0", FG_MADE_NONE, 0, 0, 0},
+	    {"skeletons/17", FG_MADE_NONE, 0, 0, 0},
+	    {"mesh", FG_MADE_NONE, 0, 0, 0},
+	    {"", FG_MADE_NONE, 0, 0, 0},
+	};
+
+	for (size_t i = 0; i < FG_COUNTOF(cases); i++) {
+		struct fg_route_object o = fg_route_object(cases[i].rest);
+
+		tap_int(o.what, cases[i].want, "object %s", cases[i].rest);
+		if (o.what != FG_MADE_NONE)
+			tap_ok(o.id == cases[i].id && o.part == cases[i].part &&
+				   o.gen == cases[i].gen,
+			    "its numbers");
+	}
+}
+
 int
 main(void)
 {
@@ -187,5 +244,6 @@ main(void)
 	long_targets();
 	queries();
 	chunks();
+	objects();
 	return tap_done();
 }

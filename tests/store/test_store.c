@@ -291,6 +291,90 @@ test_coarse(void)
 	fg_store_close(s);
 }
 
+/* A result of a mesh task with pieces 0 and 2^62 in generation gen. */
+static struct fg_result *
+mesh_result(uint32_t layer, uint64_t id, int64_t gen, unsigned salt)
+{
+	struct fg_result *r = fg_calloc(1, sizeof *r);
+	struct fg_payload *p = fg_calloc(2, sizeof *p);
+
+	r->task =
+	    (struct fg_key){.layer = layer, .kind = FG_KIND_MESH, .scale = 0, .at = id};
+	for (int i = 0; i < 2; i++) {
+		p[i].key = r->task;
+		p[i].key.scale = (uint8_t)i;
+		p[i].part = i ? UINT64_C(1) << 62 : 0;
+		p[i].gen = gen;
+		p[i].state = FG_PRESENT;
+		p[i].bytes = st_bytes(&p[i].key, (uint32_t)i, salt);
+	}
+	r->payload = p;
+	r->payloads = 2;
+	r->places = fg_calloc(2, sizeof *r->places);
+	return r;
+}
+
+/* Whether both pieces of a generation are there with the bytes of `salt`. */
+static bool
+has_mesh(struct fg_store *s, struct fg_reader *rd, uint32_t layer, uint64_t id,
+    int64_t gen, unsigned salt)
+{
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_key key = {.layer = layer, .kind = FG_KIND_MESH, .at = id};
+	struct fg_place p = {0};
+	bool good = true;
+
+	for (int i = 0; i < 2 && good; i++) {
+		struct fg_buf *want, *got = NULL;
+
+		key.scale = (uint8_t)i;
+		want = st_bytes(&key, (uint32_t)i, salt);
+		good = fg_reader_gen(rd, &key, i ? UINT64_C(1) << 62 : 0, gen, &p,
+			   &err) == 0 &&
+		       p.state == FG_PRESENT && p.gen == gen &&
+		       fg_store_read(s, &p, false, &got, &err) == 0 &&
+		       got->len == want->len &&
+		       memcmp(got->data, want->data, got->len) == 0;
+		fg_buf_unref(got);
+		fg_buf_unref(want);
+	}
+	return good;
+}
+
+static void
+test_generations(void)
+{
+	const uint64_t id = UINT64_C(0xfedcba9876543210);
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_store *s = st_open(FG_STORE_WRITE);
+	struct fg_reader *rd = st_reader(s);
+	struct fg_key key = {.layer = 2, .kind = FG_KIND_MESH, .at = id};
+	struct fg_place p;
+
+	tap_rc(st_commit_one(s, mesh_result(2, id, 1, 10), &err), &err,
+	    "a mesh, generation 1");
+	tap_rc(st_commit_one(s, mesh_result(2, id, 3, 30), &err), &err, "generation 3");
+	tap_rc(st_commit_one(s, mesh_result(2, id, 3, 31), &err), &err,
+	    "again with other bytes");
+	tap_ok(has_mesh(s, rd, 2, id, 1, 10), "generation 1 is still there");
+	tap_ok(has_mesh(s, rd, 2, id, 3, 30), "the first valid result of 3 has won");
+	tap_ok(!has_mesh(s, rd, 2, id, 2, 10), "there is no generation 2");
+	tap_ok(!has_mesh(s, rd, 2, id - 1, 1, 10), "nor another object");
+	tap_rc(fg_reader_find(rd, &key, &p, &err), &err, "look for any generation");
+	tap_int(p.gen, 3, "the newest is found");
+	fg_reader_close(rd);
+	fg_store_close(s);
+	tap_int(st_verify(st_root), 0, "verify finds nothing");
+	tap_rc(fg_store_reindex(st_root, &st_opt, st_show, NULL, NULL, &err), &err,
+	    "reindex");
+	s = st_open(FG_STORE_WRITE);
+	rd = st_reader(s);
+	tap_ok(has_mesh(s, rd, 2, id, 1, 10) && has_mesh(s, rd, 2, id, 3, 30),
+	    "slabs alone tell the generations");
+	fg_reader_close(rd);
+	fg_store_close(s);
+}
+
 static void
 test_remove(void)
 {
@@ -324,6 +408,7 @@ main(void)
 	test_failures();
 	test_provenance();
 	test_coarse();
+	test_generations();
 	test_remove();
 	st_cleanup();
 	return tap_done();

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Rows of meshes and skeletons, tables of pieces, names: see the header. */
+#include "config.h"
+
+#include "work/artefact.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "formats/mesh.h"
+
+#define TABLE_MAGIC 0x314d4746u /* "FGM1" */
+#define TABLE_HEAD 8
+#define TABLE_ROW 40
+
+struct fg_buf *
+fg_pieces_encode(const struct fg_piece *p, size_t n)
+{
+	struct fg_buf *b = fg_buf_new(TABLE_HEAD + n * TABLE_ROW);
+
+	if (!b)
+		return NULL;
+	fg_put_u32le(b->data, TABLE_MAGIC);
+	fg_put_u32le(b->data + 4, (uint32_t)n);
+	for (size_t i = 0; i < n; i++) {
+		uint8_t *row = b->data + TABLE_HEAD + i * TABLE_ROW;
+
+		fg_put_u64le(row, p[i].at);
+		fg_put_u64le(row + 8, (uint64_t)p[i].gen);
+		fg_put_u64le(row + 16, p[i].inputs);
+		fg_put_u64le(row + 24, p[i].bytes);
+		fg_put_u32le(row + 32, p[i].vertices);
+		fg_put_u32le(row + 36, p[i].triangles);
+	}
+	return b;
+}
+
+int
+fg_pieces_decode(const uint8_t *bytes, size_t n, struct fg_piece **out, size_t *count,
+    struct fg_err *err)
+{
+	struct fg_piece *p;
+	size_t rows;
+
+	if (n < TABLE_HEAD || fg_get_u32le(bytes) != TABLE_MAGIC)
+		return fg_fail(err, FG_ECORRUPT, "%zu bytes are no table of pieces", n);
+	rows = fg_get_u32le(bytes + 4);
+	if (n != TABLE_HEAD + rows * TABLE_ROW)
+		return fg_fail(err, FG_ECORRUPT,
+		    "table of pieces: %zu bytes for %zu pieces", n, rows);
+	p = fg_calloc(rows + 1, sizeof *p);
+	for (size_t i = 0; i < rows; i++) {
+		const uint8_t *row = bytes + TABLE_HEAD + i * TABLE_ROW;
+
+		p[i] = (struct fg_piece){
+		    .at = fg_get_u64le(row),
+		    .gen = (int64_t)fg_get_u64le(row + 8),
+		    .inputs = fg_get_u64le(row + 16),
+		    .bytes = fg_get_u64le(row + 24),
+		    .vertices = fg_get_u32le(row + 32),
+		    .triangles = fg_get_u32le(row + 36),
+		};
+	}
+	*out = p;
+	*count = rows;
+	return 0;
+}
+
+bool
+fg_layer_is_whole(const struct fg_layer *l)
+{
+	return l->base != NULL;
+}
+
+bool
+fg_layer_has_objects(const struct fg_layer *l)
+{
+	return l->recipe && l->info.scales > 0 && l->info.type == FG_SEGMENTATION;
+}
+
+struct fg_key
+fg_artefact_key(const struct fg_layer *l, enum fg_kind kind, enum fg_product product,
+    uint64_t id)
+{
+	return (struct fg_key){
+	    .layer = l->id,
+	    .kind = (uint8_t)kind,
+	    .scale = (uint8_t)(product + (fg_layer_is_whole(l) ? FG_PRODUCT_WHOLE : 0)),
+	    .at = id,
+	};
+}
+
+/* A base object by itself: members of a component differ from it in size and extent. */
+static int
+find_base(struct fg_reader *r, uint32_t layer, uint64_t id, struct fg_object *o,
+    struct fg_err *err)
+{
+	struct fg_object *page = NULL;
+	size_t n = 0;
+	int rc = -1;
+
+	if (id > 0 && fg_reader_objects(r, layer, false, FG_OBJECTS_BY_ID, id - 1, 1,
+			  &page, &n, err) < 0)
+		return -1;
+	if (n == 1 && page->id == id) {
+		*o = *page;
+		rc = 0;
+	} else {
+		fg_fail(err, FG_ENOENT, "there is no object %llu",
+		    (unsigned long long)id);
+	}
+	free(page);
+	return rc;
+}
+
+static int
+find_object(struct fg_reader *r, uint32_t layer, bool whole, uint64_t id,
+    struct fg_object *o, struct fg_err *err)
+{
+	return whole ? fg_reader_object(r, layer, id, o, err)
+		     : find_base(r, layer, id, o, err);
+}
+
+int
+fg_artefact_object(struct fg_reader *r, uint32_t layer, bool whole, uint64_t id,
+    struct fg_object *o, struct fg_object_block **blocks, size_t *n, struct fg_err *err)
+{
+	struct fg_object_block *list = NULL;
+	struct fg_object before, after;
+
+	if (find_object(r, layer, whole, id, &before, err) < 0)
+		return -1;
+	if (!blocks) {
+		*o = before;
+		return 0;
+	}
+	/* The component may grow between two look-ups: its list must be that of its
+	 * generation. */
+	for (;;) {
+		if (fg_reader_object_blocks(r, layer, id, whole, &list, n, err) < 0)
+			return -1;
+		if (find_object(r, layer, whole, id, &after, err) < 0) {
+			free(list);
+			return -1;
+		}
+		if (after.gen == before.gen)
+			break;
+		before = after;
+		free(list);
+	}
+	*o = after;
+	*blocks = list;
+	return 0;
+}
+
+double
+fg_mesh_error_nm(const struct fg_env *env, const double nm[3])
+{
+	double voxels = env->mesh_error > 0 ? env->mesh_error : 1;
+
+	return voxels * cbrt(nm[0] * nm[1] * nm[2]);
+}
+
+struct fg_buf *
+fg_artefact_manifest(uint64_t id, const struct fg_piece *p, size_t n)
+{
+	struct fg_str s = FG_STR_INIT;
+	const char *comma = "";
+
+	fg_str_puts(&s, "{\"fragments\":[");
+	for (size_t i = 0; i < n; i++) {
+		if (p[i].bytes == 0)
+			continue;
+		fg_str_putf(&s, "%s\"%llu:%llu:%lld\"", comma, (unsigned long long)id,
+		    (unsigned long long)p[i].at, (long long)p[i].gen);
+		comma = ",";
+	}
+	fg_str_puts(&s, "]}");
+	return fg_str_take(&s);
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Meshes and skeletons of objects as they are kept in the index: what their rows are
+ * called, the table of an object's pieces, and the tasks that make them.
+ *
+ * An object of NAME is one base object; of NAME.agg it is a component, and `id` is its
+ * public id. Rows are keyed by kind (MESH, SKELETON), id, and a product in the place of
+ * the scale:
+ *
+ *   TABLE   part 0: what the object has in that generation. Of a mesh: the table of its
+ *           pieces (below). Of a skeleton: the skeleton itself, as it is served.
+ *   PIECE   part = Morton code of a block: what the object is there. Of a mesh: a
+ *           fragment of the legacy format. Never replaced: a viewer may hold a manifest
+ *           that names it.
+ *
+ * The generation is the object's (fg_object.gen) when the row was made; that of a piece
+ * may be lower than its table's, because a piece is made again only when something in
+ * its neighbourhood changed.
+ *
+ * Geometry. A piece of a mesh is what the object's surface is in the cells of a block,
+ * a cell being the cube between eight voxel centres: those with their lower corner in
+ * the block's core. So each cell belongs to one block, and pieces meet in the plane of
+ * the voxel centres that they share, with equal vertices. An object that touches the
+ * lower faces of its blocks has surface in cells of the blocks before them too.
+ */
+#ifndef FG_WORK_ARTEFACT_H
+#define FG_WORK_ARTEFACT_H
+
+#include "work/task.h"
+
+enum fg_product {
+	FG_PRODUCT_TABLE = 0,
+	FG_PRODUCT_PIECE = 1,
+	FG_PRODUCT_WHOLE = 16, /* added for components (NAME.agg) */
+};
+
+/* One piece of an object's mesh. */
+struct fg_piece {
+	uint64_t at;     /* Morton code of its block */
+	int64_t gen;     /* of the row that holds it */
+	uint64_t inputs; /* hash of what it was made from */
+	uint64_t bytes;  /* of the fragment; 0: no surface there, and no row */
+	uint32_t vertices, triangles;
+};
+
+/* The bytes of a TABLE row: u32 magic, u32 count, then count times u64 at, i64 gen, u64
+ * inputs, u64 bytes, u32 vertices, u32 triangles, little-endian. */
+struct fg_buf *fg_pieces_encode(const struct fg_piece *p, size_t n) FG_MUST_USE;
+/* *out is malloc'ed. Fails: FG_ECORRUPT. */
+int fg_pieces_decode(const uint8_t *bytes, size_t n, struct fg_piece **out,
+    size_t *count, struct fg_err *err) FG_MUST_USE;
+
+/* The key of an object's row. */
+struct fg_key fg_artefact_key(const struct fg_layer *l, enum fg_kind kind,
+    enum fg_product product, uint64_t id);
+/* Whether a layer has meshes and skeletons that are made here. */
+bool fg_layer_has_objects(const struct fg_layer *l);
+/* Whether objects of the layer are components. */
+bool fg_layer_is_whole(const struct fg_layer *l);
+
+/* The object as layer l sees it, and where it lies. blocks: malloc'ed, by at, then id;
+ * may be NULL. Fails: FG_ENOENT. */
+int fg_artefact_object(struct fg_reader *r, uint32_t layer, bool whole, uint64_t id,
+    struct fg_object *o, struct fg_object_block **blocks, size_t *n,
+    struct fg_err *err) FG_MUST_USE;
+
+/* Manifest `ID:0` of the legacy format: the pieces that have a surface, by the names
+ * <id>:<block>:<gen>. */
+struct fg_buf *fg_artefact_manifest(uint64_t id, const struct fg_piece *p,
+    size_t n) FG_MUST_USE;
+
+/* ------------------------------------------------------------- voxels of an object */
+
+/* What the tasks need to know of an object. */
+struct fg_body {
+	const struct fg_task *task;
+	struct fg_env *env;
+	const struct fg_scale *scale;
+	int64_t block[3];     /* voxels */
+	int64_t blocks[3];    /* extent of the block grid */
+	struct fg_box bounds; /* of the volume */
+	struct fg_object object;
+	struct fg_object_block *part; /* by at, then id */
+	size_t parts;
+	bool whole;
+	/* statistics */
+	uint64_t chunks;
+	int64_t read_ns;
+};
+
+int fg_body_init(struct fg_body *b, const struct fg_task *t, struct fg_env *env,
+    struct fg_err *err) FG_MUST_USE;
+void fg_body_fini(struct fg_body *b);
+
+/* The parts that lie in a block: their index and number. */
+size_t fg_body_find(const struct fg_body *b, uint64_t at, size_t *first);
+/* Core of a block. */
+void fg_body_core(const struct fg_body *b, const int64_t blk[3], struct fg_box *core);
+
+/*
+ * The object's voxels in a box (inside the volume): 1, others 0. Only chunks of the
+ * object's own blocks are read.
+ *
+ *   mask  u8, made here, shape of *hull; the caller releases it
+ *   hull  out: the part of vx that holds them, with one voxel of margin on each side as
+ *         far as vx goes; empty, and mask without data, if there are none
+ *
+ * Fails: FG_ENOTSUP (the box is too large for memory), FG_ENOMEM, FG_EIO, FG_ECORRUPT,
+ * FG_ECANCELED.
+ */
+int fg_body_mask(struct fg_body *b, const struct fg_box *vx, struct fg_array *mask,
+    struct fg_box *hull, struct fg_err *err) FG_MUST_USE;
+
+/* ------------------------------------------------------------- tasks */
+
+/* Largest error of a mesh of such voxels. */
+double fg_mesh_error_nm(const struct fg_env *env, const double nm[3]);
+
+/* Make what a TABLE key names, as fg_task_run does. */
+int fg_task_mesh(struct fg_task *t, struct fg_env *env, struct fg_output *out,
+    struct fg_err *err) FG_MUST_USE;
+int fg_task_skeleton(struct fg_task *t, struct fg_env *env, struct fg_output *out,
+    struct fg_err *err) FG_MUST_USE;
+
+#endif

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The voxels of one object, read from the stored chunks of its blocks.
+ *
+ * What belongs to it is known from the index: the labels of each of its blocks. Voxels
+ * of other blocks are never its own, so nothing else is read.
+ */
+#include "config.h"
+
+#include "work/artefact.h"
+
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/morton.h"
+#include "formats/codec.h"
+
+/* Voxels of a box that are looked at in one go: a byte each, then five for those around
+ * the object. */
+#define MASK_MAX (INT64_C(1) << 30)
+
+int
+fg_body_init(struct fg_body *b, const struct fg_task *t, struct fg_env *env,
+    struct fg_err *err)
+{
+	const struct fg_layer *l = t->layer;
+
+	*b = (struct fg_body){
+	    .task = t,
+	    .env = env,
+	    .scale = &l->info.scale[0],
+	    .whole = t->key.scale >= FG_PRODUCT_WHOLE,
+	};
+	memcpy(b->block, l->recipe->block, sizeof b->block);
+	memcpy(b->blocks, l->blocks, sizeof b->blocks);
+	fg_scale_bounds(b->scale, &b->bounds);
+	return env->object(env->ctx, t->key.layer, b->whole, t->key.at, &b->object,
+	    &b->part, &b->parts, err);
+}
+
+void
+fg_body_fini(struct fg_body *b)
+{
+	free(b->part);
+	b->part = NULL;
+}
+
+size_t
+fg_body_find(const struct fg_body *b, uint64_t at, size_t *first)
+{
+	size_t lo = 0, hi = b->parts, n = 0;
+
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+
+		if (b->part[mid].at < at)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	*first = lo;
+	while (lo + n < b->parts && b->part[lo + n].at == at)
+		n++;
+	return n;
+}
+
+void
+fg_body_core(const struct fg_body *b, const int64_t blk[3], struct fg_box *core)
+{
+	for (int d = 0; d < 3; d++) {
+		core->lo[d] = b->bounds.lo[d] + blk[d] * b->block[d];
+		core->hi[d] = FG_MIN(core->lo[d] + b->block[d], b->bounds.hi[d]);
+	}
+}
+
+/* ------------------------------------------------------------- one chunk */
+
+/* The labels of the object in one block. */
+struct labels {
+	const struct fg_object_block *part;
+	size_t n;
+	uint64_t last; /* label seen last, and whether it is one of them */
+	bool in;
+};
+
+static bool
+is_in(struct labels *l, uint64_t id)
+{
+	size_t lo = 0, hi = l->n;
+
+	if (id == l->last)
+		return l->in;
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+
+		if (l->part[mid].id < id)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	l->last = id;
+	l->in = lo < l->n && l->part[lo].id == id;
+	return l->in;
+}
+
+static uint64_t
+label_at(const struct fg_array *a, size_t i)
+{
+	switch (a->dtype) {
+	case FG_U64:
+		return ((const uint64_t *)a->data)[i];
+	case FG_U32:
+		return ((const uint32_t *)a->data)[i];
+	case FG_U16:
+		return ((const uint16_t *)a->data)[i];
+	default:
+		return ((const uint8_t *)a->data)[i];
+	}
+}
+
+/* Set the mask (which fills `box`) where the chunk (filling `vx`) holds the labels, and
+ * widen the hull. */
+static void
+mark(struct labels *l, const struct fg_array *chunk, const struct fg_box *vx,
+    uint8_t *mask, const struct fg_box *box, struct fg_box *hull)
+{
+	int64_t n[3], m[3];
+	struct fg_box c;
+
+	if (!fg_box_intersect(vx, box, &c))
+		return;
+	fg_box_shape(vx, n);
+	fg_box_shape(box, m);
+	for (int64_t z = c.lo[2]; z < c.hi[2]; z++) {
+		for (int64_t y = c.lo[1]; y < c.hi[1]; y++) {
+			size_t from =
+			    (size_t)((c.lo[0] - vx->lo[0]) +
+				     n[0] * ((y - vx->lo[1]) + n[1] * (z - vx->lo[2])));
+			uint8_t *to =
+			    mask + (c.lo[0] - box->lo[0]) +
+			    m[0] * ((y - box->lo[1]) + m[1] * (z - box->lo[2]));
+			int64_t first = -1, last = -1;
+
+			for (int64_t x = 0; x < c.hi[0] - c.lo[0]; x++) {
+				if (!is_in(l, label_at(chunk, from + (size_t)x)))
+					continue;
+				to[x] = 1;
+				first = first < 0 ? x : first;
+				last = x;
+			}
+			if (first < 0)
+				continue;
+			const int64_t lo[3] = {c.lo[0] + first, y, z};
+			const int64_t hi[3] = {c.lo[0] + last + 1, y + 1, z + 1};
+			for (int d = 0; d < 3; d++) {
+				hull->lo[d] = FG_MIN(hull->lo[d], lo[d]);
+				hull->hi[d] = FG_MAX(hull->hi[d], hi[d]);
+			}
+		}
+	}
+}
+
+static int
+read_chunk(struct fg_body *b, const int64_t ch[3], struct labels *l, uint8_t *mask,
+    const struct fg_box *box, struct fg_box *hull, struct fg_err *err)
+{
+	struct fg_key key = {.layer = b->task->key.layer,
+	    .kind = FG_KIND_CHUNK,
+	    .at = fg_morton_encode(ch)};
+	struct fg_array labels = FG_ARRAY_INIT;
+	int64_t shape[4] = {1, 1, 1, 1};
+	enum fg_state state = FG_ABSENT;
+	struct fg_buf *bytes = NULL;
+	struct fg_box vx;
+	int rc = -1;
+
+	if (b->env->child(b->env->ctx, &key, &state, &bytes, err) < 0)
+		return -1;
+	if (!bytes && state == FG_ABSENT)
+		return fg_fail(err, FG_ECORRUPT,
+		    "a chunk of a block that is recorded as made is missing: run "
+		    "floodgate verify");
+	if (!bytes)
+		return 0;
+	b->chunks++;
+	fg_scale_chunk_box(b->scale, ch, &vx);
+	fg_box_shape(&vx, shape);
+	if (fg_array_init(&labels, b->task->layer->info.dtype, shape, err) < 0 ||
+	    fg_codec_decode(b->scale, bytes->data, bytes->len, &labels, err) < 0)
+		goto out;
+	l->last = 0;
+	l->in = false;
+	mark(l, &labels, &vx, mask, box, hull);
+	rc = 0;
+out:
+	fg_array_fini(&labels);
+	fg_buf_unref(bytes);
+	return rc;
+}
+
+/* ------------------------------------------------------------- a box */
+
+static int
+read_box(struct fg_body *b, const struct fg_box *vx, uint8_t *mask, struct fg_box *hull,
+    struct fg_err *err)
+{
+	const struct fg_scale *s = b->scale;
+	struct fg_box g;
+	int64_t ch[3];
+
+	for (int d = 0; d < 3; d++) {
+		g.lo[d] = (vx->lo[d] - s->offset[d]) / s->chunk[d];
+		g.hi[d] = fg_div_ceil(vx->hi[d] - s->offset[d], s->chunk[d]);
+	}
+	for (ch[2] = g.lo[2]; ch[2] < g.hi[2]; ch[2]++) {
+		for (ch[1] = g.lo[1]; ch[1] < g.hi[1]; ch[1]++) {
+			for (ch[0] = g.lo[0]; ch[0] < g.hi[0]; ch[0]++) {
+				struct labels l = {0};
+				int64_t blk[3];
+				size_t first;
+
+				if (b->task->cancel)
+					return fg_fail(err, FG_ECANCELED, "cancelled");
+				for (int d = 0; d < 3; d++)
+					blk[d] = ch[d] * s->chunk[d] / b->block[d];
+				l.n = fg_body_find(b, fg_morton_encode(blk), &first);
+				l.part = b->part + first;
+				if (l.n > 0 &&
+				    read_chunk(b, ch, &l, mask, vx, hull, err) < 0)
+					return -1;
+			}
+		}
+	}
+	return 0;
+}
+
+int
+fg_body_mask(struct fg_body *b, const struct fg_box *vx, struct fg_array *mask,
+    struct fg_box *hull, struct fg_err *err)
+{
+	struct fg_array all = FG_ARRAY_INIT, part = FG_ARRAY_INIT;
+	int64_t shape[4] = {1, 1, 1, 1}, t0 = fg_clock_ns();
+	struct fg_box h = {.lo = {INT64_MAX, INT64_MAX, INT64_MAX},
+	    .hi = {INT64_MIN, INT64_MIN, INT64_MIN}};
+	int rc = -1;
+
+	fg_box_shape(vx, shape);
+	if ((double)shape[0] * (double)shape[1] * (double)shape[2] > (double)MASK_MAX)
+		return fg_fail(err, FG_ENOTSUP,
+		    "object %llu: a piece of %lld x %lld x %lld voxels is more than "
+		    "the %lld that are taken in one go",
+		    (unsigned long long)b->object.id, (long long)shape[0],
+		    (long long)shape[1], (long long)shape[2], (long long)MASK_MAX);
+	if (fg_array_init_zero(&all, FG_U8, shape, err) < 0 ||
+	    read_box(b, vx, all.data, &h, err) < 0)
+		goto out;
+	*hull = h;
+	if (h.lo[0] == INT64_MAX) {
+		*hull = (struct fg_box){0};
+		*mask = FG_ARRAY_INIT;
+		rc = 0;
+		goto out;
+	}
+	for (int d = 0; d < 3; d++) {
+		hull->lo[d] = FG_MAX(h.lo[d] - 1, vx->lo[d]);
+		hull->hi[d] = FG_MIN(h.hi[d] + 1, vx->hi[d]);
+	}
+	fg_box_shape(hull, shape);
+	if (fg_array_init(&part, FG_U8, shape, err) < 0)
+		goto out;
+	fg_array_copy_box(&part, hull, &all, vx);
+	*mask = part;
+	rc = 0;
+out:
+	fg_array_fini(&all);
+	b->read_ns += fg_clock_ns() - t0;
+	return rc;
+}

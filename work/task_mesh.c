@@ -1,0 +1,494 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The task that makes the mesh of one object: a piece for every block that it has
+ * surface in, and the table that names them.
+ *
+ * Pieces are made one after the other and handed to the store whenever FLUSH_BYTES of
+ * them have come together, so that an object of any size takes bounded memory; nobody
+ * sees them before the table is there, which is the last thing to be committed. A piece
+ * that an earlier generation has, made from the same voxels, is taken over; so is one
+ * that an attempt which did not come to its end left.
+ *
+ * A piece is cut from a box of its block's core and one layer more, simplified with its
+ * border held fast, so that it fits its neighbours, and encoded as a fragment of the
+ * legacy format.
+ */
+#include "config.h"
+
+#include "work/artefact.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/json.h"
+#include "base/morton.h"
+#include "formats/mesh.h"
+#include "mesh/simplify.h"
+#include "mesh/surface.h"
+
+#define FLUSH_BYTES (64u << 20)
+#define SURFACE_MEMORY (UINT64_C(4) << 30) /* of one piece */
+/* Goes into the hash of what pieces are made from: another algorithm, another number.
+ */
+#define ALGORITHM 1
+
+struct maker {
+	struct fg_task *task;
+	struct fg_env *env;
+	struct fg_body body;
+	double error_nm;
+	uint64_t *block; /* Morton codes of the blocks to visit, ascending */
+	size_t blocks;
+	struct fg_piece *piece; /* as far as they are made, by block */
+	size_t pieces;
+	struct fg_piece *old; /* of the newest generation that is there */
+	size_t olds;
+	struct fg_output out; /* not yet committed */
+	int64_t started_ms;
+	/* statistics */
+	uint64_t reused, triangles;
+	int64_t surface_ns, simplify_ns;
+};
+
+/* ------------------------------------------------------------- which blocks */
+
+static int
+by_code(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* The blocks of the object, and those before them: a cell with its lower corner in such
+ * a block may reach into the object. */
+static int
+list_blocks(struct maker *m, struct fg_err *err)
+{
+	const struct fg_body *b = &m->body;
+	size_t n = 0;
+
+	m->block = fg_try_alloc(8 * b->parts + 1, sizeof *m->block);
+	if (!m->block)
+		return fg_fail(err, FG_ENOMEM, "no memory for %zu blocks", b->parts);
+	for (size_t i = 0; i < b->parts; i++) {
+		int64_t blk[3], p[3];
+
+		if (i > 0 && b->part[i].at == b->part[i - 1].at)
+			continue;
+		fg_morton_decode(b->part[i].at, blk);
+		for (int e = 0; e < 8; e++) {
+			for (int d = 0; d < 3; d++)
+				p[d] = blk[d] - (e >> d & 1);
+			if (p[0] >= 0 && p[1] >= 0 && p[2] >= 0)
+				m->block[n++] = fg_morton_encode(p);
+		}
+	}
+	qsort(m->block, n, sizeof *m->block, by_code);
+	for (size_t i = 0; i < n; i++) {
+		if (m->blocks == 0 || m->block[i] != m->block[m->blocks - 1])
+			m->block[m->blocks++] = m->block[i];
+	}
+	m->piece = fg_calloc(m->blocks + 1, sizeof *m->piece);
+	return 0;
+}
+
+/* A hash of what the piece of a block is made from: the object's labels in the eight
+ * blocks that its cells reach into, and the parameters. */
+static uint64_t
+hash_inputs(const struct maker *m, const int64_t blk[3])
+{
+	const struct fg_body *b = &m->body;
+	struct fg_str s = FG_STR_INIT;
+	uint64_t head[2] = {ALGORITHM, 0}, hash;
+
+	memcpy(&head[1], &m->error_nm, 8);
+	fg_str_put(&s, head, sizeof head);
+	for (int e = 0; e < 8; e++) {
+		int64_t p[3];
+		size_t first, n;
+
+		for (int d = 0; d < 3; d++)
+			p[d] = blk[d] + (e >> d & 1);
+		if (p[0] >= b->blocks[0] || p[1] >= b->blocks[1] ||
+		    p[2] >= b->blocks[2])
+			continue;
+		n = fg_body_find(b, fg_morton_encode(p), &first);
+		for (size_t i = 0; i < n; i++) {
+			uint64_t v[2] = {b->part[first + i].at, b->part[first + i].id};
+
+			fg_str_put(&s, v, sizeof v);
+		}
+	}
+	hash = fg_hash64(s.data, s.len);
+	fg_str_fini(&s);
+	return hash;
+}
+
+/* ------------------------------------------------------------- one piece */
+
+/* Faces of a hull at which the volume ends, for fg_surface_params.close. */
+static unsigned
+closed_faces(const struct fg_body *b, const struct fg_box *hull)
+{
+	unsigned faces = 0;
+
+	for (int d = 0; d < 3; d++) {
+		if (hull->lo[d] == b->bounds.lo[d])
+			faces |= 1u << (2 * d);
+		if (hull->hi[d] == b->bounds.hi[d])
+			faces |= 2u << (2 * d);
+	}
+	return faces;
+}
+
+/* Simplified, unless so little is there that nothing would be left of it. */
+static int
+simplify(struct maker *m, const struct fg_mesh *in, struct fg_mesh *out,
+    struct fg_err *err)
+{
+	struct fg_simplify_params p = {.error_nm = m->error_nm};
+	struct fg_mesh s = FG_MESH_INIT;
+	int64_t t0 = fg_clock_ns();
+
+	if (fg_simplify_make(in, &p, &s, NULL, err) < 0)
+		return -1;
+	if (s.triangles < 4 && in->triangles > s.triangles) {
+		fg_mesh_fini(&s);
+		p.error_nm = 0;
+		if (fg_simplify_make(in, &p, &s, NULL, err) < 0)
+			return -1;
+	}
+	m->simplify_ns += fg_clock_ns() - t0;
+	*out = s;
+	return 0;
+}
+
+/* The surface in the cells of a box of voxels; no triangles if the object is not in it
+ * or fills it. */
+static int
+make_surface(struct maker *m, const struct fg_box *vx, struct fg_mesh *out,
+    struct fg_err *err)
+{
+	static const uint64_t one = 1;
+	struct fg_surface_params p = {.only = &one,
+	    .only_count = 1,
+	    .memory = SURFACE_MEMORY};
+	struct fg_array mask = FG_ARRAY_INIT;
+	struct fg_surface s = {0};
+	struct fg_box hull;
+	const struct fg_mesh *found;
+	int64_t t0;
+	int rc;
+
+	*out = FG_MESH_INIT;
+	if (fg_box_is_empty(vx))
+		return 0;
+	if (fg_body_mask(&m->body, vx, &mask, &hull, err) < 0)
+		return -1;
+	if (!mask.data)
+		return 0;
+	memcpy(p.nm, m->body.scale->nm, sizeof p.nm);
+	memcpy(p.origin_vx, hull.lo, sizeof p.origin_vx);
+	p.close = closed_faces(&m->body, &hull);
+	t0 = fg_clock_ns();
+	rc = fg_surface_make(&mask, &p, &s, err);
+	m->surface_ns += fg_clock_ns() - t0;
+	fg_array_fini(&mask);
+	if (rc < 0)
+		return -1;
+	found = fg_surface_find(&s, 1);
+	if (found)
+		rc = simplify(m, found, out, err);
+	fg_surface_fini(&s);
+	return rc;
+}
+
+/* Put the second mesh behind the first. */
+static int
+append(struct fg_mesh *a, struct fg_mesh *b, struct fg_err *err)
+{
+	struct fg_mesh all = {.vertices = a->vertices + b->vertices,
+	    .triangles = a->triangles + b->triangles};
+
+	if (b->triangles == 0) {
+		fg_mesh_fini(b);
+		return 0;
+	}
+	if (a->triangles == 0) {
+		fg_mesh_fini(a);
+		*a = *b;
+		return 0;
+	}
+	all.xyz = fg_try_alloc(3 * (size_t)all.vertices, sizeof *all.xyz);
+	all.index = fg_try_alloc(3 * (size_t)all.triangles, sizeof *all.index);
+	if (!all.xyz || !all.index) {
+		fg_mesh_fini(&all);
+		fg_mesh_fini(b);
+		return fg_fail(err, FG_ENOMEM, "no memory for %u triangles",
+		    a->triangles + b->triangles);
+	}
+	memcpy(all.xyz, a->xyz, 12 * (size_t)a->vertices);
+	memcpy(all.xyz + 3 * (size_t)a->vertices, b->xyz, 12 * (size_t)b->vertices);
+	memcpy(all.index, a->index, 12 * (size_t)a->triangles);
+	for (size_t i = 0; i < 3 * (size_t)b->triangles; i++)
+		all.index[3 * (size_t)a->triangles + i] = b->index[i] + a->vertices;
+	fg_mesh_fini(a);
+	fg_mesh_fini(b);
+	*a = all;
+	return 0;
+}
+
+/* A block that holds nothing of the object: only the cells behind its upper faces can
+ * have surface. Slab d is one cell thick along axis d and leaves out the cells of the
+ * slabs before it. */
+static int
+make_rim(struct maker *m, const struct fg_box *core, struct fg_mesh *out,
+    struct fg_err *err)
+{
+	const struct fg_box *bounds = &m->body.bounds;
+
+	*out = FG_MESH_INIT;
+	for (int d = 0; d < 3; d++) {
+		struct fg_mesh one = FG_MESH_INIT;
+		struct fg_box vx = *core;
+
+		if (core->hi[d] == bounds->hi[d])
+			continue;
+		vx.lo[d] = core->hi[d] - 1;
+		for (int k = d; k < 3; k++)
+			vx.hi[k] = FG_MIN(core->hi[k] + 1, bounds->hi[k]);
+		if (make_surface(m, &vx, &one, err) < 0 || append(out, &one, err) < 0) {
+			fg_mesh_fini(out);
+			return -1;
+		}
+	}
+	return 0;
+}
+
+static int
+make_mesh(struct maker *m, uint64_t at, struct fg_mesh *out, struct fg_err *err)
+{
+	int64_t blk[3];
+	struct fg_box vx;
+	size_t first;
+
+	fg_morton_decode(at, blk);
+	fg_body_core(&m->body, blk, &vx);
+	if (fg_body_find(&m->body, at, &first) == 0)
+		return make_rim(m, &vx, out, err);
+	for (int d = 0; d < 3; d++)
+		vx.hi[d] = FG_MIN(vx.hi[d] + 1, m->body.bounds.hi[d]);
+	return make_surface(m, &vx, out, err);
+}
+
+/* ------------------------------------------------------------- all of them */
+
+static struct fg_key
+key_of(const struct maker *m, enum fg_product product)
+{
+	struct fg_key key = m->task->key;
+
+	key.scale = (uint8_t)(product + (m->body.whole ? FG_PRODUCT_WHOLE : 0));
+	return key;
+}
+
+/* Commit what has come together, without a table. */
+static int
+flush(struct maker *m, struct fg_err *err)
+{
+	struct fg_output *o = &m->out;
+	int rc;
+
+	fg_output_seal(o);
+	o->result.task = key_of(m, FG_PRODUCT_PIECE);
+	o->result.worker = m->env->worker;
+	o->result.started_ms = m->started_ms;
+	o->result.ended_ms = fg_clock_wall_ms();
+	rc = m->env->put(m->env->ctx, &o->result, o->bytes, err);
+	fg_output_fini(o);
+	return rc;
+}
+
+/* The piece of a block in the old table, if it was made from the same. */
+static const struct fg_piece *
+find_old(const struct maker *m, uint64_t at, uint64_t inputs)
+{
+	size_t lo = 0, hi = m->olds;
+
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+
+		if (m->old[mid].at < at)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	if (lo < m->olds && m->old[lo].at == at && m->old[lo].inputs == inputs)
+		return &m->old[lo];
+	return NULL;
+}
+
+static int
+encode_piece(struct maker *m, struct fg_mesh *mesh, struct fg_piece *p,
+    struct fg_err *err)
+{
+	struct fg_key key = key_of(m, FG_PRODUCT_PIECE);
+	struct fg_buf *bytes = NULL;
+
+	p->vertices = mesh->vertices;
+	p->triangles = mesh->triangles;
+	if (mesh->triangles == 0)
+		return 0;
+	if (fg_mesh_encode_fragment(mesh, &bytes, err) < 0)
+		return -1;
+	p->bytes = bytes->len;
+	fg_output_put(&m->out, &(struct fg_payload){.key = key,
+				   .part = p->at,
+				   .gen = p->gen,
+				   .state = FG_PRESENT,
+				   .bytes = bytes});
+	return m->out.bytes >= FLUSH_BYTES ? flush(m, err) : 0;
+}
+
+/* A piece of this generation that an attempt left which did not end: read, so that the
+ * table can tell its numbers. */
+static int
+find_left(struct maker *m, struct fg_piece *p, bool *found, struct fg_err *err)
+{
+	struct fg_key key = key_of(m, FG_PRODUCT_PIECE);
+	struct fg_mesh mesh = FG_MESH_INIT;
+	struct fg_buf *bytes = NULL;
+	int rc = 0;
+
+	*found = false;
+	if (m->env->piece(m->env->ctx, &key, p->at, p->gen, &bytes, err) < 0)
+		return -1;
+	if (!bytes)
+		return 0;
+	rc = fg_mesh_decode_fragment(bytes->data, bytes->len, &mesh, err);
+	p->bytes = bytes->len;
+	p->vertices = mesh.vertices;
+	p->triangles = mesh.triangles;
+	*found = rc == 0;
+	fg_mesh_fini(&mesh);
+	fg_buf_unref(bytes);
+	return rc;
+}
+
+static int
+add_piece(struct maker *m, uint64_t at, struct fg_err *err)
+{
+	struct fg_piece *p = &m->piece[m->pieces];
+	struct fg_mesh mesh = FG_MESH_INIT;
+	const struct fg_piece *old;
+	int64_t blk[3];
+	bool found = false;
+	int rc;
+
+	fg_morton_decode(at, blk);
+	*p = (struct fg_piece){.at = at,
+	    .gen = m->body.object.gen,
+	    .inputs = hash_inputs(m, blk)};
+	old = find_old(m, at, p->inputs);
+	if (old) {
+		*p = *old;
+		m->reused++;
+	} else if (find_left(m, p, &found, err) < 0) {
+		return -1;
+	} else if (!found) {
+		if (make_mesh(m, at, &mesh, err) < 0)
+			return -1;
+		rc = encode_piece(m, &mesh, p, err);
+		fg_mesh_fini(&mesh);
+		if (rc < 0)
+			return -1;
+	}
+	m->triangles += p->triangles;
+	m->pieces++;
+	m->task->progress = m->pieces;
+	return 0;
+}
+
+static int
+read_old(struct maker *m, struct fg_err *err)
+{
+	struct fg_buf *bytes = NULL;
+	int rc = 0;
+
+	if (m->env->piece(m->env->ctx, &m->task->key, 0, FG_GEN_NEWEST, &bytes, err) <
+	    0)
+		return -1;
+	if (bytes)
+		rc = fg_pieces_decode(bytes->data, bytes->len, &m->old, &m->olds, err);
+	fg_buf_unref(bytes);
+	return rc;
+}
+
+static char *
+format_stats(const struct maker *m)
+{
+	json_t *j = json_pack("{s:I,s:I,s:I,s:I,s:f,s:I,s:f,s:f,s:f}", "gen",
+	    (json_int_t)m->body.object.gen, "pieces", (json_int_t)m->pieces, "reused",
+	    (json_int_t)m->reused, "triangles", (json_int_t)m->triangles, "error_nm",
+	    m->error_nm, "chunks", (json_int_t)m->body.chunks, "read_s",
+	    (double)m->body.read_ns / 1e9, "surface_s", (double)m->surface_ns / 1e9,
+	    "simplify_s", (double)m->simplify_ns / 1e9);
+	char *text = fg_json_format(j);
+
+	json_decref(j);
+	return text;
+}
+
+static int
+finish(struct maker *m, struct fg_output *out, struct fg_err *err)
+{
+	struct fg_buf *table = fg_pieces_encode(m->piece, m->pieces);
+
+	if (!table)
+		return fg_fail(err, FG_ENOMEM, "no memory for a table of %zu pieces",
+		    m->pieces);
+	fg_output_put(&m->out, &(struct fg_payload){.key = m->task->key,
+				   .gen = m->body.object.gen,
+				   .state = FG_PRESENT,
+				   .bytes = table});
+	m->out.stats = format_stats(m);
+	fg_output_seal(&m->out);
+	m->out.result.task = m->task->key;
+	*out = m->out;
+	m->out = (struct fg_output){0};
+	return 0;
+}
+
+int
+fg_task_mesh(struct fg_task *t, struct fg_env *env, struct fg_output *out,
+    struct fg_err *err)
+{
+	struct maker m = {.task = t, .env = env, .started_ms = fg_clock_wall_ms()};
+	const double *nm = t->layer->info.scale[0].nm;
+	int rc = -1;
+
+	m.error_nm = fg_mesh_error_nm(env, nm);
+	if (fg_body_init(&m.body, t, env, err) < 0 || list_blocks(&m, err) < 0 ||
+	    read_old(&m, err) < 0)
+		goto out;
+	t->progress_all = m.blocks;
+	for (size_t i = 0; i < m.blocks; i++) {
+		if (t->cancel) {
+			fg_fail(err, FG_ECANCELED, "cancelled");
+			goto out;
+		}
+		if (add_piece(&m, m.block[i], err) < 0)
+			goto out;
+	}
+	rc = finish(&m, out, err);
+out:
+	fg_body_fini(&m.body);
+	fg_output_fini(&m.out);
+	free(m.block);
+	free(m.piece);
+	free(m.old);
+	return rc;
+}
