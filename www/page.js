@@ -1,132 +1,287 @@
 // SPDX-License-Identifier: Apache-2.0
-// The status page's numbers: GET /api/status every two seconds, put in as text. The
-// page reads and never writes. Fields that a server does not give are left empty.
-"use strict";
+// The page at "/": asks for the server's state now and then, applies its events in
+// between, and hands both to the parts of the page.
+import {
+  base, get, layerPath, learnAccess, mayWrite, readsNeedToken, send, setToken,
+  takeTokenFromAddress, token,
+} from "./api.js";
+import { listen } from "./events.js";
+import { boxText, count, el, extent, percent, setText, times } from "./format.js";
+import { JobList } from "./jobs.js";
+import { LayerList } from "./layers.js";
+import { viewerLink, viewerState } from "./link.js";
+import { showMachine } from "./machine.js";
+import { RegionForm } from "./region.js";
+import { SliceView, STATES } from "./slice.js";
 
-const el = (id) => document.getElementById(id);
-const join = (v, sep) => (Array.isArray(v) ? v.join(sep) : v ?? "");
-const round = (v, digits) => (typeof v === "number" ? v.toFixed(digits) : "");
+const POLL_MS = 4000;
+const HIDDEN_MS = 30_000;
 
-function bytes(n) {
-	if (typeof n !== "number") return "";
-	const units = ["B", "KiB", "MiB", "GiB", "TiB"];
-	let i = 0;
-	for (; n >= 1024 && i < units.length - 1; i++) n /= 1024;
-	return n.toFixed(i ? 1 : 0) + " " + units[i];
+const id = (name) => document.getElementById(name);
+
+let status = null;
+let chosen = null; // name of the layer that is shown large
+let timer = 0;
+
+// ------------------------------------------------------------------ what is said
+
+function say(text, bad = false) {
+  const node = id("message");
+  node.classList.toggle("bad", bad);
+  setText(node, text);
 }
 
-// Rows of cells; a cell is text or a node.
-function fill(id, rows) {
-	const body = el(id).tBodies[0];
-	const columns = el(id).tHead.rows[0].cells.length;
-	body.replaceChildren();
-	for (const cells of rows) {
-		const tr = body.insertRow();
-		for (const c of cells) tr.insertCell().append(c ?? "");
-	}
-	if (rows.length) return;
-	const tr = body.insertRow();
-	tr.className = "none";
-	const td = tr.insertCell();
-	td.colSpan = columns;
-	td.textContent = "none";
+// Run an order; tell what came of it.
+async function act(order) {
+  try {
+    say(await order());
+    refresh();
+  } catch (error) {
+    say(error.message, true);
+    if (error.status === 401 || error.status === 403) needToken();
+  }
 }
 
-function link(text, href) {
-	const a = document.createElement("a");
-	a.textContent = text;
-	a.href = href;
-	return a;
+function showConnection(state, text) {
+  const node = id("connection");
+  node.dataset.state = state;
+  setText(node, text);
 }
 
-function bar(fraction) {
-	if (typeof fraction !== "number") return "";
-	const p = document.createElement("progress");
-	p.max = 1;
-	p.value = fraction;
-	p.title = Math.round(fraction * 100) + " %";
-	return p;
+// ------------------------------------------------------------------ the token
+
+async function showAccess() {
+  await learnAccess();
+  const may = mayWrite();
+  setText(id("access-state"), may ? "May start work" : "Reading only");
+  id("access").dataset.may = String(may);
+  id("token-forget").hidden = !token();
 }
 
-function layerRow(l) {
-	const scale = (l.scales && l.scales[0]) || {};
-	const counts = l.counts || {};
-	const stored = l.counts
-		? `${counts.chunks ?? 0} chunks, ${bytes(counts.bytes ?? 0)}` +
-			(counts.blocks_failed ? `, ${counts.blocks_failed} blocks failed` : "")
-		: "";
-	return [link(l.name, "/" + encodeURIComponent(l.name) + "/"), l.type ?? l.kind,
-		join(scale.size ?? l.size, " × "), join(scale.resolution ?? l.resolution, " × "),
-		scale.encoding ?? l.encoding, l.why || l.state, stored];
+function needToken() {
+  id("access").open = true;
 }
 
-// A position as x,y,z: given so, or as its Morton code (x lowest).
-function position(at) {
-	if (typeof at !== "number") return join(at, ",");
-	const p = [0, 0, 0];
-	for (let bit = 0, code = BigInt(at); code > 0n; bit++, code >>= 1n)
-		p[bit % 3] += Number(code & 1n) * 2 ** Math.floor(bit / 3);
-	return p.join(",");
+function initAccess() {
+  takeTokenFromAddress();
+  addEventListener("hashchange", () => {
+    if (takeTokenFromAddress()) showAccess();
+  });
+  id("token-form").addEventListener("submit", (e) => {
+    e.preventDefault();
+    const given = id("token").value.trim();
+    id("token").value = "";
+    if (readsNeedToken()) {
+      location.assign(new URL(`t/${encodeURIComponent(given)}/`, base));
+      return;
+    }
+    setToken(given);
+    id("access").open = false;
+    showAccess().then(() => {
+      refresh();
+      if (region.layer) region.changed();
+    });
+  });
+  id("token-forget").addEventListener("click", () => {
+    setToken(null);
+    showAccess();
+  });
+  showAccess();
 }
 
-function what(t) {
-	const scale = t.scale ? `of scale ${t.scale}` : "";
-	return [t.kind, position(t.at), scale].filter((x) => x).join(" ");
+// ------------------------------------------------------------------ the parts
+
+const layerOf = (name) => status?.layers?.find((l) => l.name === name) ?? null;
+const linkTo = (what) => (status ? viewerLink(status, viewerState(status.layers, what)) : "#");
+
+const slice = new SliceView(id("slice"), {
+  onBox: (box, done) => region.layer && region.setFlat(box, slice.view.z, done),
+  onView: () => showView(),
+  onBlocks: (told) => showBlocks(told),
+});
+
+const region = new RegionForm(id("region"), {
+  onBox: (box) => {
+    slice.box = box;
+    slice.draw();
+  },
+  started: (job) => {
+    jobs.put(job);
+    say(`Job ${job.id} is ordered.`);
+    refresh();
+  },
+  needToken,
+});
+
+const layers = new LayerList(id("layers"), choose);
+
+const jobs = new JobList(id("jobs"), id("jobs-more"), {
+  act,
+  look: (job) => {
+    if (chosen !== job.layer) choose(job.layer);
+    if (region.layer) region.setBox(job.box, false);
+    slice.lookAt(job.box);
+    id("stage").scrollIntoView({ block: "start" });
+    id("slice").focus({ preventScroll: true });
+  },
+  link: (job) => linkTo({ focus: layerOf(job.layer), box: job.box }),
+});
+
+function choose(name) {
+  chosen = name;
+  showStage();
+  layers.show(status.layers, chosen);
 }
+
+// ------------------------------------------------------------------ the layer shown large
+
+function showStage() {
+  const layer = layerOf(chosen);
+  id("stage").hidden = !layer;
+  if (!layer) return;
+  const scale = layer.scales?.[0];
+  setText(id("stage-name"), layer.name);
+  setText(id("stage-facts"), scale
+    ? [`${times(scale.size)} voxels`, `${scale.resolution.join(" × ")} nm`,
+        extent(scale.size, scale.resolution), `${layer.data_type}, ${scale.encoding}`,
+        `${layer.scales.length} scale${layer.scales.length === 1 ? "" : "s"}`].join(" · ")
+    : layer.state);
+  setText(id("stage-made"), layer.recipe
+    ? `Made from ${layer.recipe.image.name} by ${layer.recipe.model?.path ?? "a network"} in blocks of ` +
+      `${times(layer.recipe.block)} voxels.`
+    : "");
+  id("stage-link").href = linkTo({ focus: layer, position: place(layer) });
+  id("show-labels").disabled = layer.kind === "image";
+  id("show-blocks").disabled = !layer.recipe;
+  id("draw").disabled = !layer.recipe;
+  if (!layer.recipe) setMode("move");
+  slice.setLayer(layer, layer.recipe ? layerOf(layer.recipe.image.name) : null);
+  region.setLayer(layer, status.stages);
+}
+
+// Where the slice is, once it was moved to somewhere.
+function place(layer) {
+  if (slice.layer?.name !== layer.name) return null;
+  const { x, y, z } = slice.view;
+  return [Math.floor(x) + 0.5, Math.floor(y) + 0.5, z + 0.5];
+}
+
+function showView() {
+  if (!slice.layer?.scales?.length) return;
+  const { size, voxel_offset: o } = slice.finest;
+  for (const input of [id("depth"), id("depth-number")]) {
+    input.min = o[2];
+    input.max = o[2] + size[2] - 1;
+    if (document.activeElement !== input || input.type === "range") input.value = slice.view.z;
+  }
+  const layer = layerOf(chosen);
+  if (layer) id("stage-link").href = linkTo({ focus: layer, position: place(layer) });
+}
+
+function showBlocks({ counts, hidden, failures = [] }) {
+  const parts = counts
+    ? Object.values(STATES).filter((s) => counts[s]).map((s) => `${count(counts[s])} ${s}`)
+    : [];
+  setText(id("blocks-text"), counts ? `Blocks in view: ${parts.join(", ")}` : hidden);
+  id("legend").hidden = !counts;
+  const list = id("stage-failures");
+  list.hidden = failures.length === 0;
+  id("stage-failures-list").replaceChildren(...failures.map((f) =>
+    el("li", {}, `Block ${f.block.join(", ")}: ${f.error}`,
+      el("button", {
+        type: "button",
+        "aria-label": `Retry block ${f.block.join(", ")}`,
+        onclick: () => act(async () => {
+          await send("POST", layerPath(chosen, "/retry"), { block: f.block });
+          slice.loadBlocks();
+          return `Block ${f.block.join(", ")} may be tried again.`;
+        }),
+      }, "Retry"))));
+}
+
+function setMode(mode) {
+  slice.mode = mode;
+  id("slice").dataset.mode = mode;
+  id("move").setAttribute("aria-pressed", String(mode === "move"));
+  id("draw").setAttribute("aria-pressed", String(mode === "draw"));
+}
+
+function initStage() {
+  id("move").addEventListener("click", () => setMode("move"));
+  id("draw").addEventListener("click", () => setMode("draw"));
+  id("zoom-in").addEventListener("click", () => slice.zoom(0.7));
+  id("zoom-out").addEventListener("click", () => slice.zoom(1 / 0.7));
+  id("zoom-fit").addEventListener("click", () => slice.fit());
+  for (const name of ["depth", "depth-number"])
+    id(name).addEventListener("input", ({ target }) => {
+      if (target.value !== "") slice.setDepth(Number(target.value));
+    });
+  for (const what of ["labels", "blocks"])
+    id(`show-${what}`).addEventListener("change", ({ target }) => {
+      slice.show[what] = target.checked;
+      slice.draw();
+    });
+  setMode("move");
+}
+
+// ------------------------------------------------------------------ the server's state
 
 function show(s) {
-	const n = s.numbers || {};
-	el("version").textContent = "version " + s.version;
-	// The server knows itself by the address it listens on; we may know it by another.
-	el("viewer").href = s.neuroglancer.replaceAll(
-		encodeURIComponent(s.url), encodeURIComponent(location.origin));
-	el("viewer").hidden = false;
-	el("disk").textContent = s.disk ?? "";
-	fill("layers", (s.layers || []).map(layerRow));
-	fill("tasks", (s.tasks || []).map((t) => [t.layer, what(t), t.class, t.state,
-		t.waiters, bar(t.progress), round(t.seconds, 1)]));
-	fill("jobs", (s.jobs || []).map((j) => [String(j.id), j.layer, j.state,
-		`${j.done + j.skipped} of ${j.all}`, bar(j.fraction), j.error]));
-	fill("devices", (s.devices || []).map((d) => [
-		(d.devices || []).map((x) => `${x.device} (${x.detail}): ${x.why || x.state}`)
-			.join("; "),
-		d.model, d.precision, String(d.steps), round(d.steps_per_s, 1),
-		d.busy === undefined ? "" : Math.round(d.busy * 100) + " %"]));
-	fill("recent", (s.recent || []).map((r) => [
-		r.ended ? new Date(r.ended).toLocaleString() : "", r.layer, what(r), r.device,
-		r.ended && r.started ? round((r.ended - r.started) / 1000, 1) : ""]));
-	const now = {
-		"requests held": n.parked, "connections": n.connections,
-		"tasks running": n.running, "interactive queue": n.queued_interactive,
-		"bulk queue": n.queued_bulk, "tasks done": n.tasks_done,
-		"tasks failed": n.tasks_failed, "joined": n.coalesced,
-		"seconds per block": round(n.block_seconds, 2), "cache": bytes(n.cache_bytes),
-		"cache hits": n.cache_hits, "cache misses": n.cache_misses,
-		"uptime (s)": round(n.uptime, 0),
-	};
-	el("now").replaceChildren(...Object.entries(now).map(([name, value]) => {
-		const div = document.createElement("div");
-		const dt = document.createElement("dt");
-		const dd = document.createElement("dd");
-		dt.textContent = name;
-		dd.textContent = value ?? "";
-		div.append(dt, dd);
-		return div;
-	}));
+  status = s;
+  setText(id("version"), s.version);
+  const usable = s.layers.filter((l) => l.scales?.length);
+  const first = usable.find((l) => l.generated) ?? usable[0];
+  if (!layerOf(chosen)) chosen = first?.name ?? null;
+  layers.show(s.layers, chosen);
+  id("empty").hidden = s.layers.length > 0;
+  showStage();
+  jobs.replace(s.jobs);
+  id("jobs-none").hidden = s.jobs.length > 0;
+  showMachine(id("machine"), s);
+  const open = id("open");
+  open.href = linkTo({});
+  open.hidden = usable.length === 0;
+  setText(id("open-where"), s.bundled ? "" : new URL(s.viewer).host);
+  const running = s.jobs.filter((j) => j.state === "running");
+  document.title = running.length
+    ? `${percent(running[0].fraction)} · floodgate` : "floodgate";
 }
 
-async function poll() {
-	try {
-		const reply = await fetch("/api/status", { cache: "no-store" });
-		if (!reply.ok) throw new Error("status " + reply.status);
-		show(await reply.json());
-		el("state").textContent = "live";
-		el("state").className = "";
-	} catch (e) {
-		el("state").textContent = "no answer: " + e.message;
-		el("state").className = "bad";
-	}
-	setTimeout(poll, document.hidden ? 10000 : 2000);
+async function refresh() {
+  clearTimeout(timer);
+  try {
+    show(await get("api/status"));
+    if (id("connection").dataset.state !== "live") showConnection("live", "live");
+  } catch (error) {
+    showConnection("down", error.status ? error.message : "no answer");
+  }
+  clearTimeout(timer);
+  timer = setTimeout(refresh, document.hidden ? HIDDEN_MS : POLL_MS);
 }
 
-poll();
+function hear({ name, data }) {
+  if (name === "hello" || name === "lost") {
+    showConnection("live", "live");
+    refresh();
+    if (slice.layer) slice.load();
+  } else if (name === "down") {
+    showConnection("down", "connection lost");
+  } else if (name === "block") {
+    slice.blockChanged(data);
+  } else if (name === "job" && status) {
+    const over = jobs.jobs.get(data.id)?.state !== data.state;
+    jobs.put(data);
+    id("jobs-none").hidden = true;
+    if (over) {
+      say(`Job ${data.id} (${data.layer}, ${boxText(data.box)}) is ${data.state}.`);
+      refresh();
+    }
+  }
+}
+
+window.floodgate = { slice, region, jobs }; // for the console, and for tests
+initAccess();
+initStage();
+refresh();
+listen(base, hear);
+document.addEventListener("visibilitychange", () => document.hidden || refresh());
