@@ -209,6 +209,20 @@ why(struct fg_request *r)
 
 /* ------------------------------------------------------------- the table */
 
+static bool carries_token(const struct fg_request *r);
+
+/* What the caller may do: for pages that show buttons or not. */
+static void
+get_access(struct fg_request *r)
+{
+	bool known = carries_token(r);
+	bool writes = r->control || (known && !r->foreign);
+
+	fg_reply_json(r, 200,
+	    json_pack("{s:s, s:b, s:b}", "role", writes ? "admin" : "read", "token",
+		(int)known, "writes", (int)writes));
+}
+
 static void
 get_settings(struct fg_request *r)
 {
@@ -231,10 +245,13 @@ static const struct call {
 } calls[] = {
     {FG_GET, "status", false, HERE, fg_status_handle},
     {FG_GET, "events", false, IO, fg_events_handle},
+    {FG_GET, "access", false, HERE, get_access},
     {FG_GET, "settings", false, HERE, get_settings},
     {FG_GET, "layers", false, IO, list_layers},
     {FG_POST, "layers", true, CPU, add_layer},
     {FG_GET, "layers/NAME", false, IO, get_layer},
+    {FG_GET, "layers/NAME/blocks", false, IO, fg_preview_blocks},
+    {FG_GET, "layers/NAME/slice", false, IO, fg_preview_slice},
     {FG_DELETE, "layers/NAME", true, IO, remove_layer},
     {FG_POST, "layers/NAME/pause", true, IO, pause_layer},
     {FG_POST, "layers/NAME/resume", true, IO, resume_layer},
@@ -291,10 +308,17 @@ same_secret(const char *a, const char *b)
 }
 
 static bool
-may_write(struct fg_request *r)
+carries_token(const struct fg_request *r)
 {
 	const char *given = r->authorization;
 
+	return r->srv->token && given && strncasecmp(given, "Bearer ", 7) == 0 &&
+	       same_secret(given + 7, r->srv->token);
+}
+
+static bool
+may_write(struct fg_request *r)
+{
 	if (r->control)
 		return true;
 	if (r->foreign) {
@@ -309,8 +333,7 @@ may_write(struct fg_request *r)
 		    "token_file); the control socket in the data directory needs none");
 		return false;
 	}
-	if (given && strncasecmp(given, "Bearer ", 7) == 0 &&
-	    same_secret(given + 7, r->srv->token))
+	if (carries_token(r))
 		return true;
 	fg_reply_error(r, 401,
 	    "this call needs the header Authorization: Bearer TOKEN");

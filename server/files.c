@@ -109,7 +109,7 @@ reply_listing(struct fg_request *r)
 		put_entry(&s, info->segment_properties, "/");
 	fg_str_puts(&s, "</ul></body></html>\n");
 	fg_reply_bytes(r, 200, "text/html; charset=utf-8", fg_str_take(&s));
-	r->reply.page = true;
+	r->reply.policy = FG_POLICY_PAGE;
 }
 
 /* ------------------------------------------------------------- other files */

@@ -34,6 +34,7 @@
 #include "server/events.h"
 #include "server/headers.h"
 #include "server/request.h"
+#include "server/viewer.h"
 
 #define CONNECTIONS_PER_THREAD 120
 #define METHODS "GET, HEAD, POST, DELETE, OPTIONS"
@@ -118,6 +119,20 @@ add_caching(const struct fg_reply *p, struct MHD_Response *m)
 	add_header(m, "Cache-Control", text[p->caching]);
 }
 
+/* The viewer builds its shaders as text and its decoders as WebAssembly, sets styles
+ * of its elements, and reads layers from wherever its user says. */
+static const char *const policies[] = {
+    [FG_POLICY_PAGE] = "default-src 'none'; script-src 'self'; style-src 'self'; "
+		       "connect-src 'self'; img-src 'self' data: blob:; "
+		       "worker-src 'self'; base-uri 'none'; form-action 'none'; "
+		       "frame-ancestors 'none'",
+    [FG_POLICY_VIEWER] = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; "
+			 "style-src 'self' 'unsafe-inline'; connect-src 'self' http: "
+			 "https: data: blob:; img-src 'self' data: blob:; font-src "
+			 "'self' data:; worker-src 'self' blob:; base-uri 'none'; "
+			 "form-action 'none'; frame-ancestors 'none'",
+};
+
 static void
 add_headers(struct fg_request *r, struct MHD_Response *m, const char *etag)
 {
@@ -148,11 +163,10 @@ add_headers(struct fg_request *r, struct MHD_Response *m, const char *etag)
 		add_header(m, "WWW-Authenticate", "Bearer");
 	if (p->close)
 		add_header(m, "Connection", "close");
-	if (p->page)
-		add_header(m, "Content-Security-Policy",
-		    "default-src 'none'; script-src 'self'; style-src 'self'; "
-		    "connect-src 'self'; img-src 'self' data:; base-uri 'none'; "
-		    "form-action 'none'; frame-ancestors 'none'");
+	if (p->policy != FG_POLICY_NONE) {
+		add_header(m, "Content-Security-Policy", policies[p->policy]);
+		add_header(m, "Referrer-Policy", "no-referrer");
+	}
 	if (p->retry_after > 0) {
 		snprintf(text, sizeof text, "%d", p->retry_after);
 		add_header(m, "Retry-After", text);
@@ -426,6 +440,9 @@ dispatch_route(struct fg_request *r)
 		return;
 	case FG_ROUTE_API:
 		fg_api_handle(r);
+		return;
+	case FG_ROUTE_VIEWER:
+		fg_viewer_handle(r);
 		return;
 	case FG_ROUTE_RESERVED:
 		fg_reply_error(r, 501, "not available in this build");

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The status page and its parts. The files of www/ are compiled into the program
- * (server/www.inc, made from them by the makefile), so that it needs no data directory
- * and works from a build tree. The list of layers is put into the page here: with it
- * the page also is the directory listing that viewers complete names from, and it says
- * something without JavaScript.
+ * The page and its parts. The files of www/ are compiled into the program
+ * (server/www.inc, made from them by the makefile, ends with the table `assets`), so
+ * that it needs no data directory and works from a build tree. The list of layers is
+ * put into the page here: with it the page also is the directory listing that viewers
+ * complete names from, and it says something without JavaScript.
  */
 #include "config.h"
 
@@ -14,7 +14,7 @@
 #include "server/request.h"
 
 struct asset {
-	const char *name, *type;
+	const char *name;
 	const unsigned char *data;
 	size_t len;
 };
@@ -54,25 +54,19 @@ fg_page_handle(struct fg_request *r)
 		    sizeof www_index_html - head - strlen(marker));
 	}
 	fg_reply_bytes(r, 200, "text/html; charset=utf-8", fg_str_take(&s));
-	r->reply.page = true;
+	r->reply.policy = FG_POLICY_PAGE;
 }
 
 void
 fg_page_asset(struct fg_request *r, const char *name)
 {
-	static const struct asset assets[] = {
-	    {"status.js", "text/javascript; charset=utf-8", www_status_js,
-		sizeof www_status_js},
-	    {"status.css", "text/css; charset=utf-8", www_status_css,
-		sizeof www_status_css},
-	};
-
 	for (size_t i = 0; i < FG_COUNTOF(assets); i++) {
 		const struct asset *a = &assets[i];
 
 		if (strcmp(a->name, name) != 0)
 			continue;
-		fg_reply_bytes(r, 200, a->type, fg_buf_copy(a->data, a->len));
+		fg_reply_bytes(r, 200, fg_type_of_name(name),
+		    fg_buf_copy(a->data, a->len));
 		r->reply.tagged = true;
 		r->reply.etag = fg_hash64(a->data, a->len);
 		r->reply.ranges = true;

@@ -43,6 +43,13 @@ enum fg_caching {
 	FG_IMMUTABLE, /* the URL names these bytes for ever */
 };
 
+/* Which content security policy goes with a reply. */
+enum fg_policy {
+	FG_POLICY_NONE,
+	FG_POLICY_PAGE,   /* HTML of our own: only what is served here */
+	FG_POLICY_VIEWER, /* Neuroglancer: also WebAssembly, and data from elsewhere */
+};
+
 struct fg_reply {
 	int status;          /* 0: not described yet */
 	struct fg_buf *body; /* owned reference; NULL: none */
@@ -57,7 +64,7 @@ struct fg_reply {
 	const char *allow;  /* for 405 */
 	char location[320]; /* for redirects; "" = none */
 	bool close;         /* end the connection after it */
-	bool page;          /* HTML: with a content security policy */
+	uint8_t policy;     /* enum fg_policy */
 	/* A large file, sent from its descriptor; body then holds a part of it that
 	 * was read ahead (or NULL), from byte body_at on. */
 	bool has_file;
@@ -174,9 +181,15 @@ void fg_files_handle(struct fg_request *r);  /* files.c: /layer... */
 void fg_api_handle(struct fg_request *r);    /* api.c: /api/... */
 void fg_page_handle(struct fg_request *r);   /* page.c: / and its parts */
 void fg_page_asset(struct fg_request *r, const char *name);
+/* viewer.c: Content-Type by the end of a name. */
+const char *fg_type_of_name(const char *name);
 void fg_status_handle(struct fg_request *r);  /* status.c: /api/status */
 void fg_status_ready(struct fg_request *r);   /* /readyz */
 void fg_status_metrics(struct fg_request *r); /* /metrics */
+
+/* preview.c: /api/layers/NAME/blocks and .../slice, on io threads */
+void fg_preview_blocks(struct fg_request *r);
+void fg_preview_slice(struct fg_request *r);
 
 /* jobs.c: /api/jobs, on worker threads */
 void fg_jobs_submit(struct fg_request *r);

@@ -115,7 +115,11 @@ classify(struct fg_route *out)
 		out->rest = first[n] ? first + n + 1 : "";
 		return FG_ROUTE_API;
 	}
-	if (word_is(first, n, "t") || word_is(first, n, "viewer"))
+	if (word_is(first, n, "viewer")) {
+		out->rest = first[n] ? first + n + 1 : "";
+		return FG_ROUTE_VIEWER;
+	}
+	if (word_is(first, n, "t"))
 		return FG_ROUTE_RESERVED;
 	return parse_layer(out, first, n);
 }

@@ -7,7 +7,8 @@
  *   path     = "/"                                      the page
  *            | "/info" | "/metrics" | "/healthz" | "/readyz"
  *            | "/api/" words                            the API
- *            | "/t/" ... | "/viewer" ...                kept for later
+ *            | "/viewer" [ "/" words ]                  the bundled Neuroglancer
+ *            | "/t/" ...                               kept for later
  *            | "/" layer                                redirected to "/layer/"
  *            | "/" layer "/"                            its listing
  *            | "/" layer "/" words [ "/" ]              info, chunks, other files
@@ -37,7 +38,8 @@ enum fg_route_kind {
 	FG_ROUTE_READYZ,
 	FG_ROUTE_METRICS,
 	FG_ROUTE_API,      /* rest: what follows "/api/" */
-	FG_ROUTE_RESERVED, /* /t, /viewer */
+	FG_ROUTE_VIEWER,   /* rest: what follows "/viewer/" */
+	FG_ROUTE_RESERVED, /* /t */
 	FG_ROUTE_LAYER,    /* "/layer": redirect */
 	FG_ROUTE_LISTING,  /* "/layer/" or "/layer/words/"; rest without its last slash
 			    */

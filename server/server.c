@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "server/events.h"
+#include "server/viewer.h"
 #include "work/plan.h"
 
 static void
@@ -115,7 +116,9 @@ fg_server_start(const char *root, bool create, const struct fg_settings *set,
 	fg_assert(pthread_key_create(&s->reader, close_reader) == 0);
 	s->cache = fg_cache_new((uint64_t)set->cache_mb << 20);
 	s->clients = fg_clients_new(&limits);
-	if (read_token(s, err) < 0 || start_parts(s, root, create, err) < 0) {
+	if (read_token(s, err) < 0 ||
+	    fg_viewer_load(set->viewer_dir, &s->viewer, err) < 0 ||
+	    start_parts(s, root, create, err) < 0) {
 		fg_server_stop(s);
 		return NULL;
 	}
@@ -158,6 +161,7 @@ fg_server_stop(struct fg_server *s)
 	fg_store_close(s->store);
 	fg_cache_free(s->cache);
 	fg_clients_free(s->clients);
+	fg_viewer_free(s->viewer);
 	fg_buf_unref(s->status);
 	pthread_mutex_destroy(&s->status_lock);
 	free(s->token);

@@ -23,6 +23,7 @@
 
 struct fg_events;
 struct fg_plan;
+struct fg_viewer;
 struct MHD_Daemon;
 
 struct fg_server {
@@ -35,6 +36,7 @@ struct fg_server {
 	struct fg_watch *watch;
 	struct fg_plan *plan;
 	struct fg_events *events;
+	struct fg_viewer *viewer; /* NULL: there is none */
 	struct fg_metrics metrics;
 	struct MHD_Daemon *tcp, *control;
 	pthread_key_t reader; /* struct fg_reader of this thread */
@@ -47,6 +49,7 @@ struct fg_server {
 	_Atomic uint64_t requests;
 	_Atomic int64_t active;
 	_Atomic bool draining;
+	_Atomic int previews; /* slices being drawn */
 	/* the status text is kept for a while: counting rows costs */
 	pthread_mutex_t status_lock;
 	/* guarded by status_lock */

@@ -282,7 +282,7 @@ fg_settings_check(const struct fg_settings *s, struct fg_err *err)
 	    atol(colon + 1) > 65535)
 		return fg_fail(err, FG_EINVAL, "listen is \"%s\", not ADDRESS:PORT",
 		    s->listen);
-	if (strncmp(s->viewer_url, "http://", 7) != 0 &&
+	if (*s->viewer_url && strncmp(s->viewer_url, "http://", 7) != 0 &&
 	    strncmp(s->viewer_url, "https://", 8) != 0)
 		return fg_fail(err, FG_EINVAL,
 		    "viewer_url is \"%s\", not an http(s) URL", s->viewer_url);

@@ -11,6 +11,7 @@
 
 #include <microhttpd.h>
 #include <stdlib.h>
+#include <sys/statvfs.h>
 
 #include "base/clock.h"
 #include "base/json.h"
@@ -113,36 +114,67 @@ fg_status_metrics(struct fg_request *r)
 
 /* ------------------------------------------------------------- Neuroglancer */
 
-static json_t *
-link_layer(const struct fg_layer *l, const char *base)
+#define PUBLIC_VIEWER "https://neuroglancer-demo.appspot.com/"
+
+/* Nanometres as metres with the same digits: 8 becomes 8e-9. Division would give
+ * 8.000000000000001e-9, which viewers then show. */
+static void
+put_metres(struct fg_str *out, double nm)
+{
+	char text[32];
+
+	for (int digits = 1; digits <= 17; digits++) {
+		snprintf(text, sizeof text, "%.*g", digits, nm);
+		if (strtod(text, NULL) == nm)
+			break;
+	}
+	if (strchr(text, 'e'))
+		fg_str_putf(out, "%.17g", nm / 1e9);
+	else
+		fg_str_putf(out, "%se-9", text);
+}
+
+static bool
+is_companion(const struct fg_layer *l)
+{
+	return l->base != NULL;
+}
+
+static void
+put_layer(struct fg_str *out, const struct fg_layer *l, const char *base)
 {
 	bool seg = l->info.type == FG_SEGMENTATION;
 
-	return json_pack("{s:s, s:s, s:o}", "type", seg ? "segmentation" : "image",
-	    "name", l->name, "source",
-	    json_sprintf("precomputed://%s/%s", base, l->name));
+	/* Neither names nor our address hold anything that JSON minds. */
+	fg_str_putf(out,
+	    "{\"type\":\"%s\",\"name\":\"%s\",\"source\":\"precomputed://%s/%s\"%s%s}",
+	    seg ? "segmentation" : "image", l->name, base, l->name,
+	    seg ? ",\"selectedAlpha\":0.35,\"notSelectedAlpha\":0.2" : "",
+	    is_companion(l) ? ",\"visible\":false" : "");
 }
 
-/* Dimensions and position from the finest scale of a layer: nanometres to metres, and
- * the middle of the volume in voxels. */
+/* Dimensions, position and scale from the finest scale of a layer: the middle of the
+ * volume, near enough that a view of a layer made on demand starts a few blocks. */
 static void
-link_space(json_t *state, const struct fg_layer *l)
+put_space(struct fg_str *out, const struct fg_layer *l)
 {
 	static const char *const axis[] = {"x", "y", "z"};
 	const struct fg_scale *s = &l->info.scale[0];
-	json_t *dimensions = json_object(), *position = json_array();
 	double extent = 0;
 
+	fg_str_puts(out, "\"dimensions\":{");
 	for (int d = 0; d < 3; d++) {
-		json_object_set_new(dimensions, axis[d],
-		    json_pack("[f, s]", s->nm[d] / 1e9, "m"));
-		json_array_append_new(position,
-		    json_real((double)(s->offset[d] + s->size[d] / 2) + 0.5));
+		fg_str_putf(out, "%s\"%s\":[", d ? "," : "", axis[d]);
+		put_metres(out, s->nm[d]);
+		fg_str_puts(out, ",\"m\"]");
 		extent = FG_MAX(extent, (double)s->size[d] * s->nm[d] / s->nm[0]);
 	}
-	json_object_set_new(state, "dimensions", dimensions);
-	json_object_set_new(state, "position", position);
-	json_object_set_new(state, "projectionScale", json_real(extent * 1.5));
+	fg_str_puts(out, "},\"position\":[");
+	for (int d = 0; d < 3; d++)
+		fg_str_putf(out, "%s%lld.5", d ? "," : "",
+		    (long long)(s->offset[d] + s->size[d] / 2));
+	fg_str_putf(out, "],\"crossSectionScale\":%.3g,\"projectionScale\":%.0f,",
+	    FG_MIN(extent / 800, 0.5), extent * 1.5);
 }
 
 static void
@@ -159,14 +191,24 @@ percent_encode(struct fg_str *out, const char *text)
 	}
 }
 
+/* Where links lead: the setting, else our own viewer, else the public one. */
+static void
+put_viewer(struct fg_str *out, const struct fg_server *s, const char *base)
+{
+	if (*s->set->viewer_url)
+		fg_str_puts(out, s->set->viewer_url);
+	else if (s->viewer)
+		fg_str_putf(out, "%s/viewer/", base);
+	else
+		fg_str_puts(out, PUBLIC_VIEWER);
+}
+
 char *
 fg_status_link(struct fg_server *s, const char *base)
 {
-	json_t *state = json_object(), *layers = json_array();
+	struct fg_str state = FG_STR_INIT, out = FG_STR_INIT, layers = FG_STR_INIT;
 	const struct fg_layer *space = NULL;
-	struct fg_str out = FG_STR_INIT;
 	struct fg_layer **l;
-	char *text;
 	size_t n;
 
 	fg_catalog_list(s->catalog, &l, &n);
@@ -175,22 +217,25 @@ fg_status_link(struct fg_server *s, const char *base)
 			if (l[i]->broken || l[i]->info.scales == 0 ||
 			    (l[i]->info.type == FG_SEGMENTATION) != (pass == 1))
 				continue;
+			if (space)
+				fg_str_puts(&layers, ",");
 			space = space ? space : l[i];
-			json_array_append_new(layers, link_layer(l[i], base));
+			put_layer(&layers, l[i], base);
 		}
 	}
+	fg_str_puts(&state, "{");
 	if (space)
-		link_space(state, space);
-	json_object_set_new(state, "layers", layers);
-	json_object_set_new(state, "layout", json_string("4panel"));
+		put_space(&state, space);
+	fg_str_putf(&state, "\"layers\":[%s],\"layout\":\"4panel\"}",
+	    layers.data ? layers.data : "");
 	for (size_t i = 0; i < n; i++)
 		fg_layer_unref(l[i]);
 	free(l);
-	text = fg_json_format(state);
-	json_decref(state);
-	fg_str_putf(&out, "%s#!", s->set->viewer_url);
-	percent_encode(&out, text);
-	free(text);
+	put_viewer(&out, s, base);
+	fg_str_puts(&out, "#!");
+	percent_encode(&out, state.data);
+	fg_str_fini(&state);
+	fg_str_fini(&layers);
 	return out.data;
 }
 
@@ -230,6 +275,29 @@ status_recent(struct fg_reader *reader)
 	return j ? j : json_array();
 }
 
+/* Disk, results and cache, in bytes. */
+static json_t *
+status_storage(struct fg_server *s, struct fg_reader *reader)
+{
+	struct fg_store_counts counts = {0};
+	struct fg_err ignored = FG_ERR_INIT;
+	json_t *j = json_object();
+	struct statvfs v;
+
+	if (reader && fg_reader_count(reader, 0, &counts, &ignored) == 0)
+		json_object_set_new(j, "results",
+		    json_integer((json_int_t)counts.bytes));
+	if (statvfs(fg_store_root(s->store), &v) == 0) {
+		json_object_set_new(j, "disk",
+		    json_integer((json_int_t)(v.f_blocks * v.f_frsize)));
+		json_object_set_new(j, "free",
+		    json_integer((json_int_t)(v.f_bavail * v.f_frsize)));
+	}
+	json_object_set_new(j, "cache_limit",
+	    json_integer((json_int_t)s->set->cache_mb << 20));
+	return j;
+}
+
 static struct fg_buf *
 make_status(struct fg_server *s)
 {
@@ -237,6 +305,7 @@ make_status(struct fg_server *s)
 	struct fg_err err = FG_ERR_INIT;
 	struct fg_reader *reader = fg_server_reader(s, &err);
 	char *link = fg_status_link(s, s->url), *text;
+	struct fg_str viewer = FG_STR_INIT;
 	json_t *j = json_object();
 
 	fg_metrics_snapshot(&s->metrics, &now);
@@ -245,15 +314,22 @@ make_status(struct fg_server *s)
 	json_object_set_new(j, "uuid", json_string(fg_store_uuid(s->store)));
 	json_object_set_new(j, "url", json_string(s->url));
 	json_object_set_new(j, "neuroglancer", json_string(link));
+	put_viewer(&viewer, s, s->url);
+	json_object_set_new(j, "viewer", json_string(viewer.data));
+	json_object_set_new(j, "bundled",
+	    json_boolean(s->viewer && !*s->set->viewer_url));
 	json_object_set_new(j, "numbers", fg_metrics_json(&now));
 	json_object_set_new(j, "layers", status_layers(s, reader));
 	json_object_set_new(j, "tasks", fg_sched_tasks(s->sched, TASKS));
 	json_object_set_new(j, "devices", fg_sched_devices(s->sched));
 	json_object_set_new(j, "jobs", fg_plan_list(s->plan));
 	json_object_set_new(j, "recent", status_recent(reader));
+	json_object_set_new(j, "stages", fg_plan_stages());
+	json_object_set_new(j, "storage", status_storage(s, reader));
 	if (fg_store_room(s->store, &err) < 0)
 		json_object_set_new(j, "disk", json_string(err.msg));
 	free(link);
+	fg_str_fini(&viewer);
 	/* One text for everybody, so without file names. */
 	fg_reply_shorten(j);
 	text = fg_json_format(j);

@@ -75,6 +75,9 @@ int fg_plan_submit(struct fg_plan *p, const json_t *spec, json_t **out,
 int fg_plan_dry(struct fg_plan *p, const json_t *spec, bool measure, json_t **out,
     struct fg_err *err) FG_MUST_USE;
 
+/* The names of the stages that this build has, in their order. */
+json_t *fg_plan_stages(void) FG_MUST_USE;
+
 /* All jobs, newest first. */
 json_t *fg_plan_list(struct fg_plan *p) FG_MUST_USE;
 /* One job, with "failures": [{"block", "error", "tries", "next_try"}] (at most 100, the

@@ -277,6 +277,16 @@ sum_up(const struct fg_plan_job *j, uint64_t *done, uint64_t *skipped, uint64_t 
 	*failed = p->failed;
 }
 
+json_t *
+fg_plan_stages(void)
+{
+	unsigned has = 0;
+
+	for (int s = 0; s < FG_STAGES; s++)
+		has |= fg_plan_has_stage(s) ? 1u << s : 0;
+	return stages_json(has);
+}
+
 char *
 fg_wish_stages_format(const struct fg_plan_job *j)
 {

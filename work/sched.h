@@ -197,6 +197,14 @@ struct fg_change {
 size_t fg_sched_changes(struct fg_sched *s, uint64_t *since, struct fg_change *out,
     size_t max, bool *lost);
 
+/*
+ * What is queued, running and so on among the blocks of a box (block grid): `now` holds
+ * one byte for each block of the box, x fastest, and becomes an enum fg_now where there
+ * is a task; other bytes stay as they are. Cost: one pass over the tasks.
+ */
+void fg_sched_look(struct fg_sched *s, uint32_t layer, const struct fg_box *blk,
+    uint8_t *now);
+
 /* Seconds per field of view of a layer's network with all devices at work, measured
  * once and remembered. Cost: seconds, and the network is loaded. Fails as
  * fg_engine_measure; FG_ENOTSUP without engines. */

@@ -120,6 +120,40 @@ fg_sched_stopped(struct fg_sched *s, uint32_t layer, char why[200])
 	return stopped;
 }
 
+/* Under the lock. */
+static void
+mark_list(const struct list *l, uint32_t layer, const struct fg_box *blk,
+    enum fg_now what, uint8_t *now)
+{
+	int64_t shape[3], p[3];
+
+	fg_box_shape(blk, shape);
+	for (const struct task *t = l->first; t; t = t->next) {
+		bool in = t->t.key.layer == layer && t->t.key.kind == FG_KIND_BLOCK;
+
+		fg_morton_decode(t->t.key.at, p);
+		for (int d = 0; d < 3; d++) {
+			in = in && p[d] >= blk->lo[d] && p[d] < blk->hi[d];
+			p[d] -= blk->lo[d];
+		}
+		if (in)
+			now[p[0] + shape[0] * (p[1] + shape[1] * p[2])] = what;
+	}
+}
+
+void
+fg_sched_look(struct fg_sched *s, uint32_t layer, const struct fg_box *blk,
+    uint8_t *now)
+{
+	pthread_mutex_lock(&s->lock);
+	for (int c = 0; c < FG_CLASSES; c++)
+		mark_list(&s->blocks[c], layer, blk, FG_NOW_QUEUED, now);
+	mark_list(&s->delayed, layer, blk, FG_NOW_DELAYED, now);
+	mark_list(&s->running, layer, blk, FG_NOW_RUNNING, now);
+	mark_list(&s->committing, layer, blk, FG_NOW_RUNNING, now);
+	pthread_mutex_unlock(&s->lock);
+}
+
 /* What is shown of a task. */
 struct view {
 	struct fg_key key;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// usage: node run.mjs SERVER_URL BUILD_FOLDER SCREENSHOT.png [SECONDS [X,Y,Z]]
+// usage: node run.mjs SERVER_URL PACKAGES VIEWER SCREENSHOT.png [SECONDS [X,Y,Z]]
 //
 // Opens the layers `em` and `seg` of a floodgate server in Neuroglancer, waits until
 // all that is visible was made and drawn, and compares voxels that the viewer holds
@@ -9,7 +9,7 @@
 import { openViewer } from "./viewer.mjs";
 import { Volume } from "./precomputed.mjs";
 
-const [base, folder, picture, seconds = "120", centreText] = process.argv.slice(2);
+const [base, folder, bundle, picture, seconds = "120", centreText] = process.argv.slice(2);
 let count = 0;
 let failed = 0;
 
@@ -90,7 +90,7 @@ centre = centre.map((v, d) =>
   d < 2 ? Math.floor((chunk.lo[d] + chunk.hi[d]) / 2) : v,
 );
 
-const viewer = await openViewer(folder);
+const viewer = await openViewer(folder, bundle);
 try {
   await viewer.show(stateFor(em, centre, chunk));
   const ready = await viewer.ready(Number(seconds));

@@ -9,11 +9,13 @@ builddir=${builddir:-.}
 . "$srcdir/tests/tap.sh"
 
 browser=${FLOODGATE_BROWSER:-$builddir/browser}
+viewer=${FLOODGATE_VIEWER:-$builddir/viewer}
 sample=${FLOODGATE_TEST_DATA:-}/fib25
 [ -n "${FLOODGATE_TEST_DATA:-}" ] ||
 	missing "FLOODGATE_TEST_DATA is not set (folder that holds fib25/)"
 [ -f "$browser/.made-from" ] ||
-	missing "no viewer in $browser (made by tests/browser/build.sh, which needs npm)"
+	missing "no Playwright in $browser (tests/browser/build.sh, which needs npm)"
+[ -f "$viewer/.made-from" ] || missing "no viewer in $viewer (make viewer)"
 command -v node >/dev/null || missing "node"
 [ -x "${CHROMIUM:-/usr/bin/chromium}" ] || [ -x /usr/bin/chromium-browser ] ||
 	missing "Chromium"
@@ -56,7 +58,7 @@ while [ -z "$url" ]; do
 	sleep 0.1
 done
 
-node "$srcdir/tests/browser/run.mjs" "$url" "$browser" "$builddir/viewer.png" 900 ||
+node "$srcdir/tests/browser/run.mjs" "$url" "$browser" "$viewer" "$builddir/viewer.png" 900 ||
 	{
 		sed 's/^/# /' "$work/log"
 		exit 1

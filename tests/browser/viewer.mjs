@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A real Neuroglancer in headless Chromium, driven from Node.
 //
-//   const viewer = await openViewer(buildFolder);      // made by build.sh
+//   const viewer = await openViewer(packages, bundle); // made by the two build.sh
 //   await viewer.show(state);                          // a Neuroglancer state
 //   await viewer.ready(seconds);                       // all visible chunks drawn
 //   const values = await viewer.values("em", points);  // what the viewer holds there
@@ -51,11 +51,11 @@ function isExpected(text) {
   return /Failed to load resource.* 503 /.test(text);
 }
 
-export async function openViewer(folder) {
+export async function openViewer(folder, bundle) {
   const executablePath = findChromium();
   if (!executablePath) throw new Error("no Chromium");
   const { chromium } = createRequire(resolve(folder, "x.js"))("playwright-core");
-  const server = await servePage(join(folder, "dist"));
+  const server = await servePage(join(bundle, "dist"));
   const browser = await chromium.launch({
     executablePath,
     args: [

@@ -36,6 +36,10 @@ def token(s):
                       {"Authorization": value} if value else {})
         is_(f"{what} as token: 401", (r.status, r["WWW-Authenticate"]), (401, "Bearer"))
     auth = {"Authorization": f"Bearer {TOKEN}"}
+    is_("without a token one may read", s.get("/api/access").json()["writes"], False)
+    is_("with it write", s.get("/api/access", **auth).json()["writes"], True)
+    is_("a page of another origin not", s.get(
+        "/api/access", Origin="https://evil.example", **auth).json()["writes"], False)
     is_("the right one", s.request("POST", "/api/layers/seg/pause", "", auth).status, 200)
     is_("in any case of Bearer", s.request(
         "POST", "/api/layers/seg/resume", "", {"Authorization": f"bearer {TOKEN}"}).status, 200)

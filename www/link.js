@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// Links into Neuroglancer with a complete state: space, position, scale, layers.
+import { base } from "./api.js";
+
+// Nanometres as metres with the same digits: Number("8e-9") is the nearest number to it,
+// which 8 * 1e-9 is not, and is written as 8e-9 again.
+export const metres = (nm) => (String(nm).includes("e") ? nm * 1e-9 : Number(`${nm}e-9`));
+
+const isShown = (layer) => layer.state !== "degraded" && layer.scales?.length > 0;
+const companion = (name) => /\.(prob|agg)$/.test(name);
+
+// The layers that belong in a view of `focus`, lowest first: its image, then itself. A
+// stitched view of it stands for it where there is one.
+function chosen(layers, focus) {
+  const all = layers.filter(isShown);
+  const image = focus?.recipe?.image?.name;
+  const list = focus
+    ? all.filter((l) => l.name === focus.name || l.name === image ||
+        l.name === `${focus.name}.agg`)
+    : all;
+  return [...list].sort((a, b) => (a.kind === "segmentation") - (b.kind === "segmentation"));
+}
+
+function layerState(layer, list, segments) {
+  const state = {
+    type: layer.kind === "segmentation" ? "segmentation" : "image",
+    name: layer.name,
+    source: `precomputed://${base}${layer.name}`,
+  };
+  if (state.type === "segmentation") {
+    state.selectedAlpha = 0.35;
+    state.notSelectedAlpha = 0.2;
+    if (segments?.length) state.segments = segments.map(String);
+  }
+  const stitched = list.some((l) => l.name === `${layer.name}.agg`);
+  if (stitched || layer.name.endsWith(".prob")) state.visible = false;
+  return state;
+}
+
+// layers: all of the server. focus: the layer that the link is about, or null. box: six
+// voxels of its finest scale that are to be seen. segments: ids to select.
+export function viewerState(layers, { focus = null, box = null, position = null, segments } = {}) {
+  const list = chosen(layers, focus);
+  const space = focus ?? list.find((l) => !companion(l.name)) ?? list[0];
+  const state = { layers: list.map((l) => layerState(l, list, segments)) };
+  if (space) {
+    const { size, resolution, voxel_offset: offset } = space.scales[0];
+    const lo = box ? box.slice(0, 3) : offset;
+    const hi = box ? box.slice(3) : offset.map((o, d) => o + size[d]);
+    const wide = Math.max(...lo.map((v, d) => ((hi[d] - v) * resolution[d]) / resolution[0]));
+    state.dimensions = Object.fromEntries(
+      ["x", "y", "z"].map((axis, d) => [axis, [metres(resolution[d]), "m"]]),
+    );
+    state.position = lo.map((v, d) => position?.[d] ?? Math.floor((v + hi[d]) / 2) + 0.5);
+    // Of a whole layer that is made on demand a few blocks, not all at once.
+    state.crossSectionScale = Number(
+      Math.max(0.05, box ? wide / 400 : Math.min(wide / 800, 0.5)).toPrecision(3),
+    );
+    state.projectionScale = Math.ceil(wide * 1.5);
+  }
+  if (focus) state.selectedLayer = { layer: focus.name, visible: false };
+  state.layout = "4panel";
+  return state;
+}
+
+// viewer: where it is, as the server says; our own is found relative to the page.
+export function viewerLink({ viewer, bundled }, state) {
+  const where = bundled ? new URL("viewer/", base).href : viewer;
+  return `${where}#!${encodeURIComponent(JSON.stringify(state))}`;
+}

@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: Apache-2.0
+// The page at "/": asks for the server's state now and then, applies its events in
+// between, and hands both to the parts of the page.
+import {
+  base, get, layerPath, learnAccess, mayWrite, readsNeedToken, send, setToken,
+  takeTokenFromAddress, token,
+} from "./api.js";
+import { listen } from "./events.js";
+import { boxText, count, el, extent, percent, setText, times } from "./format.js";
+import { JobList } from "./jobs.js";
+import { LayerList } from "./layers.js";
+import { viewerLink, viewerState } from "./link.js";
+import { showMachine } from "./machine.js";
+import { RegionForm } from "./region.js";
+import { SliceView, STATES } from "./slice.js";
+
+const POLL_MS = 4000;
+const HIDDEN_MS = 30_000;
+
+const id = (name) => document.getElementById(name);
+
+let status = null;
+let chosen = null; // name of the layer that is shown large
+let timer = 0;
+
+// ------------------------------------------------------------------ what is said
+
+function say(text, bad = false) {
+  const node = id("message");
+  node.classList.toggle("bad", bad);
+  setText(node, text);
+}
+
+// Run an order; tell what came of it.
+async function act(order) {
+  try {
+    say(await order());
+    refresh();
+  } catch (error) {
+    say(error.message, true);
+    if (error.status === 401 || error.status === 403) needToken();
+  }
+}
+
+function showConnection(state, text) {
+  const node = id("connection");
+  node.dataset.state = state;
+  setText(node, text);
+}
+
+// ------------------------------------------------------------------ the token
+
+async function showAccess() {
+  await learnAccess();
+  const may = mayWrite();
+  setText(id("access-state"), may ? "May start work" : "Reading only");
+  id("access").dataset.may = String(may);
+  id("token-forget").hidden = !token();
+}
+
+function needToken() {
+  id("access").open = true;
+}
+
+function initAccess() {
+  takeTokenFromAddress();
+  addEventListener("hashchange", () => {
+    if (takeTokenFromAddress()) showAccess();
+  });
+  id("token-form").addEventListener("submit", (e) => {
+    e.preventDefault();
+    const given = id("token").value.trim();
+    id("token").value = "";
+    if (readsNeedToken()) {
+      location.assign(new URL(`t/${encodeURIComponent(given)}/`, base));
+      return;
+    }
+    setToken(given);
+    id("access").open = false;
+    showAccess().then(() => {
+      refresh();
+      if (region.layer) region.changed();
+    });
+  });
+  id("token-forget").addEventListener("click", () => {
+    setToken(null);
+    showAccess();
+  });
+  showAccess();
+}
+
+// ------------------------------------------------------------------ the parts
+
+const layerOf = (name) => status?.layers?.find((l) => l.name === name) ?? null;
+const linkTo = (what) => (status ? viewerLink(status, viewerState(status.layers, what)) : "#");
+
+const slice = new SliceView(id("slice"), {
+  onBox: (box, done) => region.layer && region.setFlat(box, slice.view.z, done),
+  onView: () => showView(),
+  onBlocks: (told) => showBlocks(told),
+});
+
+const region = new RegionForm(id("region"), {
+  onBox: (box) => {
+    slice.box = box;
+    slice.draw();
+  },
+  started: (job) => {
+    jobs.put(job);
+    say(`Job ${job.id} is ordered.`);
+    refresh();
+  },
+  needToken,
+});
+
+const layers = new LayerList(id("layers"), choose);
+
+const jobs = new JobList(id("jobs"), id("jobs-more"), {
+  act,
+  look: (job) => {
+    if (chosen !== job.layer) choose(job.layer);
+    if (region.layer) region.setBox(job.box, false);
+    slice.lookAt(job.box);
+    id("stage").scrollIntoView({ block: "start" });
+    id("slice").focus({ preventScroll: true });
+  },
+  link: (job) => linkTo({ focus: layerOf(job.layer), box: job.box }),
+});
+
+function choose(name) {
+  chosen = name;
+  showStage();
+  layers.show(status.layers, chosen);
+}
+
+// ------------------------------------------------------------------ the layer shown large
+
+function showStage() {
+  const layer = layerOf(chosen);
+  id("stage").hidden = !layer;
+  if (!layer) return;
+  const scale = layer.scales?.[0];
+  setText(id("stage-name"), layer.name);
+  setText(id("stage-facts"), scale
+    ? [`${times(scale.size)} voxels`, `${scale.resolution.join(" × ")} nm`,
+        extent(scale.size, scale.resolution), `${layer.data_type}, ${scale.encoding}`,
+        `${layer.scales.length} scale${layer.scales.length === 1 ? "" : "s"}`].join(" · ")
+    : layer.state);
+  setText(id("stage-made"), layer.recipe
+    ? `Made from ${layer.recipe.image.name} by ${layer.recipe.model?.path ?? "a network"} in blocks of ` +
+      `${times(layer.recipe.block)} voxels.`
+    : "");
+  id("stage-link").href = linkTo({ focus: layer, position: place(layer) });
+  id("show-labels").disabled = layer.kind === "image";
+  id("show-blocks").disabled = !layer.recipe;
+  id("draw").disabled = !layer.recipe;
+  if (!layer.recipe) setMode("move");
+  slice.setLayer(layer, layer.recipe ? layerOf(layer.recipe.image.name) : null);
+  region.setLayer(layer, status.stages);
+}
+
+// Where the slice is, once it was moved to somewhere.
+function place(layer) {
+  if (slice.layer?.name !== layer.name) return null;
+  const { x, y, z } = slice.view;
+  return [Math.floor(x) + 0.5, Math.floor(y) + 0.5, z + 0.5];
+}
+
+function showView() {
+  if (!slice.layer?.scales?.length) return;
+  const { size, voxel_offset: o } = slice.finest;
+  for (const input of [id("depth"), id("depth-number")]) {
+    input.min = o[2];
+    input.max = o[2] + size[2] - 1;
+    if (document.activeElement !== input || input.type === "range") input.value = slice.view.z;
+  }
+  const layer = layerOf(chosen);
+  if (layer) id("stage-link").href = linkTo({ focus: layer, position: place(layer) });
+}
+
+function showBlocks({ counts, hidden, failures = [] }) {
+  const parts = counts
+    ? Object.values(STATES).filter((s) => counts[s]).map((s) => `${count(counts[s])} ${s}`)
+    : [];
+  setText(id("blocks-text"), counts ? `Blocks in view: ${parts.join(", ")}` : hidden);
+  id("legend").hidden = !counts;
+  const list = id("stage-failures");
+  list.hidden = failures.length === 0;
+  id("stage-failures-list").replaceChildren(...failures.map((f) =>
+    el("li", {}, `Block ${f.block.join(", ")}: ${f.error}`,
+      el("button", {
+        type: "button",
+        "aria-label": `Retry block ${f.block.join(", ")}`,
+        onclick: () => act(async () => {
+          await send("POST", layerPath(chosen, "/retry"), { block: f.block });
+          slice.loadBlocks();
+          return `Block ${f.block.join(", ")} may be tried again.`;
+        }),
+      }, "Retry"))));
+}
+
+function setMode(mode) {
+  slice.mode = mode;
+  id("slice").dataset.mode = mode;
+  id("move").setAttribute("aria-pressed", String(mode === "move"));
+  id("draw").setAttribute("aria-pressed", String(mode === "draw"));
+}
+
+function initStage() {
+  id("move").addEventListener("click", () => setMode("move"));
+  id("draw").addEventListener("click", () => setMode("draw"));
+  id("zoom-in").addEventListener("click", () => slice.zoom(0.7));
+  id("zoom-out").addEventListener("click", () => slice.zoom(1 / 0.7));
+  id("zoom-fit").addEventListener("click", () => slice.fit());
+  for (const name of ["depth", "depth-number"])
+    id(name).addEventListener("input", ({ target }) => {
+      if (target.value !== "") slice.setDepth(Number(target.value));
+    });
+  for (const what of ["labels", "blocks"])
+    id(`show-${what}`).addEventListener("change", ({ target }) => {
+      slice.show[what] = target.checked;
+      slice.draw();
+    });
+  setMode("move");
+}
+
+// ------------------------------------------------------------------ the server's state
+
+function show(s) {
+  status = s;
+  setText(id("version"), s.version);
+  const usable = s.layers.filter((l) => l.scales?.length);
+  const first = usable.find((l) => l.generated) ?? usable[0];
+  if (!layerOf(chosen)) chosen = first?.name ?? null;
+  layers.show(s.layers, chosen);
+  id("empty").hidden = s.layers.length > 0;
+  showStage();
+  jobs.replace(s.jobs);
+  id("jobs-none").hidden = s.jobs.length > 0;
+  showMachine(id("machine"), s);
+  const open = id("open");
+  open.href = linkTo({});
+  open.hidden = usable.length === 0;
+  setText(id("open-where"), s.bundled ? "" : new URL(s.viewer).host);
+  const running = s.jobs.filter((j) => j.state === "running");
+  document.title = running.length
+    ? `${percent(running[0].fraction)} · floodgate` : "floodgate";
+}
+
+async function refresh() {
+  clearTimeout(timer);
+  try {
+    show(await get("api/status"));
+    if (id("connection").dataset.state !== "live") showConnection("live", "live");
+  } catch (error) {
+    showConnection("down", error.status ? error.message : "no answer");
+  }
+  clearTimeout(timer);
+  timer = setTimeout(refresh, document.hidden ? HIDDEN_MS : POLL_MS);
+}
+
+function hear({ name, data }) {
+  if (name === "hello" || name === "lost") {
+    showConnection("live", "live");
+    refresh();
+    if (slice.layer) slice.load();
+  } else if (name === "down") {
+    showConnection("down", "connection lost");
+  } else if (name === "block") {
+    slice.blockChanged(data);
+  } else if (name === "job" && status) {
+    const over = jobs.jobs.get(data.id)?.state !== data.state;
+    jobs.put(data);
+    id("jobs-none").hidden = true;
+    if (over) {
+      say(`Job ${data.id} (${data.layer}, ${boxText(data.box)}) is ${data.state}.`);
+      refresh();
+    }
+  }
+}
+
+window.floodgate = { slice, region, jobs }; // for the console, and for tests
+initAccess();
+initStage();
+refresh();
+listen(base, hear);
+document.addEventListener("visibilitychange", () => document.hidden || refresh());
