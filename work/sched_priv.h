@@ -106,6 +106,8 @@ struct fg_sched {
 	uint64_t
 	    ended; /* tasks that left the table: tells that an index look-up is old */
 	uint64_t waiters;
+	uint64_t block_bucket[FG_SCHED_BLOCK_BUCKETS];
+	double block_sum_s;
 	struct fg_sched_stats stats;          /* the counters since start */
 	struct fg_change change[CHANGES_MAX]; /* the last ones, a ring */
 	uint64_t changes;                     /* so many were there in all */
@@ -178,6 +180,11 @@ int fg_sched_build_coarse(struct fg_sched *s, const struct fg_bulk_call *call,
     struct fg_err *err) FG_MUST_USE;
 /* Coarse chunks above what a task just stored are out of date: queue them as IDLE. */
 void fg_sched_refresh_above(struct fg_sched *s, const struct task *t);
+
+/* ------------------------------------------------------------- sched_view.c */
+
+/* A block took so long. Under the lock. */
+void fg_sched_count_block(struct fg_sched *s, double seconds);
 
 /* ------------------------------------------------------------- sched_run.c */
 
