@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 
+#include <nettle/hmac.h>
 #include <nettle/sha2.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -71,6 +72,21 @@ fg_sha256(const void *p, size_t n, uint8_t out[FG_SHA256_SIZE])
 	sha256_init(&ctx);
 	sha256_update(&ctx, n, p);
 	digest(&ctx, out);
+}
+
+void
+fg_hmac_sha256(const void *key, size_t key_n, const void *p, size_t n,
+    uint8_t out[FG_SHA256_SIZE])
+{
+	struct hmac_sha256_ctx ctx;
+
+	hmac_sha256_set_key(&ctx, key_n, key);
+	hmac_sha256_update(&ctx, n, p);
+#if defined(NETTLE_VERSION_MAJOR) && NETTLE_VERSION_MAJOR >= 4
+	hmac_sha256_digest(&ctx, out);
+#else
+	hmac_sha256_digest(&ctx, FG_SHA256_SIZE, out);
+#endif
 }
 
 struct fg_sha256 *

@@ -23,6 +23,10 @@ struct fg_sha256 *fg_sha256_begin(void) FG_MUST_USE;
 void fg_sha256_add(struct fg_sha256 *s, const void *p, size_t n);
 void fg_sha256_end(struct fg_sha256 *s, uint8_t out[FG_SHA256_SIZE]); /* frees s */
 
+/* HMAC-SHA-256 (RFC 2104) of p[0..n). */
+void fg_hmac_sha256(const void *key, size_t key_n, const void *p, size_t n,
+    uint8_t out[FG_SHA256_SIZE]);
+
 /* n bytes as lower-case hex with a NUL; out has 2 * n + 1 bytes. */
 void fg_hex_format(const uint8_t *p, size_t n, char *out);
 /* Exactly 2 * n hex digits into n bytes; false if the text is anything else. */

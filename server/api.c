@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The API below /api/. One table of calls: method, path, whether it writes, and what it
- * does. Writing calls need the token over TCP; over the control socket everything is
- * allowed. Whatever may wait (index, network files, locks of the catalogue) runs on a
- * worker thread with the connection parked.
+ * The API below /api/. One table of calls: method, path, the role that a writing call
+ * needs (access.h), and what it does. docs/openapi.json describes the same calls, and a
+ * test holds the two against each other. Whatever may wait (index, network files, locks
+ * of the catalogue) runs on a worker thread with the connection parked.
  */
 #include "config.h"
 
 #include <stdlib.h>
-#include <strings.h>
 
 #include "base/json.h"
 #include "base/log.h"
@@ -35,7 +34,7 @@ list_layers(struct fg_request *r)
 	struct fg_layer **l;
 	size_t n;
 
-	fg_catalog_list(r->srv->catalog, &l, &n);
+	fg_request_layers(r, &l, &n);
 	for (size_t i = 0; i < n; i++) {
 		json_array_append_new(list, fg_layer_describe(l[i], reader));
 		fg_layer_unref(l[i]);
@@ -60,7 +59,11 @@ add_layer(struct fg_request *r)
 	struct fg_layer *l = NULL;
 	json_t *spec = parse_body(r, &err);
 
-	if (!spec || fg_catalog_add(r->srv->catalog, spec, &l, &err) < 0) {
+	if (!fg_access_sees_all(r)) {
+		/* Its image or its source may be one that the caller does not see. */
+		fg_reply_error(r, 403,
+		    "this token is for some layers only, and adds none");
+	} else if (!spec || fg_catalog_add(r->srv->catalog, spec, &l, &err) < 0) {
 		fg_reply_err(r, &err);
 	} else {
 		fg_log(FG_LOG_INFO, "layer added layer=%s", l->name);
@@ -209,20 +212,6 @@ why(struct fg_request *r)
 
 /* ------------------------------------------------------------- the table */
 
-static bool carries_token(const struct fg_request *r);
-
-/* What the caller may do: for pages that show buttons or not. */
-static void
-get_access(struct fg_request *r)
-{
-	bool known = carries_token(r);
-	bool writes = r->control || (known && !r->foreign);
-
-	fg_reply_json(r, 200,
-	    json_pack("{s:s, s:b, s:b}", "role", writes ? "admin" : "read", "token",
-		(int)known, "writes", (int)writes));
-}
-
 static void
 get_settings(struct fg_request *r)
 {
@@ -235,35 +224,37 @@ enum where {
 	CPU,
 };
 
-/* path: words; "NAME" stands for a layer's name, "N" for a number, "*" for the rest. */
+/* path: words; "NAME" stands for a layer's name, "N" for a number, "*" for the rest.
+ * writes: the role that it needs if it writes, else NONE. */
 static const struct call {
 	enum fg_method method;
 	const char *path;
-	bool writes;
+	enum fg_role writes;
 	enum where where;
 	void (*run)(struct fg_request *r);
 } calls[] = {
-    {FG_GET, "status", false, HERE, fg_status_handle},
-    {FG_GET, "events", false, IO, fg_events_handle},
-    {FG_GET, "access", false, HERE, get_access},
-    {FG_GET, "settings", false, HERE, get_settings},
-    {FG_GET, "layers", false, IO, list_layers},
-    {FG_POST, "layers", true, CPU, add_layer},
-    {FG_GET, "layers/NAME", false, IO, get_layer},
-    {FG_GET, "layers/NAME/blocks", false, IO, fg_preview_blocks},
-    {FG_GET, "layers/NAME/slice", false, IO, fg_preview_slice},
-    {FG_DELETE, "layers/NAME", true, IO, remove_layer},
-    {FG_POST, "layers/NAME/pause", true, IO, pause_layer},
-    {FG_POST, "layers/NAME/resume", true, IO, resume_layer},
-    {FG_POST, "layers/NAME/retry", true, IO, retry_layer},
-    {FG_GET, "jobs", false, IO, fg_jobs_list},
-    {FG_POST, "jobs", true, CPU, fg_jobs_submit},
-    {FG_GET, "jobs/N", false, IO, fg_jobs_show},
-    {FG_DELETE, "jobs/N", true, IO, fg_jobs_cancel},
-    {FG_POST, "jobs/N/pause", true, IO, fg_jobs_pause},
-    {FG_POST, "jobs/N/resume", true, IO, fg_jobs_resume},
-    {FG_POST, "jobs/N/retry", true, IO, fg_jobs_retry},
-    {FG_GET, "why/NAME/*", false, IO, why},
+    {FG_GET, "access", FG_ROLE_NONE, HERE, fg_token_access},
+    {FG_POST, "tokens", FG_ROLE_ADMIN, HERE, fg_token_make},
+    {FG_GET, "status", FG_ROLE_NONE, HERE, fg_status_handle},
+    {FG_GET, "events", FG_ROLE_NONE, IO, fg_events_handle},
+    {FG_GET, "settings", FG_ROLE_NONE, HERE, get_settings},
+    {FG_GET, "layers", FG_ROLE_NONE, IO, list_layers},
+    {FG_POST, "layers", FG_ROLE_ADMIN, CPU, add_layer},
+    {FG_GET, "layers/NAME", FG_ROLE_NONE, IO, get_layer},
+    {FG_GET, "layers/NAME/blocks", FG_ROLE_NONE, IO, fg_preview_blocks},
+    {FG_GET, "layers/NAME/slice", FG_ROLE_NONE, IO, fg_preview_slice},
+    {FG_DELETE, "layers/NAME", FG_ROLE_ADMIN, IO, remove_layer},
+    {FG_POST, "layers/NAME/pause", FG_ROLE_ADMIN, IO, pause_layer},
+    {FG_POST, "layers/NAME/resume", FG_ROLE_ADMIN, IO, resume_layer},
+    {FG_POST, "layers/NAME/retry", FG_ROLE_COMPUTE, IO, retry_layer},
+    {FG_GET, "jobs", FG_ROLE_NONE, IO, fg_jobs_list},
+    {FG_POST, "jobs", FG_ROLE_COMPUTE, CPU, fg_jobs_submit},
+    {FG_GET, "jobs/N", FG_ROLE_NONE, IO, fg_jobs_show},
+    {FG_DELETE, "jobs/N", FG_ROLE_COMPUTE, IO, fg_jobs_cancel},
+    {FG_POST, "jobs/N/pause", FG_ROLE_COMPUTE, IO, fg_jobs_pause},
+    {FG_POST, "jobs/N/resume", FG_ROLE_COMPUTE, IO, fg_jobs_resume},
+    {FG_POST, "jobs/N/retry", FG_ROLE_COMPUTE, IO, fg_jobs_retry},
+    {FG_GET, "why/NAME/*", FG_ROLE_NONE, IO, why},
 };
 
 /* Whether path has the form; *name is the word at NAME or N. */
@@ -295,56 +286,11 @@ matches(const char *form, const char *path, const char **name, size_t *name_n)
 	}
 }
 
-/* Takes as long for a wrong token as for the right one. */
-static bool
-same_secret(const char *a, const char *b)
-{
-	size_t n = strlen(b);
-	unsigned diff = strlen(a) != n;
-
-	for (size_t i = 0; i < n && a[i]; i++)
-		diff |= (unsigned char)a[i] ^ (unsigned char)b[i];
-	return diff == 0;
-}
-
-static bool
-carries_token(const struct fg_request *r)
-{
-	const char *given = r->authorization;
-
-	return r->srv->token && given && strncasecmp(given, "Bearer ", 7) == 0 &&
-	       same_secret(given + 7, r->srv->token);
-}
-
-static bool
-may_write(struct fg_request *r)
-{
-	if (r->control)
-		return true;
-	if (r->foreign) {
-		fg_reply_error(r, 403,
-		    "pages of this origin may not write here (see the "
-		    "setting origins)");
-		return false;
-	}
-	if (!r->srv->token) {
-		fg_reply_error(r, 403,
-		    "writing over TCP needs a token, and this server has none (setting "
-		    "token_file); the control socket in the data directory needs none");
-		return false;
-	}
-	if (carries_token(r))
-		return true;
-	fg_reply_error(r, 401,
-	    "this call needs the header Authorization: Bearer TOKEN");
-	return false;
-}
-
 /* The layer that a call is about, or a 404. */
 static bool
 find_layer(struct fg_request *r, const char *name, size_t n)
 {
-	r->layer = fg_catalog_find(r->srv->catalog, name, n);
+	r->layer = fg_request_layer(r, name, n);
 	if (!r->layer)
 		fg_reply_error(r, 404, "there is no layer %.*s", (int)FG_MIN(n, 64),
 		    name);
@@ -354,7 +300,7 @@ find_layer(struct fg_request *r, const char *name, size_t n)
 static void
 run_call(struct fg_request *r, const struct call *c, const char *name, size_t n)
 {
-	if (c->writes && !may_write(r))
+	if (c->writes != FG_ROLE_NONE && !fg_request_may_write(r, c->writes))
 		return;
 	if (strstr(c->path, "NAME") && !find_layer(r, name, n))
 		return;
@@ -370,6 +316,8 @@ fg_api_handle(struct fg_request *r)
 {
 	enum fg_method method = r->method == FG_HEAD ? FG_GET : r->method;
 	bool known = false;
+
+	r->kind = FG_METRICS_API;
 
 	for (size_t i = 0; i < FG_COUNTOF(calls); i++) {
 		const char *name = "";

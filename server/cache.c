@@ -9,6 +9,7 @@
 #include "server/cache.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/hash.h"
@@ -33,7 +34,7 @@ struct stripe {
 };
 
 struct fg_cache {
-	uint64_t limit; /* per stripe */
+	_Atomic uint64_t limit; /* per stripe */
 	struct stripe stripe[STRIPES];
 };
 
@@ -42,13 +43,19 @@ fg_cache_new(uint64_t bytes)
 {
 	struct fg_cache *c = fg_calloc(1, sizeof *c);
 
-	c->limit = bytes / STRIPES;
+	atomic_store(&c->limit, bytes / STRIPES);
 	for (int i = 0; i < STRIPES; i++) {
 		pthread_mutex_init(&c->stripe[i].lock, NULL);
 		c->stripe[i].buckets = 64;
 		c->stripe[i].bucket = fg_calloc(64, sizeof(struct entry *));
 	}
 	return c;
+}
+
+void
+fg_cache_set_limit(struct fg_cache *c, uint64_t bytes)
+{
+	atomic_store(&c->limit, bytes / STRIPES);
 }
 
 static void
@@ -201,11 +208,11 @@ void
 fg_cache_put(struct fg_cache *c, const struct fg_cache_key *key,
     const struct fg_cached *in)
 {
-	uint64_t hash = hash_key(key);
+	uint64_t hash = hash_key(key), limit = atomic_load(&c->limit);
 	struct stripe *s = &c->stripe[hash % STRIPES];
 	struct entry *e, *gone = NULL, **p;
 
-	if (in->bytes->len + OVERHEAD > c->limit)
+	if (in->bytes->len + OVERHEAD > limit)
 		return;
 	e = fg_calloc(1, sizeof *e);
 	e->key = *key;
@@ -216,7 +223,7 @@ fg_cache_put(struct fg_cache *c, const struct fg_cache_key *key,
 		e->chain = gone;
 		gone = e;
 	} else {
-		while (s->oldest && s->bytes + cost(e) > c->limit) {
+		while (s->oldest && s->bytes + cost(e) > limit) {
 			struct entry *victim = s->oldest;
 
 			take_out(s, victim);

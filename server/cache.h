@@ -32,6 +32,9 @@ struct fg_cache;
 struct fg_cache *fg_cache_new(uint64_t bytes) FG_MUST_USE;
 void fg_cache_free(struct fg_cache *c);
 
+/* Another bound; entries beyond a smaller one leave as others are put. */
+void fg_cache_set_limit(struct fg_cache *c, uint64_t bytes);
+
 /* True with one reference in out->bytes. */
 bool fg_cache_get(struct fg_cache *c, const struct fg_cache_key *key,
     struct fg_cached *out);

@@ -483,6 +483,7 @@ park(struct fg_request *r, double seconds)
 	r->waiter.wake = on_wake;
 	r->waiter.chunk = r->chunk.key;
 	r->resumed = woken;
+	r->kind = FG_METRICS_MADE;
 	fg_request_suspend(r);
 	want = fg_sched_want(r->srv->sched, r->layer, &r->chunk.key, FG_INTERACTIVE,
 	    &r->waiter, &err);
@@ -506,20 +507,11 @@ hold_time(struct fg_request *r, bool *wait)
 
 	*wait = fg_route_query(&r->route, "wait", text, sizeof text);
 	if (!*wait)
-		return r->srv->set->hold_s;
+		return atomic_load(&r->srv->set)->hold_s;
 	v = strtod(text, &end);
 	if (end == text || *end || !(v >= 0))
 		return -1;
-	return FG_MIN(v, (double)r->srv->set->wait_max_s);
-}
-
-static const struct sockaddr *
-client_address(struct fg_request *r)
-{
-	const union MHD_ConnectionInfo *i =
-	    MHD_get_connection_info(r->conn, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-
-	return i ? i->client_addr : NULL;
+	return FG_MIN(v, (double)atomic_load(&r->srv->set)->wait_max_s);
 }
 
 void
@@ -530,16 +522,20 @@ fg_chunk_want(struct fg_request *r)
 
 	if (r->method == FG_HEAD || r->if_none_match) {
 		reply_absent(r);
-	} else if (r->foreign) {
+	} else if (!fg_request_may_compute(r)) {
 		fg_reply_error(r, 403,
-		    "this is not made yet, and pages of this origin may not start "
-		    "work here (see the setting origins)");
+		    "this is not made yet, and %s may not start work here (see the "
+		    "setting %s)",
+		    r->foreign ? "pages of this origin" : "this caller",
+		    r->foreign        ? "origins"
+		    : r->grant->token ? "token_file"
+				      : "anonymous");
 	} else if (seconds < 0) {
 		fg_reply_error(r, 400, "wait is not a number of seconds");
 	} else if (seconds == 0) {
 		want_only(r);
 	} else {
-		fg_client_id_make(client_address(r), wait, &r->client);
+		fg_request_client(r, wait, &r->client);
 		r->counted = fg_clients_enter(r->srv->clients, &r->client);
 		if (r->counted) {
 			park(r, seconds);
@@ -599,7 +595,7 @@ static bool
 is_stale(const struct fg_request *r)
 {
 	return r->chunk.scale > 0 && r->chunk.place.dirty && r->method == FG_GET &&
-	       !r->if_none_match && !r->foreign && r->chunk.rounds == 1;
+	       !r->if_none_match && fg_request_may_compute(r) && r->chunk.rounds == 1;
 }
 
 static void
@@ -679,6 +675,7 @@ fg_chunk_handle(struct fg_request *r)
 	}
 	c->again = look_up;
 	c->made_bytes = chunk_made;
+	r->kind = FG_METRICS_CHUNK;
 	if (is_compressible(r) && !(r->method == FG_GET && r->range))
 		c->coding = (uint8_t)fg_coding_choose(r->accept_encoding);
 	if ((l->source || c->scale == 0) && answer_from_cache(r)) {

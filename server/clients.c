@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/hash.h"
 
 #define BUCKETS 256
@@ -22,10 +23,22 @@ struct client {
 	struct client *chain;
 };
 
+/* What a client has left of its rate: sets of WAYS, the one that asked longest ago is
+ * given away. */
+#define SETS 1024
+#define WAYS 8
+struct rate {
+	uint64_t hash;
+	double left; /* requests */
+	int64_t last_ns;
+};
+
 struct fg_clients {
-	struct fg_clients_limits limits;
+	pthread_mutex_t rate_lock;
+	struct rate *rate; /* guarded by rate_lock; NULL until the first one */
 	pthread_mutex_t lock;
 	/* guarded by lock */
+	struct fg_clients_limits limits;
 	struct client *bucket[BUCKETS];
 	int64_t all;
 };
@@ -37,6 +50,7 @@ fg_clients_new(const struct fg_clients_limits *limits)
 
 	c->limits = *limits;
 	pthread_mutex_init(&c->lock, NULL);
+	pthread_mutex_init(&c->rate_lock, NULL);
 	return c;
 }
 
@@ -48,6 +62,8 @@ fg_clients_free(struct fg_clients *c)
 	for (int i = 0; i < BUCKETS; i++)
 		fg_assert(c->bucket[i] == NULL);
 	pthread_mutex_destroy(&c->lock);
+	pthread_mutex_destroy(&c->rate_lock);
+	free(c->rate);
 	free(c);
 }
 
@@ -81,11 +97,12 @@ find(struct fg_clients *c, const struct fg_client_id *id)
 bool
 fg_clients_enter(struct fg_clients *c, const struct fg_client_id *id)
 {
-	int64_t limit = id->wait ? c->limits.waits : c->limits.held;
 	struct client **p;
+	int64_t limit;
 	bool ok;
 
 	pthread_mutex_lock(&c->lock);
+	limit = id->wait ? c->limits.waits : c->limits.held;
 	p = find(c, id);
 	ok = c->all < c->limits.all && (*p ? (*p)->parked[id->wait] : 0) < limit;
 	if (ok) {
@@ -127,4 +144,51 @@ fg_clients_parked(struct fg_clients *c)
 	n = c->all;
 	pthread_mutex_unlock(&c->lock);
 	return n;
+}
+
+void
+fg_clients_set_limits(struct fg_clients *c, const struct fg_clients_limits *limits)
+{
+	pthread_mutex_lock(&c->lock);
+	c->limits = *limits;
+	pthread_mutex_unlock(&c->lock);
+}
+
+/* The row of a client, its own or one that was given away. Under rate_lock. */
+static struct rate *
+find_rate(struct fg_clients *c, uint64_t hash, double full, int64_t now)
+{
+	struct rate *set = c->rate + hash % SETS * WAYS, *oldest = set;
+
+	for (int i = 0; i < WAYS; i++) {
+		if (set[i].hash == hash)
+			return &set[i];
+		if (set[i].last_ns < oldest->last_ns)
+			oldest = &set[i];
+	}
+	*oldest = (struct rate){.hash = hash, .left = full, .last_ns = now};
+	return oldest;
+}
+
+bool
+fg_clients_pass(struct fg_clients *c, const struct fg_client_id *id, int64_t rate)
+{
+	uint64_t hash = fg_hash64(id->address, sizeof id->address) | 1;
+	double full = 5.0 * (double)rate;
+	int64_t now = fg_clock_ns();
+	struct rate *r;
+	bool ok;
+
+	pthread_mutex_lock(&c->rate_lock);
+	if (!c->rate)
+		c->rate = fg_calloc(SETS * WAYS, sizeof *c->rate);
+	r = find_rate(c, hash, full, now);
+	r->left += (double)(now - r->last_ns) / 1e9 * (double)rate;
+	r->left = FG_MIN(r->left, full);
+	r->last_ns = now;
+	ok = r->left >= 1;
+	if (ok)
+		r->left -= 1;
+	pthread_mutex_unlock(&c->rate_lock);
+	return ok;
 }

@@ -28,6 +28,15 @@ struct fg_client_id {
 };
 void fg_client_id_make(const struct sockaddr *sa, bool wait, struct fg_client_id *out);
 
+/* Limits from now on; what is parked stays. */
+void fg_clients_set_limits(struct fg_clients *c,
+    const struct fg_clients_limits *limits);
+
+/* Whether one more request of the client is within `rate` requests a second, five
+ * seconds' worth of which may come at once. The clients that asked last are
+ * remembered, 8192 of them; another one begins with all of its five seconds. */
+bool fg_clients_pass(struct fg_clients *c, const struct fg_client_id *id, int64_t rate);
+
 /* Count one more parked request, or false if a limit is reached. */
 bool fg_clients_enter(struct fg_clients *c, const struct fg_client_id *id);
 void fg_clients_leave(struct fg_clients *c, const struct fg_client_id *id);

@@ -32,8 +32,10 @@ struct fg_stream {
 	struct fg_events *events;
 	struct MHD_Connection *conn;
 	struct fg_client_id client;
+	char *layers; /* patterns of those that it may hear of; NULL: all */
 	/* guarded by events->lock */
 	uint64_t at;         /* position in the ring's endless text */
+	uint64_t until;      /* with layers: end of the event that is being sent */
 	struct fg_str first; /* sent before that */
 	size_t first_sent;
 	bool sleeping; /* its connection is suspended */
@@ -69,16 +71,22 @@ format_event(struct fg_str *out, const char *name, json_t *data)
 	free(text);
 }
 
+/* r NULL: for everybody, take_bytes sorts out later. */
 static void
-format_jobs(struct fg_events *e, uint64_t *since, struct fg_str *out)
+format_jobs(struct fg_events *e, const struct fg_request *r, uint64_t *since,
+    struct fg_str *out)
 {
 	json_t *jobs = fg_plan_changes(e->srv->plan, since), *j;
 	size_t i;
 
 	json_array_foreach(jobs, i, j)
 	{
-		json_t *url = json_copy(json_object_get(j, "url"));
+		json_t *url;
 
+		if (r && !fg_access_sees_name(r,
+			     json_string_value(json_object_get(j, "layer"))))
+			continue;
+		url = json_copy(json_object_get(j, "url"));
 		fg_reply_shorten(j); /* errors may name files */
 		json_object_set_new(j, "url", url);
 		format_event(out, "job", json_incref(j));
@@ -200,7 +208,7 @@ pump(void *arg)
 		if (idle) /* the first client is here */
 			jobs = UINT64_MAX;
 		format_changes(e, &text);
-		format_jobs(e, &jobs, &text);
+		format_jobs(e, NULL, &jobs, &text);
 		if (text.len == 0 && silent)
 			fg_str_puts(&text, ":\n\n");
 		if (text.len > 0)
@@ -212,12 +220,67 @@ pump(void *arg)
 
 /* ------------------------------------------------------------- reading */
 
+/* Byte i of the ring's endless text. */
+static char
+ring_at(const struct fg_events *e, uint64_t i)
+{
+	return e->ring[i % FG_EVENTS_RING];
+}
+
+/* Whether the event at [at, end) is about a layer that the stream may not hear of. The
+ * bytes "layer":" are in an event only as the key of its layer: within a string the
+ * quotes would be escaped. A companion's events carry its base's name. */
+static bool
+is_hidden(const struct fg_stream *st, uint64_t at, uint64_t end)
+{
+	static const char key[] = "\"layer\":\"";
+	const struct fg_events *e = st->events;
+	size_t n = 0;
+	char name[80];
+
+	for (; at < end && key[n]; at++)
+		n = ring_at(e, at) == key[n] ? n + 1 : ring_at(e, at) == key[0];
+	if (key[n])
+		return false;
+	for (n = 0; at < end && ring_at(e, at) != '"' && n < sizeof name - 1; at++)
+		name[n++] = ring_at(e, at);
+	name[n] = '\0';
+	return !fg_pattern_list_has(st->layers, name);
+}
+
+/* For a stream that may not hear of all layers: step over whole events that it may not
+ * see, and return where the one that it may ends. */
+static uint64_t
+next_visible(struct fg_stream *st)
+{
+	struct fg_events *e = st->events;
+
+	/* In the middle of an event that was let through. */
+	if (st->at < st->until)
+		return st->until;
+	while (st->at < e->end) {
+		uint64_t end = st->at + 2;
+
+		/* Events are written whole: each ends with an empty line. */
+		while (end < e->end &&
+		       (ring_at(e, end - 2) != '\n' || ring_at(e, end - 1) != '\n'))
+			end++;
+		if (!is_hidden(st, st->at, end)) {
+			st->until = end;
+			return end;
+		}
+		st->at = end;
+	}
+	return e->end;
+}
+
 /* Copy what there is for a stream. Under the lock. -1: it is over. */
 static ssize_t
 take_bytes(struct fg_stream *st, char *buf, size_t max)
 {
 	struct fg_events *e = st->events;
 	size_t n = FG_MIN(st->first.len - st->first_sent, max), at;
+	uint64_t end;
 
 	if (n > 0) {
 		memcpy(buf, st->first.data + st->first_sent, n);
@@ -226,8 +289,9 @@ take_bytes(struct fg_stream *st, char *buf, size_t max)
 	}
 	if (e->closing || e->end - st->at > FG_EVENTS_RING)
 		return -1;
+	end = st->layers ? next_visible(st) : e->end;
 	at = (size_t)(st->at % FG_EVENTS_RING);
-	n = (size_t)FG_MIN(e->end - st->at, (uint64_t)max);
+	n = (size_t)FG_MIN(end - st->at, (uint64_t)max);
 	n = FG_MIN(n, FG_EVENTS_RING - at);
 	memcpy(buf, e->ring + at, n);
 	st->at += n;
@@ -266,6 +330,7 @@ free_stream(void *ctx)
 	e->clients--;
 	pthread_mutex_unlock(&e->lock);
 	fg_str_fini(&st->first);
+	free(st->layers);
 	free(st);
 }
 
@@ -327,14 +392,13 @@ void
 fg_events_handle(struct fg_request *r)
 {
 	struct fg_events *e = r->srv->events;
-	const union MHD_ConnectionInfo *info =
-	    MHD_get_connection_info(r->conn, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
 	struct fg_str first = FG_STR_INIT;
 	uint64_t since = UINT64_MAX;
 	struct fg_client_id client;
 	struct fg_stream *st;
 
-	fg_client_id_make(info ? info->client_addr : NULL, false, &client);
+	r->kind = FG_METRICS_OTHER; /* how long it lasts says nothing */
+	fg_request_client(r, false, &client);
 	if (r->method == FG_HEAD) {
 		fg_reply_bytes(r, 200, "text/event-stream", NULL);
 		return;
@@ -350,9 +414,11 @@ fg_events_handle(struct fg_request *r)
 	format_event(&first, "hello",
 	    json_pack("{s:s, s:s}", "version", PACKAGE_VERSION, "uuid",
 		fg_store_uuid(r->srv->store)));
-	format_jobs(e, &since, &first);
+	format_jobs(e, r, &since, &first);
 	fg_reply_bytes(r, 200, "text/event-stream", NULL);
 	/* Nobody reads the stream before it is sent. */
+	if (!fg_access_sees_all(r))
+		st->layers = fg_strdup(r->grant->layers);
 	st->first = first;
 	st->conn = r->conn;
 	r->reply.stream = st;

@@ -49,7 +49,7 @@ reply_root_info(struct fg_request *r)
 	size_t n;
 	char *text;
 
-	fg_catalog_list(r->srv->catalog, &l, &n);
+	fg_request_layers(r, &l, &n);
 	for (size_t i = 0; i < n; i++) {
 		json_array_append_new(list,
 		    json_pack("{s:s, s:s, s:s}", "name", l[i]->name, "uuid", l[i]->uuid,
@@ -210,7 +210,7 @@ open_large(struct fg_request *r, struct fg_err *err)
 static void
 read_file(struct fg_request *r)
 {
-	size_t limit = (size_t)r->srv->set->file_max_mb << 20;
+	size_t limit = (size_t)atomic_load(&r->srv->set)->file_max_mb << 20;
 	struct fg_err err = FG_ERR_INIT;
 	struct fg_buf *stored = NULL, *plain = NULL;
 	int coding = FG_CODING_NONE;
@@ -260,7 +260,9 @@ handle_file(struct fg_request *r)
 {
 	struct fg_layer *l = r->layer;
 
+	r->kind = FG_METRICS_FILE;
 	if (strcmp(r->route.rest, "info") == 0 && l->info_json) {
+		r->kind = FG_METRICS_INFO;
 		reply_tagged(r, "application/json", fg_buf_ref(l->info_json));
 		return;
 	}
@@ -295,17 +297,18 @@ void
 fg_files_handle(struct fg_request *r)
 {
 	if (r->route.kind == FG_ROUTE_ROOT_INFO) {
+		r->kind = FG_METRICS_INFO;
 		reply_root_info(r);
 		return;
 	}
-	r->layer = fg_catalog_find(r->srv->catalog, r->route.layer, r->route.layer_n);
+	r->layer = fg_request_layer(r, r->route.layer, r->route.layer_n);
 	if (!r->layer) {
 		fg_reply_error(r, 404, "there is no layer %.*s",
 		    (int)FG_MIN(r->route.layer_n, 64), r->route.layer);
 	} else if (r->route.kind == FG_ROUTE_LAYER) {
 		fg_reply_bytes(r, 307, NULL, NULL);
-		snprintf(r->reply.location, sizeof r->reply.location, "/%s/",
-		    r->layer->name);
+		snprintf(r->reply.location, sizeof r->reply.location, "%s%s/%s/",
+		    *r->route.token ? "/t/" : "", r->route.token, r->layer->name);
 	} else if (r->route.kind == FG_ROUTE_LISTING) {
 		reply_listing(r);
 	} else {

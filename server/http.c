@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * libmicrohttpd and nothing else: daemons, the access handler, headers in and out.
+ * Requests as libmicrohttpd gives them: the access handler, headers in and out.
  *
  * A request is made in the URI callback (the only place where the target is seen as it
  * was sent: later it is decoded, and cut at a NUL). The first call of the access
@@ -9,34 +9,23 @@
  * last call (no upload data) dispatches. After a suspended connection is resumed the
  * handler is called again and sends what was described meanwhile.
  *
- * Connections are spread over event threads, at most 120 on each: with 128 events in
- * one turn libmicrohttpd 0.9 and 1.0 wait once more before serving them.
+ * The daemons that call these functions are in listen.c.
  */
 #include "config.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
 #include <microhttpd.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "server/events.h"
 #include "server/headers.h"
+#include "server/http.h"
 #include "server/request.h"
 #include "server/viewer.h"
 
-#define CONNECTIONS_PER_THREAD 120
 #define METHODS "GET, HEAD, POST, DELETE, OPTIONS"
 
 /* ------------------------------------------------------------- parking */
@@ -107,16 +96,23 @@ add_cors(struct fg_request *r, struct MHD_Response *m)
 		add_header(m, "Access-Control-Allow-Private-Network", "true");
 }
 
-static void
-add_caching(const struct fg_reply *p, struct MHD_Response *m)
+/* What somebody got with a token is not for a cache that others share. */
+static const char *
+caching_text(const struct fg_request *r)
 {
 	static const char *const text[] = {
 	    [FG_NO_STORE] = "no-store",
 	    [FG_NO_CACHE] = "no-cache",
 	    [FG_IMMUTABLE] = "public, max-age=31536000, immutable",
 	};
+	static const char *const own[] = {
+	    [FG_NO_STORE] = "no-store",
+	    [FG_NO_CACHE] = "private, no-cache",
+	    [FG_IMMUTABLE] = "private, max-age=31536000, immutable",
+	};
+	bool token = r->grant && r->grant->token && !r->control;
 
-	add_header(m, "Cache-Control", text[p->caching]);
+	return (token ? own : text)[r->reply.caching];
 }
 
 /* The viewer builds its shaders as text and its decoders as WebAssembly, sets styles
@@ -146,7 +142,10 @@ add_headers(struct fg_request *r, struct MHD_Response *m, const char *etag)
 	add_header(m, "X-Content-Type-Options", "nosniff");
 	add_header(m, "Vary", p->vary ? "Origin, Accept-Encoding" : "Origin");
 	add_cors(r, m);
-	add_caching(p, m);
+	add_header(m, "Cache-Control", caching_text(r));
+	/* The address holds the token. */
+	if (*r->route.token)
+		add_header(m, "Referrer-Policy", "no-referrer");
 	if (p->type)
 		add_header(m, "Content-Type", p->type);
 	if (coding)
@@ -264,8 +263,9 @@ send_reply(struct fg_request *r)
 	rc = MHD_queue_response(r->conn, (unsigned)p->status, m);
 	MHD_destroy_response(m);
 	r->sent = true;
-	fg_metrics_reply(&r->srv->metrics, p->status,
-	    r->method == FG_HEAD || p->status == 304 ? 0 : len);
+	r->bytes_sent = r->method == FG_HEAD || p->status == 304 ? 0 : len;
+	fg_metrics_reply(&r->srv->metrics, r->kind, p->status, r->bytes_sent,
+	    fg_clock_ns() - r->start_ns);
 	return rc;
 }
 
@@ -285,6 +285,7 @@ collect_header(void *ctx, enum MHD_ValueKind kind, const char *key, const char *
 	    {"Authorization", offsetof(struct fg_request, authorization)},
 	    {"Sec-Fetch-Site", offsetof(struct fg_request, fetch_site)},
 	    {"Origin", offsetof(struct fg_request, origin)},
+	    {"X-Forwarded-For", offsetof(struct fg_request, forwarded_for)},
 	    {"Access-Control-Request-Private-Network",
 		offsetof(struct fg_request, private_network)},
 	};
@@ -361,10 +362,12 @@ refuse_framing(struct fg_request *r, const char *version)
 static bool
 refuse_body(struct fg_request *r)
 {
-	if (r->length <= (uint64_t)r->srv->set->body_max_kb * 1024)
+	int64_t kb = atomic_load(&r->srv->set)->body_max_kb;
+
+	if (r->length <= (uint64_t)kb * 1024)
 		return false;
 	fg_reply_error(r, 413, "the body is larger than %lld KiB (body_max_kb)",
-	    (long long)r->srv->set->body_max_kb);
+	    (long long)kb);
 	r->reply.close = true;
 	return true;
 }
@@ -374,14 +377,15 @@ static enum MHD_Result
 begin(struct fg_request *r, const char *method, const char *version)
 {
 	struct fg_server *s = r->srv;
+	const char *origins = atomic_load(&s->set)->origins;
 
 	r->begun = true;
 	r->method = method_of(method);
 	MHD_get_connection_values(r->conn, MHD_HEADER_KIND, collect_header, r);
 	if (r->origin)
-		r->cors = fg_origin_is_allowed(r->origin, s->set->origins, r->host);
-	r->foreign = !r->control && fg_request_is_foreign(r->origin, r->fetch_site,
-					s->set->origins, r->host);
+		r->cors = fg_origin_is_allowed(r->origin, origins, r->host);
+	r->foreign = !r->control &&
+		     fg_request_is_foreign(r->origin, r->fetch_site, origins, r->host);
 	if (r->foreign)
 		FG_COUNT(&s->metrics, foreign);
 	if (refuse_framing(r, version) || refuse_body(r))
@@ -394,7 +398,7 @@ begin(struct fg_request *r, const char *method, const char *version)
 static enum MHD_Result
 collect_body(struct fg_request *r, const char *data, size_t *n)
 {
-	if (r->body.len + *n > (size_t)r->srv->set->body_max_kb * 1024)
+	if (r->body.len + *n > (size_t)atomic_load(&r->srv->set)->body_max_kb * 1024)
 		return MHD_NO;
 	fg_str_put(&r->body, data, *n);
 	*n = 0;
@@ -444,8 +448,10 @@ dispatch_route(struct fg_request *r)
 	case FG_ROUTE_VIEWER:
 		fg_viewer_handle(r);
 		return;
-	case FG_ROUTE_RESERVED:
-		fg_reply_error(r, 501, "not available in this build");
+	case FG_ROUTE_TOKEN:
+		fg_reply_bytes(r, 307, NULL, NULL);
+		snprintf(r->reply.location, sizeof r->reply.location, "/t/%s/",
+		    r->route.token);
 		return;
 	case FG_ROUTE_ROOT_INFO:
 	case FG_ROUTE_LAYER:
@@ -478,14 +484,14 @@ dispatch(struct fg_request *r)
 		/* Not a refused connection: a viewer takes that for "nothing there". */
 		fg_reply_later(r, 10, "shutting down");
 		r->reply.close = true;
-	} else {
+	} else if (fg_request_admit(r)) {
 		dispatch_route(r);
 	}
 }
 
-static enum MHD_Result
-handle(void *ctx, struct MHD_Connection *conn, const char *url, const char *method,
-    const char *version, const char *data, size_t *n, void **req)
+enum MHD_Result
+fg_http_handle(void *ctx, struct MHD_Connection *conn, const char *url,
+    const char *method, const char *version, const char *data, size_t *n, void **req)
 {
 	struct fg_request *r = *req;
 
@@ -522,6 +528,7 @@ request_new(struct fg_server *s, const char *target, bool control)
 
 	r->srv = s;
 	r->control = control;
+	r->kind = FG_METRICS_OTHER;
 	r->number = atomic_fetch_add(&s->requests, 1) + 1;
 	r->start_ns = fg_clock_ns();
 	fg_route_parse(target, &r->route);
@@ -529,49 +536,60 @@ request_new(struct fg_server *s, const char *target, bool control)
 	return r;
 }
 
-static void *
-begin_tcp(void *ctx, const char *target, struct MHD_Connection *conn)
+void *
+fg_http_begin_tcp(void *ctx, const char *target, struct MHD_Connection *conn)
 {
 	(void)conn;
 	return request_new(ctx, target, false);
 }
 
-static void *
-begin_control(void *ctx, const char *target, struct MHD_Connection *conn)
+void *
+fg_http_begin_control(void *ctx, const char *target, struct MHD_Connection *conn)
 {
 	(void)conn;
 	return request_new(ctx, target, true);
 }
 
-/* Without the query, and without what follows /t/: tokens are in either. */
+/* Without the query: it may hold what is nobody's business. */
 static void
-log_access(const struct fg_request *r)
+log_access(struct fg_request *r)
 {
-	bool secret = strncmp(r->route.path, "/t/", 3) == 0;
+	static const char *const methods[] = {
+	    [FG_GET] = "GET",
+	    [FG_HEAD] = "HEAD",
+	    [FG_OPTIONS] = "OPTIONS",
+	    [FG_POST] = "POST",
+	    [FG_DELETE] = "DELETE",
+	    [FG_METHOD_OTHER] = "other",
+	};
+	const char *name = r->grant && r->grant->name ? r->grant->name : "-";
+	char client[64];
 
-	fg_log(FG_LOG_INFO, "request id=%s-%llu status=%d bytes=%zu ms=%.1f path=%s",
-	    r->srv->run_id, (unsigned long long)r->number, r->reply.status,
-	    r->reply.body ? r->reply.body->len : 0,
-	    (double)(fg_clock_ns() - r->start_ns) / 1e6,
-	    secret ? "/t/..." : r->route.path);
+	fg_request_address(r, client);
+	fg_log(FG_LOG_INFO,
+	    "request id=%s-%llu client=%s token=%s method=%s status=%d bytes=%llu "
+	    "ms=%.1f path=%s",
+	    r->srv->run_id, (unsigned long long)r->number, client, name,
+	    methods[r->method], r->reply.status, (unsigned long long)r->bytes_sent,
+	    (double)(fg_clock_ns() - r->start_ns) / 1e6, r->route.path);
 }
 
-static void
-completed(void *ctx, struct MHD_Connection *conn, void **req,
+void
+fg_http_completed(void *ctx, struct MHD_Connection *conn, void **req,
     enum MHD_RequestTerminationCode why)
 {
 	struct fg_server *s = ctx;
 	struct fg_request *r = *req;
 
-	(void)conn;
 	(void)why;
 	if (!r)
 		return;
 	*req = NULL;
+	r->conn = conn;
 	/* Before the descriptor's number can be used again. */
 	fg_watch_drop(s->watch, &r->watch);
 	fg_assert(!r->counted);
-	if (s->set->access_log)
+	if (atomic_load(&s->set)->access_log)
 		log_access(r);
 	fg_layer_unref(r->layer);
 	fg_events_drop(r->reply.stream);
@@ -580,207 +598,4 @@ completed(void *ctx, struct MHD_Connection *conn, void **req,
 	fg_str_fini(&r->body);
 	free(r);
 	atomic_fetch_sub(&s->active, 1);
-}
-
-/* ------------------------------------------------------------- daemons */
-
-static void
-log_library(void *ctx, const char *fmt, va_list ap)
-{
-	char text[512];
-	size_t n;
-
-	(void)ctx;
-	vsnprintf(text, sizeof text, fmt, ap);
-	n = strlen(text);
-	while (n > 0 && text[n - 1] == '\n')
-		text[--n] = '\0';
-	fg_log(FG_LOG_DEBUG, "http: %s", text);
-}
-
-static struct MHD_Daemon *
-start_daemon(struct fg_server *s, int fd, unsigned threads, unsigned connections,
-    unsigned per_client, bool control)
-{
-	return MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD |
-				    MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG,
-	    0, NULL, NULL, handle, s, MHD_OPTION_EXTERNAL_LOGGER, log_library, NULL,
-	    MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_THREAD_POOL_SIZE, threads,
-	    MHD_OPTION_CONNECTION_LIMIT, connections, MHD_OPTION_CONNECTION_TIMEOUT,
-	    (unsigned)s->set->idle_s, MHD_OPTION_PER_IP_CONNECTION_LIMIT, per_client,
-	    MHD_OPTION_URI_LOG_CALLBACK, control ? begin_control : begin_tcp, s,
-	    MHD_OPTION_NOTIFY_COMPLETED, completed, s, MHD_OPTION_END);
-}
-
-/* "127.0.0.1:8080", "[::1]:0", "name:80" -> a listening socket. */
-static int
-listen_tcp(const char *where, struct fg_err *err)
-{
-	const char *colon = strrchr(where, ':');
-	size_t n = (size_t)(colon - where);
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
-	struct addrinfo *found = NULL;
-	char *name = n >= 2 && where[0] == '[' && where[n - 1] == ']'
-			 ? fg_strndup(where + 1, n - 2)
-			 : fg_strndup(where, n);
-	int fd = -1, one = 1, rc;
-
-	rc = getaddrinfo(strcmp(name, "*") == 0 ? NULL : name, colon + 1, &hints,
-	    &found);
-	free(name);
-	if (rc != 0)
-		return fg_fail(err, FG_EINVAL, "listen on %s: %s", where,
-		    gai_strerror(rc));
-	fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) < 0 ||
-	    bind(fd, found->ai_addr, found->ai_addrlen) < 0 || listen(fd, 1024) < 0) {
-		fg_fail_errno(err, "listen on %s", where);
-		if (fd >= 0)
-			close(fd);
-		fd = -1;
-	}
-	freeaddrinfo(found);
-	return fd;
-}
-
-/* s->url and s->hosts from the address that the socket got. */
-static void
-name_ourselves(struct fg_server *s, int fd)
-{
-	struct sockaddr_storage sa;
-	socklen_t len = sizeof sa;
-	char host[80] = "127.0.0.1", port[8] = "0";
-
-	if (getsockname(fd, (struct sockaddr *)&sa, &len) == 0)
-		getnameinfo((struct sockaddr *)&sa, len, host, sizeof host, port,
-		    sizeof port, NI_NUMERICHOST | NI_NUMERICSERV);
-	s->hosts = fg_asprintf("%s%s%s%s%s", s->set->hosts, *s->set->hosts ? "," : "",
-	    strchr(host, ':') ? "[" : "", host, strchr(host, ':') ? "]" : "");
-	/* A server on all addresses is shown by the one that works here. */
-	if (strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0)
-		snprintf(host, sizeof host, "127.0.0.1");
-	snprintf(s->url, sizeof s->url,
-	    strchr(host, ':') ? "http://[%s]:%s" : "http://%s:%s", host, port);
-}
-
-static int
-start_tcp(struct fg_server *s, struct fg_err *err)
-{
-	unsigned connections = (unsigned)s->set->connections;
-	unsigned threads =
-	    (connections + CONNECTIONS_PER_THREAD - 1) / CONNECTIONS_PER_THREAD;
-	int fd = listen_tcp(s->set->listen, err);
-
-	if (fd < 0)
-		return -1;
-	name_ourselves(s, fd);
-	/* A pool of one thread is not allowed; the limit is divided among them. */
-	threads = FG_MAX(threads, 2);
-	s->tcp = start_daemon(s, fd, threads, connections,
-	    (unsigned)s->set->connections_per_client, false);
-	if (!s->tcp) {
-		close(fd);
-		return fg_fail(err, FG_EIO,
-		    "HTTP on %s does not start (log level debug says why)",
-		    s->set->listen);
-	}
-	return 0;
-}
-
-/* ROOT/control.sock. Whoever can open it owns the data: mode 0600 from the start. */
-static int
-listen_control(const char *path, struct fg_err *err)
-{
-	struct sockaddr_un sa = {.sun_family = AF_UNIX};
-	mode_t mask;
-	int fd, rc;
-
-	if (strlen(path) >= sizeof sa.sun_path)
-		return fg_fail(err, FG_EINVAL,
-		    "control socket: %s is longer than the %zu bytes a socket's name "
-		    "may have; use a shorter path to the data directory",
-		    path, sizeof sa.sun_path - 1);
-	memcpy(sa.sun_path, path, strlen(path) + 1);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return fg_fail_errno(err, "control socket");
-	/* The data directory is locked by us, so a socket there is a dead one's. */
-	unlink(path);
-	mask = umask(0177);
-	rc = bind(fd, (struct sockaddr *)&sa, sizeof sa);
-	umask(mask);
-	if (rc < 0 || listen(fd, 64) < 0) {
-		fg_fail_errno(err, "control socket %s", path);
-		close(fd);
-		return -1;
-	}
-	return fd;
-}
-
-static int
-start_control(struct fg_server *s, struct fg_err *err)
-{
-	int fd;
-
-	s->control_path = fg_asprintf("%s/control.sock", fg_store_root(s->store));
-	fd = listen_control(s->control_path, err);
-	if (fd < 0)
-		return -1;
-	s->control = start_daemon(s, fd, 2, 2 * CONNECTIONS_PER_THREAD, 0, true);
-	if (!s->control) {
-		close(fd);
-		unlink(s->control_path);
-		return fg_fail(err, FG_EIO,
-		    "HTTP on the control socket does not start");
-	}
-	return 0;
-}
-
-int
-fg_http_start(struct fg_server *s, struct fg_err *err)
-{
-	snprintf(s->run_id, sizeof s->run_id, "%08x",
-	    (unsigned)(fg_clock_wall_ms() * 2654435761u) ^ (unsigned)getpid());
-	return start_tcp(s, err) < 0 || start_control(s, err) < 0 ? -1 : 0;
-}
-
-void
-fg_http_drain(struct fg_server *s, int64_t deadline_ns)
-{
-	struct timespec tick = {.tv_nsec = 2 * FG_NS_PER_MS};
-
-	while (atomic_load(&s->active) > 0 && fg_clock_ns() < deadline_ns)
-		nanosleep(&tick, NULL);
-}
-
-static void
-stop_daemon(struct MHD_Daemon **d)
-{
-	if (!*d)
-		return;
-	MHD_socket fd = MHD_quiesce_daemon(*d);
-
-	MHD_stop_daemon(*d);
-	*d = NULL;
-	if (fd != MHD_INVALID_SOCKET)
-		close(fd);
-}
-
-void
-fg_http_stop(struct fg_server *s)
-{
-	stop_daemon(&s->tcp);
-	stop_daemon(&s->control);
-	if (s->control_path)
-		unlink(s->control_path);
-}
-
-uint64_t
-fg_http_connections(struct fg_server *s)
-{
-	const union MHD_DaemonInfo *info =
-	    s->tcp ? MHD_get_daemon_info(s->tcp, MHD_DAEMON_INFO_CURRENT_CONNECTIONS)
-		   : NULL;
-
-	return info ? info->num_connections : 0;
 }

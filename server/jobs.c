@@ -54,6 +54,43 @@ number_of(const struct fg_request *r)
 	return strtoll(r->route.rest + strlen("jobs/"), NULL, 10);
 }
 
+/* Whether the caller sees the job: that is, its layer. Answers 404 if not, as for a job
+ * that is not there. */
+static bool
+sees_job(struct fg_request *r)
+{
+	json_t *jobs, *j;
+	bool sees = false;
+	size_t i;
+
+	if (fg_access_sees_all(r))
+		return true;
+	jobs = fg_plan_list(r->srv->plan);
+	json_array_foreach(jobs, i, j)
+	{
+		if (json_integer_value(json_object_get(j, "id")) == number_of(r))
+			sees = fg_access_sees_name(r,
+			    json_string_value(json_object_get(j, "layer")));
+	}
+	json_decref(jobs);
+	if (!sees)
+		fg_reply_error(r, 404, "there is no job %lld", (long long)number_of(r));
+	return sees;
+}
+
+/* The layer named in an order is one that the caller sees; others do not exist. What is
+ * no name is left to the planner to refuse. */
+static bool
+sees_layer_of(struct fg_request *r, const json_t *spec)
+{
+	const char *name = json_string_value(json_object_get(spec, "layer"));
+
+	if (!name || fg_access_sees_name(r, name))
+		return true;
+	fg_reply_error(r, 404, "there is no layer %.64s", name);
+	return false;
+}
+
 static bool
 wants_dry(const struct fg_request *r, const json_t *spec, bool *dry, struct fg_err *err)
 {
@@ -76,7 +113,9 @@ fg_jobs_submit(struct fg_request *r)
 {
 	struct fg_plan *p = r->srv->plan;
 	struct fg_err err = FG_ERR_INIT;
+	const struct fg_settings *set = r->srv->set;
 	json_t *spec, *out = NULL;
+	double voxels;
 	bool dry;
 	int rc = -1;
 
@@ -84,6 +123,19 @@ fg_jobs_submit(struct fg_request *r)
 	    fg_json_parse(r->body.data ? r->body.data : "", r->body.len, "body", &err);
 	if (!spec || !wants_dry(r, spec, &dry, &err)) {
 		fg_reply_err(r, &err);
+		goto out;
+	}
+	if (!sees_layer_of(r, spec))
+		goto out;
+	if (fg_plan_voxels(p, spec, &voxels, &err) < 0) {
+		fg_reply_err(r, &err);
+		goto out;
+	}
+	if (voxels > set->box_max_gvx * 1e9) {
+		fg_reply_error(r, 413,
+		    "the box has %.4g voxels, more than %.4g are not taken "
+		    "(box_max_gvx)",
+		    voxels, set->box_max_gvx * 1e9);
 		goto out;
 	}
 	rc = dry ? fg_plan_dry(p, spec, true, &out, &err)
@@ -103,7 +155,15 @@ out:
 void
 fg_jobs_list(struct fg_request *r)
 {
-	reply_job(r, 200, fg_plan_list(r->srv->plan));
+	json_t *jobs = fg_plan_list(r->srv->plan);
+
+	for (size_t i = json_array_size(jobs); i-- > 0 && !fg_access_sees_all(r);) {
+		const json_t *layer = json_object_get(json_array_get(jobs, i), "layer");
+
+		if (!fg_access_sees_name(r, json_string_value(layer)))
+			json_array_remove(jobs, i);
+	}
+	reply_job(r, 200, jobs);
 }
 
 void
@@ -113,6 +173,8 @@ fg_jobs_show(struct fg_request *r)
 	struct fg_reader *reader = fg_server_reader(r->srv, &err);
 	json_t *out = NULL;
 
+	if (!sees_job(r))
+		return;
 	if (!reader || fg_plan_show(r->srv->plan, number_of(r), reader, &out, &err) < 0)
 		fg_reply_err(r, &err);
 	else
@@ -125,6 +187,8 @@ order(struct fg_request *r, enum fg_plan_order what)
 	struct fg_err err = FG_ERR_INIT;
 	json_t *out = NULL;
 
+	if (!sees_job(r))
+		return;
 	if (fg_plan_order(r->srv->plan, number_of(r), what, &out, &err) < 0)
 		reply_failure(r, &err, true);
 	else

@@ -16,9 +16,12 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "server/notify.h"
 #include "server/server.h"
+#include "server/tls.h"
 
 struct options {
 	const char *root, *config; /* config NULL: ROOT/floodgate.json if it is there */
@@ -28,20 +31,22 @@ struct options {
 static void
 usage(FILE *out)
 {
-	fputs("Usage: floodgated [OPTION]...\n"
-	      "Serve microscope volumes in Neuroglancer's precomputed format, and make "
-	      "what\n"
-	      "is missing.\n\n"
-	      "  --root DIR\n      Data directory [$FLOODGATE_ROOT, else "
-	      "./floodgate.d]\n"
-	      "  --create\n      Make the data directory if there is none.\n"
-	      "  --config FILE\n      Read settings from FILE [DIR/floodgate.json, if "
-	      "there]\n"
-	      "  --check-config\n      Check settings and data directory's name, then "
-	      "end.\n"
-	      "  --help, --version\n\n"
-	      "Settings, also in the configuration file as {\"hold_s\": 15, ...}; the\n"
-	      "command line wins:\n",
+	fputs(
+	    "Usage: floodgated [OPTION]...\n"
+	    "Serve microscope volumes in Neuroglancer's precomputed format, and make "
+	    "what\n"
+	    "is missing.\n\n"
+	    "  --root DIR\n      Data directory [$FLOODGATE_ROOT, else "
+	    "./floodgate.d]\n"
+	    "  --create\n      Make the data directory if there is none.\n"
+	    "  --config FILE\n      Read settings from FILE [DIR/floodgate.json, if "
+	    "there]\n"
+	    "  --check-config\n      Check settings and data directory's name, then "
+	    "end.\n"
+	    "  --help, --version\n\n"
+	    "Settings, also in the configuration file as {\"hold_s\": 15, ...}, and in "
+	    "the\nenvironment as FLOODGATE_HOLD_S=15; the command line wins, then the\n"
+	    "environment:\n",
 	    out);
 	fg_settings_help(out);
 }
@@ -152,8 +157,8 @@ read_config(const struct options *o, struct fg_settings *set, struct fg_err *err
 	return rc;
 }
 
-/* Defaults, then the file, then the command line. The command line is read twice: it
- * names the file, and wins over it. */
+/* Defaults, then the file, the environment, the command line. The command line is read
+ * twice: it names the file, and wins over it. */
 static int
 configure(struct options *o, struct fg_settings *set, char **argv, int argc,
     struct fg_err *err)
@@ -167,22 +172,10 @@ configure(struct options *o, struct fg_settings *set, char **argv, int argc,
 	rc = parse_options(o, &scratch, argc > 0 ? argv : NULL, argc, err);
 	fg_settings_fini(&scratch);
 	if (rc < 0 || read_config(o, set, err) < 0 ||
+	    fg_settings_environment(set, err) < 0 ||
 	    parse_options(o, set, argv, argc, err) < 0)
 		return -1;
 	return fg_settings_check(set, err);
-}
-
-static void
-setup_log(const struct fg_settings *set)
-{
-	static const char *const names[] = {"error", "warn", "info", "debug"};
-	enum fg_log_level level = FG_LOG_INFO;
-
-	for (size_t i = 0; i < FG_COUNTOF(names); i++) {
-		if (strcmp(set->log_level, names[i]) == 0)
-			level = (enum fg_log_level)i;
-	}
-	fg_log_setup(level, set->log_json ? FG_LOG_JSON : FG_LOG_TEXT);
 }
 
 /* Connections, cached files and index handles all are descriptors. */
@@ -215,20 +208,77 @@ stop_thread(void *server)
 	return NULL;
 }
 
-/* Serve until a signal; 0 after a clean stop. */
-static int
-wait_for_end(struct fg_server *s, const sigset_t *signals)
+/* Signals that the main thread waits for, and how it was called. */
+struct life {
+	sigset_t signals;
+	struct options *options;
+	char **argv;
+	int argc;
+};
+
+/* SIGHUP: read everything that can be read again. */
+static void
+reload(struct fg_server *s, const struct life *life)
 {
-	pthread_t thread;
-	bool stopping = false;
+	struct fg_settings *set = fg_alloc(sizeof *set);
+	struct fg_err err = FG_ERR_INIT;
+	struct options o = *life->options;
+	int rc;
+
+	fg_notify_reloading();
+	fg_settings_init(set);
+	rc = configure(&o, set, life->argv, life->argc, &err);
+	if (rc < 0) {
+		fg_settings_fini(set);
+		free(set);
+	} else {
+		rc = fg_server_reload(s, set, &err);
+	}
+	if (rc < 0)
+		fg_log(FG_LOG_ERROR, "nothing was reloaded: %s", err.msg);
+	fg_notify_send("READY=1");
+}
+
+/* The next signal, or 0: it is time to tell the watchdog. */
+static int
+next_signal(const struct life *life, int64_t watchdog_ns)
+{
+	struct timespec t = {.tv_sec = watchdog_ns / FG_NS_PER_S,
+	    .tv_nsec = watchdog_ns % FG_NS_PER_S};
 	int sig;
 
+	do {
+		sig = watchdog_ns > 0 ? sigtimedwait(&life->signals, NULL, &t)
+				      : sigwaitinfo(&life->signals, NULL);
+	} while (sig < 0 && errno == EINTR);
+	return sig < 0 ? 0 : sig;
+}
+
+static void
+begin_stop(struct fg_server *s, int sig, pthread_t *thread)
+{
+	fg_log(FG_LOG_INFO, "signal %d: finishing what runs", sig);
+	fg_notify_send("STOPPING=1");
+	fg_assert(pthread_create(thread, NULL, stop_thread, s) == 0);
+}
+
+/* Serve until a signal; 0 after a clean stop. */
+static int
+wait_for_end(struct fg_server *s, const struct life *life)
+{
+	int64_t watchdog_ns = fg_notify_watchdog_ns();
+	pthread_t thread;
+	bool stopping = false;
+
 	for (;;) {
-		if (sigwait(signals, &sig) != 0)
-			continue;
-		if (sig == SIGHUP) {
-			fg_log(FG_LOG_WARN, "SIGHUP: settings are read at start only; "
-					    "restart to change them");
+		int sig = next_signal(life, watchdog_ns);
+
+		/* While it drains it is alive by definition: the deadline is drain_s.
+		 */
+		if (sig == 0 && (stopping || fg_server_is_alive(s))) {
+			fg_notify_send("WATCHDOG=1");
+		} else if (sig == SIGHUP && !stopping) {
+			reload(s, life);
 		} else if (sig == SIGUSR1 && stopping) {
 			pthread_join(thread, NULL);
 			fg_log(FG_LOG_INFO, "stopped");
@@ -238,28 +288,27 @@ wait_for_end(struct fg_server *s, const sigset_t *signals)
 				fg_log(FG_LOG_WARN, "second signal: ending at once");
 				_exit(1);
 			}
-			fg_log(FG_LOG_INFO, "signal %d: finishing what runs", sig);
 			stopping = true;
-			fg_assert(pthread_create(&thread, NULL, stop_thread, s) == 0);
+			begin_stop(s, sig, &thread);
 		}
 	}
 }
 
 static int
-serve(const struct options *o, const struct fg_settings *set)
+serve(struct life *life, const struct fg_settings *set)
 {
+	const struct options *o = life->options;
 	struct fg_err err = FG_ERR_INIT;
 	struct fg_server *s;
-	sigset_t signals;
 	char *link;
 
-	sigemptyset(&signals);
-	sigaddset(&signals, SIGTERM);
-	sigaddset(&signals, SIGINT);
-	sigaddset(&signals, SIGHUP);
-	sigaddset(&signals, SIGUSR1);
+	sigemptyset(&life->signals);
+	sigaddset(&life->signals, SIGTERM);
+	sigaddset(&life->signals, SIGINT);
+	sigaddset(&life->signals, SIGHUP);
+	sigaddset(&life->signals, SIGUSR1);
 	/* Before the first thread: all of them inherit it. */
-	pthread_sigmask(SIG_BLOCK, &signals, NULL);
+	pthread_sigmask(SIG_BLOCK, &life->signals, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	raise_descriptors(set);
 	s = fg_server_start(o->root, o->create, set, &err);
@@ -267,46 +316,71 @@ serve(const struct options *o, const struct fg_settings *set)
 		fprintf(stderr, "floodgated: %s\n", err.msg);
 		return 1;
 	}
-	link = fg_status_link(s, s->url);
+	link = fg_status_link(s, "*", fg_server_url(s));
 	printf("floodgated " PACKAGE_VERSION " ready at %s/  Neuroglancer: %s\n",
 	    s->url, link);
 	fflush(stdout);
 	free(link);
-	return wait_for_end(s, &signals);
+	fg_notify_send("READY=1");
+	return wait_for_end(s, life);
+}
+
+/* Options that print something and end. */
+static bool
+print_and_end(const char *arg)
+{
+	if (strcmp(arg, "--help") == 0)
+		usage(stdout);
+	else if (strcmp(arg, "--version") == 0)
+		puts("floodgated " PACKAGE_VERSION);
+	else if (strcmp(arg, "--print-man-settings") == 0) /* for the makefile */
+		fg_settings_man(stdout, false);
+	else if (strcmp(arg, "--print-man-file") == 0)
+		fg_settings_man(stdout, true);
+	else
+		return false;
+	return true;
+}
+
+/* Whether the files that the settings name can be used, beyond the settings' form. */
+static int
+check_files(const struct fg_settings *set, struct fg_err *err)
+{
+	struct fg_access *a = fg_access_new(set, err);
+
+	if (!a)
+		return -1;
+	fg_access_free(a);
+	if (*set->tls_cert && fg_tls_load(set->tls_cert, set->tls_key, err) < 0)
+		return -1;
+	fg_tls_free();
+	return 0;
 }
 
 int
 main(int argc, char **argv)
 {
 	struct options o = {0};
+	struct life life = {.options = &o, .argv = argv, .argc = argc};
 	struct fg_settings set;
 	struct fg_err err = FG_ERR_INIT;
 	int rc = 0;
 
 	for (int i = 1; i < argc; i++) {
-		if (strcmp(argv[i], "--help") == 0) {
-			usage(stdout);
+		if (print_and_end(argv[i]))
 			return 0;
-		}
-		if (strcmp(argv[i], "--version") == 0) {
-			puts("floodgated " PACKAGE_VERSION);
-			return 0;
-		}
-		if (strcmp(argv[i], "--print-man-settings") ==
-		    0) { /* for the makefile */
-			fg_settings_man(stdout);
-			return 0;
-		}
 	}
 	fg_settings_init(&set);
-	if (configure(&o, &set, argv, argc, &err) < 0) {
+	if (configure(&o, &set, argv, argc, &err) < 0 ||
+	    (o.check && check_files(&set, &err) < 0)) {
 		fprintf(stderr, "floodgated: %s\n", err.msg);
 		rc = 2;
 	} else if (o.check) {
 		printf("settings are good (data directory %s)\n", o.root);
 	} else {
-		setup_log(&set);
-		rc = serve(&o, &set);
+		fg_log_setup(fg_settings_log_level(&set),
+		    set.log_json ? FG_LOG_JSON : FG_LOG_TEXT);
+		rc = serve(&life, &set);
 	}
 	fg_settings_fini(&set);
 	return rc;

@@ -102,7 +102,8 @@ read_piece(struct fg_request *r, struct fg_reader *reader, const struct fg_key *
 static int
 check_size(struct fg_request *r, const struct fg_piece *p, size_t n, struct fg_err *err)
 {
-	uint64_t bytes = 0, most = (uint64_t)r->srv->set->file_max_mb << 20;
+	uint64_t bytes = 0,
+		 most = (uint64_t)atomic_load(&r->srv->set)->file_max_mb << 20;
 
 	for (size_t i = 0; i < n; i++)
 		bytes += p[i].bytes;
@@ -111,7 +112,7 @@ check_size(struct fg_request *r, const struct fg_piece *p, size_t n, struct fg_e
 		    "the mesh has %llu MiB, at most %lld are put into one file "
 		    "(file_max_mb); its pieces are in mesh/%llu:0",
 		    (unsigned long long)(bytes >> 20),
-		    (long long)r->srv->set->file_max_mb,
+		    (long long)atomic_load(&r->srv->set)->file_max_mb,
 		    (unsigned long long)r->object.id);
 	return 0;
 }

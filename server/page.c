@@ -29,7 +29,7 @@ put_layers(struct fg_request *r, struct fg_str *s)
 	struct fg_layer **l;
 	size_t n;
 
-	fg_catalog_list(r->srv->catalog, &l, &n);
+	fg_request_layers(r, &l, &n);
 	for (size_t i = 0; i < n; i++) {
 		/* Layer names hold nothing that HTML minds. */
 		fg_str_putf(s, "<li><a href=\"%s/\">%s/</a></li>\n", l[i]->name,

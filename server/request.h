@@ -62,7 +62,7 @@ struct fg_reply {
 	uint8_t caching;
 	int retry_after;    /* seconds; 0: no such header */
 	const char *allow;  /* for 405 */
-	char location[320]; /* for redirects; "" = none */
+	char location[640]; /* for redirects; "" = none */
 	bool close;         /* end the connection after it */
 	uint8_t policy;     /* enum fg_policy */
 	/* A large file, sent from its descriptor; body then holds a part of it that
@@ -105,12 +105,15 @@ struct fg_request {
 	struct fg_route route;
 	/* header values, owned by the connection */
 	const char *host, *origin, *range, *if_range, *if_none_match, *accept_encoding,
-	    *authorization, *fetch_site, *private_network;
+	    *authorization, *fetch_site, *private_network, *forwarded_for;
 	int hosts, lengths, encodings; /* how many of each header */
 	uint64_t length;               /* announced Content-Length */
 	bool bad_header;
-	bool foreign; /* made by a page whose origin is not allowed */
-	bool cors;    /* origin is there and allowed */
+	bool foreign;                 /* made by a page whose origin is not allowed */
+	bool cors;                    /* origin is there and allowed */
+	const struct fg_grant *grant; /* what the caller may do */
+	enum fg_metrics_kind kind;
+	uint64_t bytes_sent;
 	struct fg_str body;
 
 	struct fg_reply reply;
@@ -141,6 +144,35 @@ void fg_request_resume(struct fg_request *r);
  * full. Event thread; r may be gone when this returns, so return at once. */
 void fg_request_work(struct fg_request *r, enum fg_resource res,
     void (*work)(struct fg_request *r), void (*resumed)(struct fg_request *r));
+
+/* ------------------------------------------------------------- callers (caller.c) */
+
+/* Who calls and what it may do: finds the grant. False: refused, the answer is
+ * described. Event thread, before anything else is done for the request. */
+bool fg_request_admit(struct fg_request *r);
+/* Whether the caller may make calls that write and need that role; false: the answer is
+ * described. */
+bool fg_request_may_write(struct fg_request *r, enum fg_role needs);
+/* The same for having a chunk made by asking for it; describes nothing. */
+bool fg_request_may_compute(const struct fg_request *r);
+/* Whether the caller sees a layer: NAME.prob goes with NAME. */
+bool fg_access_sees(const struct fg_request *r, const struct fg_layer *l);
+/* The same for a layer of that name, which need not be there (any more). */
+bool fg_access_sees_name(const struct fg_request *r, const char *name);
+/* True if it sees all. */
+bool fg_access_sees_all(const struct fg_request *r);
+/* A reference to the layer that the caller knows by that name, or NULL. */
+struct fg_layer *fg_request_layer(struct fg_request *r, const char *name, size_t n);
+/* All layers that the caller sees, as fg_catalog_list. */
+void fg_request_layers(struct fg_request *r, struct fg_layer ***out, size_t *n);
+/* Where the caller finds this server: "http://host:port" and "/t/TOKEN" if it came that
+ * way. */
+#define FG_BASE_MAX 512
+void fg_request_base(const struct fg_request *r, char out[FG_BASE_MAX]);
+/* Address (behind a trusted proxy: the one that it names) and token, as one key. */
+void fg_request_client(struct fg_request *r, bool wait, struct fg_client_id *out);
+/* The address as text. */
+void fg_request_address(struct fg_request *r, char out[64]);
 
 /* ------------------------------------------------------------- answers (reply.c) */
 
@@ -186,6 +218,8 @@ const char *fg_type_of_name(const char *name);
 void fg_status_handle(struct fg_request *r);  /* status.c: /api/status */
 void fg_status_ready(struct fg_request *r);   /* /readyz */
 void fg_status_metrics(struct fg_request *r); /* /metrics */
+void fg_token_access(struct fg_request *r);   /* token.c: /api/access */
+void fg_token_make(struct fg_request *r);     /* /api/tokens */
 
 /* preview.c: /api/layers/NAME/blocks and .../slice, on io threads */
 void fg_preview_blocks(struct fg_request *r);

@@ -20,34 +20,43 @@ is_word_char(char c)
 	       (c >= '0' && c <= '9') || (c && strchr("._-:@+,~=", c));
 }
 
-/* Decode target[0..n) into out->path and check each byte. */
+/* One byte of target[0..n), %XX decoded, as the grammar has it; -1: it does not. */
+static int
+next_byte(const char *target, size_t n, size_t *i)
+{
+	char c = target[(*i)++];
+	int a, b;
+
+	if (c != '%')
+		return c == '/' || is_word_char(c) ? (unsigned char)c : -1;
+	a = *i + 1 < n ? hex(target[*i]) : -1;
+	b = *i + 1 < n ? hex(target[*i + 1]) : -1;
+	if (a < 0 || b < 0)
+		return -1;
+	*i += 2;
+	c = (char)(a * 16 + b);
+	return is_word_char(c) ? (unsigned char)c : -1; /* no encoded slash, no NUL */
+}
+
+/* Decode target[0..n) into out->path, up to the first byte that is refused. */
 static enum fg_route_kind
 decode(const char *target, size_t n, struct fg_route *out)
 {
+	enum fg_route_kind kind = FG_ROUTE_PAGE;
 	size_t len = 0;
 
-	for (size_t i = 0; i < n; i++) {
-		char c = target[i];
+	for (size_t i = 0; i < n && kind == FG_ROUTE_PAGE;) {
+		int c = next_byte(target, n, &i);
 
-		if (c == '%') {
-			int a = i + 2 < n ? hex(target[i + 1]) : -1;
-			int b = i + 2 < n ? hex(target[i + 2]) : -1;
-
-			if (a < 0 || b < 0)
-				return FG_ROUTE_BAD;
-			c = (char)(a * 16 + b);
-			i += 2;
-			if (!is_word_char(c)) /* also an encoded slash or NUL */
-				return FG_ROUTE_BAD;
-		} else if (c != '/' && !is_word_char(c)) {
-			return FG_ROUTE_BAD;
-		}
-		if (len == FG_PATH_MAX)
-			return FG_ROUTE_TOO_LONG;
-		out->path[len++] = c;
+		if (c < 0)
+			kind = FG_ROUTE_BAD;
+		else if (len == FG_PATH_MAX)
+			kind = FG_ROUTE_TOO_LONG;
+		else
+			out->path[len++] = (char)c;
 	}
 	out->path[len] = '\0';
-	return FG_ROUTE_PAGE;
+	return kind;
 }
 
 /* Every word not empty and without a leading dot; a slash at the end is fine. */
@@ -119,9 +128,30 @@ classify(struct fg_route *out)
 		out->rest = first[n] ? first + n + 1 : "";
 		return FG_ROUTE_VIEWER;
 	}
-	if (word_is(first, n, "t"))
-		return FG_ROUTE_RESERVED;
+	if (word_is(first, n, "t")) /* one token is enough */
+		return FG_ROUTE_BAD;
 	return parse_layer(out, first, n);
+}
+
+/* "/t/TOKEN/rest" becomes "/rest" and the token. */
+static enum fg_route_kind
+parse_token(struct fg_route *out)
+{
+	const char *word = out->path + 3;
+	size_t n = strcspn(word, "/");
+
+	if (n == 0)
+		return FG_ROUTE_BAD;
+	if (n > FG_ROUTE_TOKEN_MAX)
+		return FG_ROUTE_TOO_LONG;
+	memcpy(out->token, word, n);
+	out->token[n] = '\0';
+	if (!word[n]) {
+		memcpy(out->path, "/", 2);
+		return FG_ROUTE_TOKEN;
+	}
+	memmove(out->path, word + n, strlen(word + n) + 1);
+	return classify(out);
 }
 
 void
@@ -131,7 +161,7 @@ fg_route_parse(const char *target, struct fg_route *out)
 	const char *query = target[n] ? target + n + 1 : "";
 
 	memset(out, 0, offsetof(struct fg_route, path));
-	out->path[0] = out->query[0] = '\0';
+	out->path[0] = out->query[0] = out->token[0] = '\0';
 	out->layer = out->rest = "";
 	out->layer_n = 0;
 	if (strcmp(target, "*") == 0) {
@@ -148,9 +178,15 @@ fg_route_parse(const char *target, struct fg_route *out)
 	}
 	memcpy(out->query, query, strlen(query) + 1);
 	out->kind = decode(target, n, out);
-	if (out->kind != FG_ROUTE_PAGE)
-		return;
-	out->kind = words_are_good(out->path) ? classify(out) : FG_ROUTE_BAD;
+	if (out->kind == FG_ROUTE_PAGE && !words_are_good(out->path))
+		out->kind = FG_ROUTE_BAD;
+	else if (out->kind == FG_ROUTE_PAGE)
+		out->kind = strncmp(out->path, "/t/", 3) == 0 ? parse_token(out)
+							      : classify(out);
+	/* A path that is refused is logged all the same: not with a token in it. */
+	if ((out->kind == FG_ROUTE_BAD || out->kind == FG_ROUTE_TOO_LONG) &&
+	    strncmp(out->path, "/t/", 3) == 0)
+		memcpy(out->path, "/t", 3);
 }
 
 bool

@@ -3,12 +3,11 @@
  * Request targets, taken apart by a strict grammar. Pure functions: no I/O, no layer
  * table, so that they can be fuzzed.
  *
- *   target   = path [ "?" query ]
+ *   target   = [ "/t/" word ] path [ "?" query ]        word: a token (access.h)
  *   path     = "/"                                      the page
  *            | "/info" | "/metrics" | "/healthz" | "/readyz"
  *            | "/api/" words                            the API
  *            | "/viewer" [ "/" words ]                  the bundled Neuroglancer
- *            | "/t/" ...                               kept for later
  *            | "/" layer                                redirected to "/layer/"
  *            | "/" layer "/"                            its listing
  *            | "/" layer "/" words [ "/" ]              info, chunks, other files
@@ -27,6 +26,7 @@
 
 #define FG_PATH_MAX 1024  /* decoded path */
 #define FG_QUERY_MAX 1024 /* as it came */
+#define FG_ROUTE_TOKEN_MAX 200
 
 enum fg_route_kind {
 	FG_ROUTE_BAD,      /* outside the grammar: 400 */
@@ -37,19 +37,20 @@ enum fg_route_kind {
 	FG_ROUTE_HEALTHZ,
 	FG_ROUTE_READYZ,
 	FG_ROUTE_METRICS,
-	FG_ROUTE_API,      /* rest: what follows "/api/" */
-	FG_ROUTE_VIEWER,   /* rest: what follows "/viewer/" */
-	FG_ROUTE_RESERVED, /* /t */
-	FG_ROUTE_LAYER,    /* "/layer": redirect */
-	FG_ROUTE_LISTING,  /* "/layer/" or "/layer/words/"; rest without its last slash
-			    */
-	FG_ROUTE_FILE,     /* "/layer/words" */
+	FG_ROUTE_API,     /* rest: what follows "/api/" */
+	FG_ROUTE_VIEWER,  /* rest: what follows "/viewer/" */
+	FG_ROUTE_TOKEN,   /* "/t/TOKEN" without the slash: redirect */
+	FG_ROUTE_LAYER,   /* "/layer": redirect */
+	FG_ROUTE_LISTING, /* "/layer/" or "/layer/words/"; rest without its last slash
+			   */
+	FG_ROUTE_FILE,    /* "/layer/words" */
 };
 
 struct fg_route {
 	enum fg_route_kind kind;
-	char path[FG_PATH_MAX + 1]; /* decoded, starts with '/' */
+	char path[FG_PATH_MAX + 1]; /* decoded, starts with '/', no token */
 	char query[FG_QUERY_MAX + 1];
+	char token[FG_ROUTE_TOKEN_MAX + 1]; /* of the path; "" if it has none */
 	const char *layer; /* into path, layer_n bytes, NUL not counted */
 	size_t layer_n;
 	const char *rest; /* into path, NUL-terminated; "" if there is none */

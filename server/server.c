@@ -8,9 +8,9 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/file.h"
 #include "base/log.h"
 #include "server/events.h"
+#include "server/tls.h"
 #include "server/viewer.h"
 #include "work/plan.h"
 
@@ -31,33 +31,6 @@ fg_server_reader(struct fg_server *s, struct fg_err *err)
 			pthread_setspecific(s->reader, r);
 	}
 	return r;
-}
-
-/* The first line of the token file. */
-static int
-read_token(struct fg_server *s, struct fg_err *err)
-{
-	const char *path = s->set->token_file;
-	struct fg_buf *b;
-	size_t n = 0;
-
-	if (!*path)
-		return 0;
-	b = fg_file_read(path, 4096, err);
-	if (!b)
-		return fg_err_prefix(err, "token_file");
-	while (n < b->len && b->data[n] > 0x20 && b->data[n] < 0x7f)
-		n++;
-	if (n >= 16 && (n == b->len || b->data[n] == '\n' || b->data[n] == '\r'))
-		s->token = fg_strndup((const char *)b->data, n);
-	fg_buf_unref(b);
-	if (!s->token)
-		return fg_fail(err, FG_EINVAL,
-		    "token_file: the first line of %s is not a token (16 or more "
-		    "printable "
-		    "characters without spaces)",
-		    path);
-	return 0;
 }
 
 static int
@@ -116,8 +89,8 @@ fg_server_start(const char *root, bool create, const struct fg_settings *set,
 	fg_assert(pthread_key_create(&s->reader, close_reader) == 0);
 	s->cache = fg_cache_new((uint64_t)set->cache_mb << 20);
 	s->clients = fg_clients_new(&limits);
-	if (read_token(s, err) < 0 ||
-	    fg_viewer_load(set->viewer_dir, &s->viewer, err) < 0 ||
+	s->access = fg_access_new(set, err);
+	if (!s->access || fg_viewer_load(set->viewer_dir, &s->viewer, err) < 0 ||
 	    start_parts(s, root, create, err) < 0) {
 		fg_server_stop(s);
 		return NULL;
@@ -137,10 +110,23 @@ drop_own_reader(struct fg_server *s)
 	pthread_setspecific(s->reader, NULL);
 }
 
+static void
+free_old(struct fg_server *s)
+{
+	for (size_t i = 0; i < s->old_sets; i++) {
+		fg_settings_fini(s->old_set[i]);
+		free(s->old_set[i]);
+	}
+	for (size_t i = 0; i < s->old_texts; i++)
+		free(s->old_text[i]);
+	free(s->old_set);
+	free(s->old_text);
+}
+
 void
 fg_server_stop(struct fg_server *s)
 {
-	int64_t deadline = fg_clock_ns() + s->set->drain_s * FG_NS_PER_S;
+	int64_t deadline = fg_clock_ns() + atomic_load(&s->set)->drain_s * FG_NS_PER_S;
 
 	atomic_store(&s->draining, true);
 	fg_plan_stop(s->plan);
@@ -162,10 +148,11 @@ fg_server_stop(struct fg_server *s)
 	fg_cache_free(s->cache);
 	fg_clients_free(s->clients);
 	fg_viewer_free(s->viewer);
-	fg_buf_unref(s->status);
+	fg_access_free(s->access);
+	fg_tls_free();
+	json_decref(s->status);
 	pthread_mutex_destroy(&s->status_lock);
-	free(s->token);
-	free(s->hosts);
+	free_old(s);
 	free(s->control_path);
 	free(s);
 }

@@ -8,6 +8,7 @@
 
 #include "server/settings.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -40,9 +41,39 @@ struct row {
 	{#name, REAL, AT(name), NULL, def, lo, hi, unit, sentence},
 #define FG_BOOL(name, def, sentence)                                                   \
 	{#name, BOOL, AT(name), NULL, def, 0, 1, "", sentence},
+#define FG_LIVE(name)
 static const struct row rows[] = {
 #include "server/settings.def"
 };
+#undef FG_TEXT
+#undef FG_PATH
+#undef FG_LIST
+#undef FG_INT
+#undef FG_REAL
+#undef FG_BOOL
+#undef FG_LIVE
+
+#define FG_TEXT(...)
+#define FG_PATH(...)
+#define FG_LIST(...)
+#define FG_INT(...)
+#define FG_REAL(...)
+#define FG_BOOL(...)
+#define FG_LIVE(name) AT(name),
+/* Offsets of the settings that are read again while the daemon runs. */
+static const size_t live[] = {
+#include "server/settings.def"
+};
+
+static bool
+is_live(const struct row *r)
+{
+	for (size_t i = 0; i < FG_COUNTOF(live); i++) {
+		if (live[i] == r->at)
+			return true;
+	}
+	return false;
+}
 
 static bool
 is_string(const struct row *r)
@@ -269,6 +300,50 @@ out:
 }
 
 int
+fg_settings_environment(struct fg_settings *s, struct fg_err *err)
+{
+	for (size_t i = 0; i < FG_COUNTOF(rows); i++) {
+		char name[64];
+		int n = snprintf(name, sizeof name, "FLOODGATE_%s", rows[i].name);
+
+		for (char *p = name; p < name + n; p++)
+			*p = (char)toupper((unsigned char)*p);
+		const char *value = getenv(name);
+
+		if (value && fg_settings_set(s, rows[i].name, value, err) < 0)
+			return fg_err_prefix(err, "environment variable %s", name);
+	}
+	return 0;
+}
+
+static bool
+is_http_url(const char *text)
+{
+	return strncmp(text, "http://", 7) == 0 || strncmp(text, "https://", 8) == 0;
+}
+
+static int
+check_access(const struct fg_settings *s, struct fg_err *err)
+{
+	size_t n = strlen(s->public_url);
+
+	if (!fg_list_has("none,read,compute", s->anonymous, strlen(s->anonymous)))
+		return fg_fail(err, FG_EINVAL,
+		    "anonymous is \"%s\", not none, read or compute", s->anonymous);
+	if (!*s->tls_cert != !*s->tls_key)
+		return fg_fail(err, FG_EINVAL,
+		    "tls_cert and tls_key go together, and %s is not set",
+		    *s->tls_cert ? "tls_key" : "tls_cert");
+	if (n > 0 &&
+	    (!is_http_url(s->public_url) || s->public_url[n - 1] == '/' || n > 256))
+		return fg_fail(err, FG_EINVAL,
+		    "public_url is \"%s\", not an http(s) URL without a slash at its "
+		    "end",
+		    s->public_url);
+	return 0;
+}
+
+int
 fg_settings_check(const struct fg_settings *s, struct fg_err *err)
 {
 	const char *colon = strrchr(s->listen, ':');
@@ -282,11 +357,64 @@ fg_settings_check(const struct fg_settings *s, struct fg_err *err)
 	    atol(colon + 1) > 65535)
 		return fg_fail(err, FG_EINVAL, "listen is \"%s\", not ADDRESS:PORT",
 		    s->listen);
-	if (*s->viewer_url && strncmp(s->viewer_url, "http://", 7) != 0 &&
-	    strncmp(s->viewer_url, "https://", 8) != 0)
+	if (*s->viewer_url && !is_http_url(s->viewer_url))
 		return fg_fail(err, FG_EINVAL,
 		    "viewer_url is \"%s\", not an http(s) URL", s->viewer_url);
-	return 0;
+	return check_access(s, err);
+}
+
+enum fg_log_level
+fg_settings_log_level(const struct fg_settings *s)
+{
+	static const char *const names[] = {"error", "warn", "info", "debug"};
+	enum fg_log_level level = FG_LOG_INFO;
+
+	for (size_t i = 0; i < FG_COUNTOF(names); i++) {
+		if (strcmp(s->log_level, names[i]) == 0)
+			level = (enum fg_log_level)i;
+	}
+	return level;
+}
+
+static bool
+same_value(const struct fg_settings *a, const struct fg_settings *b,
+    const struct row *r)
+{
+	return is_string(r) ? strcmp(*string_of(a, r), *string_of(b, r)) == 0
+			    : get_number(a, r) == get_number(b, r);
+}
+
+void
+fg_settings_compare(const struct fg_settings *a, const struct fg_settings *b,
+    char **live_names, char **fixed_names)
+{
+	struct fg_str text[2] = {FG_STR_INIT, FG_STR_INIT};
+
+	for (size_t i = 0; i < FG_COUNTOF(rows); i++) {
+		struct fg_str *t = &text[is_live(&rows[i])];
+
+		if (!same_value(a, b, &rows[i]))
+			fg_str_putf(t, "%s%s", t->len > 0 ? ", " : "", rows[i].name);
+	}
+	*fixed_names = text[0].data ? text[0].data : fg_strdup("");
+	*live_names = text[1].data ? text[1].data : fg_strdup("");
+}
+
+void
+fg_settings_keep_fixed(struct fg_settings *s, const struct fg_settings *from)
+{
+	for (size_t i = 0; i < FG_COUNTOF(rows); i++) {
+		const struct row *r = &rows[i];
+
+		if (is_live(r))
+			continue;
+		if (is_string(r)) {
+			free(*string_of(s, r));
+			*string_of(s, r) = fg_strdup(*string_of(from, r));
+		} else {
+			put_number(s, r, get_number(from, r));
+		}
+	}
 }
 
 /* The number as people write it. */
@@ -318,8 +446,9 @@ fg_settings_describe(const struct fg_settings *s, bool paths)
 			def = number_json(r, r->number_default);
 		}
 		json_array_append_new(all,
-		    json_pack("{s:s, s:o, s:o, s:s, s:s}", "name", r->name, "value",
-			value, "default", def, "unit", r->unit, "text", r->sentence));
+		    json_pack("{s:s, s:o, s:o, s:s, s:b, s:s}", "name", r->name,
+			"value", value, "default", def, "unit", r->unit, "live",
+			(int)is_live(r), "text", r->sentence));
 	}
 	return all;
 }
@@ -371,22 +500,47 @@ put_roff(FILE *out, const char *text)
 	}
 }
 
+/* What stands behind the colon in the configuration file. */
+static const char *
+json_form(const struct row *r)
+{
+	switch (r->kind) {
+	case TEXT:
+	case PATH:
+		return "string";
+	case LIST:
+		return "array of strings";
+	case BOOL:
+		return "true or false";
+	case INT:
+		return "whole number";
+	case REAL:
+		break;
+	}
+	return "number";
+}
+
 void
-fg_settings_man(FILE *out)
+fg_settings_man(FILE *out, bool file)
 {
 	char option[96], def[128];
 
 	for (size_t i = 0; i < FG_COUNTOF(rows); i++) {
 		describe_option(&rows[i], option, def);
-		fputs(".TP\n.B ", out);
-		put_roff(out, option);
+		fputs(file ? ".TP\n.BR " : ".TP\n.B ", out);
+		put_roff(out, file ? rows[i].name : option);
+		if (file)
+			fprintf(out, " \": \" \"%s\"", json_form(&rows[i]));
 		fputs("\n", out);
 		put_roff(out, rows[i].sentence);
-		fputs("\nIn the configuration file:\n.BR ", out);
-		put_roff(out, rows[i].name);
-		fputs(" .\nDefault: ", out);
+		if (!file) {
+			fputs("\nIn the configuration file:\n.BR ", out);
+			put_roff(out, rows[i].name);
+			fputs(" .", out);
+		}
+		fputs("\nDefault: ", out);
 		put_roff(out, def);
-		fputs(".\n", out);
+		fputs(is_live(&rows[i]) ? ".\n" : ".\nRead at start only.\n", out);
 	}
 }
 

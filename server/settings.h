@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Settings of the daemon: the table settings.def as a struct, read from defaults, then
- * the JSON configuration, then the command line (the later one wins).
+ * the JSON configuration, the environment, the command line (the later one wins).
  *
  * A value that is out of range is refused where it is given, with the name, what was
  * found and what is allowed; unknown names are refused too, because a misspelt setting
@@ -16,6 +16,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/log.h"
 
 struct fg_settings {
 #define FG_TEXT(name, ...) char *name;
@@ -24,6 +25,7 @@ struct fg_settings {
 #define FG_INT(name, ...) int64_t name;
 #define FG_REAL(name, ...) double name;
 #define FG_BOOL(name, ...) bool name;
+#define FG_LIVE(name)
 #include "server/settings.def"
 #undef FG_TEXT
 #undef FG_PATH
@@ -31,6 +33,7 @@ struct fg_settings {
 #undef FG_INT
 #undef FG_REAL
 #undef FG_BOOL
+#undef FG_LIVE
 };
 
 /* All defaults. Released with fg_settings_fini. */
@@ -49,16 +52,29 @@ bool fg_settings_is_switch(const char *name);
 int fg_settings_parse(struct fg_settings *s, const char *text, size_t n,
     const char *what, struct fg_err *err) FG_MUST_USE;
 
+/* Those that the environment has, as FLOODGATE_HOLD_S. Fails: FG_EINVAL naming it. */
+int fg_settings_environment(struct fg_settings *s, struct fg_err *err) FG_MUST_USE;
+
 /* What the settings say together: level names, address forms. Fails: FG_EINVAL. */
 int fg_settings_check(const struct fg_settings *s, struct fg_err *err) FG_MUST_USE;
 
-/* [{"name", "value", "default", "unit", "text"}, ...]; file names are left out (null)
- * unless `paths`. json_decref(). */
+/* log_level as a number. */
+enum fg_log_level fg_settings_log_level(const struct fg_settings *s);
+
+/* Compare two sets: names of the settings that differ, between ", ", by whether they
+ * may change while the daemon runs. Both texts are free()d; "" = none. */
+void fg_settings_compare(const struct fg_settings *a, const struct fg_settings *b,
+    char **live, char **fixed);
+/* Copy those settings that may not change while the daemon runs from `from`. */
+void fg_settings_keep_fixed(struct fg_settings *s, const struct fg_settings *from);
+
+/* [{"name", "value", "default", "unit", "live", "text"}, ...]; file names are left out
+ * (null) unless `paths`. json_decref(). */
 json_t *fg_settings_describe(const struct fg_settings *s, bool paths) FG_MUST_USE;
-/* The same as text for --help, and as the settings part of the man page (mdoc-free,
- * classic man macros). */
+/* The same as text for --help, and as the settings part of the man pages (mdoc-free,
+ * classic man macros): as options, or as members of the configuration file. */
 void fg_settings_help(FILE *out);
-void fg_settings_man(FILE *out);
+void fg_settings_man(FILE *out, bool file);
 
 /* True if `word` is one of the words between commas of `list` (case-insensitive). */
 bool fg_list_has(const char *list, const char *word, size_t n);

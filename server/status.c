@@ -9,9 +9,13 @@
  */
 #include "config.h"
 
+#include <dirent.h>
 #include <microhttpd.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/json.h"
@@ -36,7 +40,7 @@ ready_work(struct fg_request *r)
 	size_t n;
 	bool ready;
 
-	fg_catalog_list(s->catalog, &l, &n);
+	fg_request_layers(r, &l, &n);
 	for (size_t i = 0; i < n; i++) {
 		const char *why = l[i]->broken ? l[i]->why : stopped;
 
@@ -63,6 +67,90 @@ fg_status_ready(struct fg_request *r)
 }
 
 /* ------------------------------------------------------------- metrics */
+
+static void
+gauge_layers(struct fg_server *s, struct fg_metrics_now *now)
+{
+	struct fg_layer **l;
+	size_t n;
+
+	fg_catalog_list(s->catalog, &l, &n);
+	for (size_t i = 0; i < n; i++) {
+		if (l[i]->broken)
+			now->layers_broken++;
+		else if (l[i]->paused)
+			now->layers_paused++;
+		else
+			now->layers_ok++;
+		fg_layer_unref(l[i]);
+	}
+	free(l);
+}
+
+static void
+gauge_work(struct fg_server *s, struct fg_metrics_now *now)
+{
+	struct fg_sched_load load;
+	uint64_t jobs[FG_PLAN_STATES];
+
+	fg_sched_get_load(s->sched, &load);
+	now->devices = load.devices;
+	now->device_seconds = load.busy_s;
+	now->device_steps = (double)load.steps;
+	now->device_waiting = (double)load.waiting;
+	now->blocks.bound = load.block_bound;
+	memcpy(now->blocks.bucket, load.block_bucket, sizeof now->blocks.bucket);
+	now->blocks.sum_s = load.block_sum_s;
+	fg_plan_counts(s->plan, jobs);
+	now->jobs_waiting = (double)jobs[0];
+	now->jobs_running = (double)jobs[1];
+	now->jobs_paused = (double)jobs[2];
+	now->jobs_done = (double)jobs[3];
+	now->jobs_failed = (double)jobs[4];
+	now->jobs_cancelled = (double)jobs[5];
+}
+
+/* The index is on a local disk, and knows the slabs' sizes by itself. */
+static void
+gauge_store(struct fg_server *s, struct fg_metrics_now *now)
+{
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_reader *reader = fg_server_reader(s, &err);
+	struct fg_store_sizes sizes;
+
+	if (!reader || fg_reader_sizes(reader, &sizes, &err) < 0)
+		return;
+	now->slabs = (double)sizes.slabs;
+	now->slab_bytes = (double)sizes.slab_bytes;
+	now->dead_bytes = (double)sizes.dead_bytes;
+	now->index_bytes = (double)sizes.index_bytes;
+}
+
+/* What Prometheus clients tell of their own process, under the usual names. */
+static void
+gauge_process(struct fg_metrics_now *now)
+{
+	struct rusage u;
+	FILE *f = fopen("/proc/self/statm", "re");
+	long long pages;
+	DIR *d;
+
+	if (getrusage(RUSAGE_SELF, &u) == 0)
+		now->cpu_seconds =
+		    (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+		    (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+	if (f && fscanf(f, "%*d %lld", &pages) == 1)
+		now->memory = (double)pages * (double)sysconf(_SC_PAGESIZE);
+	if (f)
+		fclose(f);
+	d = opendir("/proc/self/fd");
+	if (!d)
+		return;
+	while (readdir(d))
+		now->descriptors++;
+	closedir(d);
+	now->descriptors -= 3; /* "." and "..", and that of the folder itself */
+}
 
 void
 fg_status_gauges(struct fg_server *s, struct fg_metrics_now *now)
@@ -96,6 +184,12 @@ fg_status_gauges(struct fg_server *s, struct fg_metrics_now *now)
 	now->commits = (double)sched.commits;
 	now->commit_results = (double)sched.commit_results;
 	now->block_seconds = sched.block_s;
+	now->io_queued = (double)sched.io_queued;
+	now->cpu_queued = (double)sched.cpu_queued;
+	gauge_layers(s, now);
+	gauge_work(s, now);
+	gauge_store(s, now);
+	gauge_process(now);
 	now->uptime = (double)(fg_clock_ns() - s->start_ns) / 1e9;
 }
 
@@ -193,10 +287,12 @@ percent_encode(struct fg_str *out, const char *text)
 
 /* Where links lead: the setting, else our own viewer, else the public one. */
 static void
-put_viewer(struct fg_str *out, const struct fg_server *s, const char *base)
+put_viewer(struct fg_str *out, struct fg_server *s, const char *base)
 {
-	if (*s->set->viewer_url)
-		fg_str_puts(out, s->set->viewer_url);
+	const struct fg_settings *set = s->set;
+
+	if (*set->viewer_url)
+		fg_str_puts(out, set->viewer_url);
 	else if (s->viewer)
 		fg_str_putf(out, "%s/viewer/", base);
 	else
@@ -204,7 +300,7 @@ put_viewer(struct fg_str *out, const struct fg_server *s, const char *base)
 }
 
 char *
-fg_status_link(struct fg_server *s, const char *base)
+fg_status_link(struct fg_server *s, const char *patterns, const char *base)
 {
 	struct fg_str state = FG_STR_INIT, out = FG_STR_INIT, layers = FG_STR_INIT;
 	const struct fg_layer *space = NULL;
@@ -215,6 +311,7 @@ fg_status_link(struct fg_server *s, const char *base)
 	for (int pass = 0; pass < 2; pass++) { /* images below segmentations */
 		for (size_t i = 0; i < n; i++) {
 			if (l[i]->broken || l[i]->info.scales == 0 ||
+			    !fg_pattern_list_has(patterns, l[i]->name) ||
 			    (l[i]->info.type == FG_SEGMENTATION) != (pass == 1))
 				continue;
 			if (space)
@@ -279,6 +376,7 @@ status_recent(struct fg_reader *reader)
 static json_t *
 status_storage(struct fg_server *s, struct fg_reader *reader)
 {
+	const struct fg_settings *set = s->set;
 	struct fg_store_counts counts = {0};
 	struct fg_err ignored = FG_ERR_INIT;
 	json_t *j = json_object();
@@ -294,30 +392,22 @@ status_storage(struct fg_server *s, struct fg_reader *reader)
 		    json_integer((json_int_t)(v.f_bavail * v.f_frsize)));
 	}
 	json_object_set_new(j, "cache_limit",
-	    json_integer((json_int_t)s->set->cache_mb << 20));
+	    json_integer((json_int_t)set->cache_mb << 20));
 	return j;
 }
 
-static struct fg_buf *
+static json_t *
 make_status(struct fg_server *s)
 {
 	struct fg_metrics_now now;
 	struct fg_err err = FG_ERR_INIT;
 	struct fg_reader *reader = fg_server_reader(s, &err);
-	char *link = fg_status_link(s, s->url), *text;
-	struct fg_str viewer = FG_STR_INIT;
 	json_t *j = json_object();
 
 	fg_metrics_snapshot(&s->metrics, &now);
 	fg_status_gauges(s, &now);
 	json_object_set_new(j, "version", json_string(PACKAGE_VERSION));
 	json_object_set_new(j, "uuid", json_string(fg_store_uuid(s->store)));
-	json_object_set_new(j, "url", json_string(s->url));
-	json_object_set_new(j, "neuroglancer", json_string(link));
-	put_viewer(&viewer, s, s->url);
-	json_object_set_new(j, "viewer", json_string(viewer.data));
-	json_object_set_new(j, "bundled",
-	    json_boolean(s->viewer && !*s->set->viewer_url));
 	json_object_set_new(j, "numbers", fg_metrics_json(&now));
 	json_object_set_new(j, "layers", status_layers(s, reader));
 	json_object_set_new(j, "tasks", fg_sched_tasks(s->sched, TASKS));
@@ -328,28 +418,72 @@ make_status(struct fg_server *s)
 	json_object_set_new(j, "storage", status_storage(s, reader));
 	if (fg_store_room(s->store, &err) < 0)
 		json_object_set_new(j, "disk", json_string(err.msg));
-	free(link);
-	fg_str_fini(&viewer);
-	/* One text for everybody, so without file names. */
+	/* One for everybody, so without file names. */
 	fg_reply_shorten(j);
-	text = fg_json_format(j);
-	json_decref(j);
-	return fg_buf_take(text, strlen(text));
+	return j;
 }
 
-/* A reference to the kept text if it is fresh, or if somebody is making a new one. */
-static struct fg_buf *
+/* A reference to the kept status if it is fresh, or if somebody is making a new one. */
+static json_t *
 kept_status(struct fg_server *s, bool *mine)
 {
-	struct fg_buf *b = NULL;
+	json_t *j = NULL;
 
 	pthread_mutex_lock(&s->status_lock);
 	if (s->status && (s->status_busy || fg_clock_ns() < s->status_until_ns))
-		b = fg_buf_ref(s->status);
-	*mine = !b;
+		j = json_incref(s->status);
+	*mine = !j;
 	s->status_busy = s->status_busy || *mine;
 	pthread_mutex_unlock(&s->status_lock);
-	return b;
+	return j;
+}
+
+/* Those entries of j's array `list` whose member `key` names a layer that the caller
+ * sees. */
+static void
+show_part(struct fg_request *r, json_t *j, const char *list, const char *key)
+{
+	json_t *all = json_object_get(j, list), *part = json_array(), *v;
+	size_t i;
+
+	json_array_foreach(all, i, v)
+	{
+		const char *name = json_string_value(json_object_get(v, key));
+
+		if (name && fg_access_sees_name(r, name))
+			json_array_append(part, v);
+	}
+	json_object_set_new(j, list, part);
+}
+
+/* What this caller may see of it, with the addresses by which it knows the server. The
+ * copy is shallow: what is shared with others stays as it is. */
+static json_t *
+status_for(struct fg_request *r, const json_t *all)
+{
+	json_t *j = json_copy((json_t *)(uintptr_t)all);
+	const struct fg_settings *set = r->srv->set;
+	struct fg_str viewer = FG_STR_INIT;
+	char base[FG_BASE_MAX];
+	char *link;
+
+	fg_request_base(r, base);
+	put_viewer(&viewer, r->srv, base);
+	json_object_set_new(j, "viewer", json_string(viewer.data));
+	json_object_set_new(j, "bundled",
+	    json_boolean(r->srv->viewer && !*set->viewer_url));
+	fg_str_fini(&viewer);
+	link = fg_status_link(r->srv, r->grant->layers, base);
+	json_object_set_new(j, "url", json_string(base));
+	json_object_set_new(j, "neuroglancer", json_string(link));
+	free(link);
+	if (!fg_access_sees_all(r)) {
+		show_part(r, j, "layers", "name");
+		show_part(r, j, "tasks", "layer");
+		show_part(r, j, "jobs", "layer");
+		show_part(r, j, "recent", "layer");
+	}
+	return j;
 }
 
 /* On an io thread. */
@@ -358,22 +492,23 @@ status_work(struct fg_request *r)
 {
 	struct fg_server *s = r->srv;
 	int64_t start = fg_clock_ns(), end;
-	struct fg_buf *b, *old;
+	json_t *j, *old;
 	bool mine;
 
-	b = kept_status(s, &mine);
+	j = kept_status(s, &mine);
 	if (mine) {
-		b = make_status(s);
+		j = make_status(s);
 		end = fg_clock_ns();
 		pthread_mutex_lock(&s->status_lock);
 		old = s->status;
-		s->status = fg_buf_ref(b);
+		s->status = json_incref(j);
 		s->status_until_ns = end + FG_MAX(FG_NS_PER_S / 2, 20 * (end - start));
 		s->status_busy = false;
 		pthread_mutex_unlock(&s->status_lock);
-		fg_buf_unref(old);
+		json_decref(old);
 	}
-	fg_reply_bytes(r, 200, "application/json", b);
+	fg_reply_json(r, 200, status_for(r, j));
+	json_decref(j);
 }
 
 void

@@ -404,6 +404,37 @@ fg_reader_count(struct fg_reader *r, uint32_t layer, struct fg_store_counts *out
 	return fg_index_count(r->ix, layer, out, err);
 }
 
+static uint64_t
+file_bytes(const char *path, const char *suffix)
+{
+	char *name = fg_asprintf("%s%s", path, suffix);
+	struct stat st;
+	bool there = stat(name, &st) == 0;
+
+	free(name);
+	return there ? (uint64_t)st.st_size : 0;
+}
+
+int
+fg_reader_sizes(struct fg_reader *r, struct fg_store_sizes *out, struct fg_err *err)
+{
+	struct fg_slab_row *rows = NULL;
+	size_t n = 0;
+
+	if (fg_index_slabs(r->ix, &rows, &n, err) < 0)
+		return -1;
+	memset(out, 0, sizeof *out);
+	out->slabs = n;
+	for (size_t i = 0; i < n; i++) {
+		out->slab_bytes += rows[i].len;
+		out->dead_bytes += rows[i].dead;
+	}
+	free(rows);
+	out->index_bytes = file_bytes(r->store->index_path, "") +
+			   file_bytes(r->store->index_path, "-wal");
+	return 0;
+}
+
 int
 fg_reader_recent(struct fg_reader *r, int max, char **json, struct fg_err *err)
 {

@@ -175,6 +175,14 @@ struct fg_store_counts {
 int fg_reader_count(struct fg_reader *r, uint32_t layer, struct fg_store_counts *out,
     struct fg_err *err) FG_MUST_USE;
 
+/* Bytes on the disk. Cost: one row per slab. */
+struct fg_store_sizes {
+	uint64_t slabs, slab_bytes, dead_bytes; /* dead: of the slabs', nobody's */
+	uint64_t index_bytes;                   /* with its log */
+};
+int fg_reader_sizes(struct fg_reader *r, struct fg_store_sizes *out,
+    struct fg_err *err) FG_MUST_USE;
+
 /* The last `max` runs, newest first, as a JSON array (text malloc'ed). */
 int fg_reader_recent(struct fg_reader *r, int max, char **json,
     struct fg_err *err) FG_MUST_USE;

@@ -575,21 +575,33 @@ out:
 
 /* ------------------------------------------------------------- sight */
 
-uint64_t
-fg_engines_steps(struct fg_engines *es)
+void
+fg_engines_sum(struct fg_engines *es, struct fg_batcher_stats *out)
 {
 	struct fg_batcher_stats st;
-	uint64_t steps = 0;
 
+	memset(out, 0, sizeof *out);
 	pthread_mutex_lock(&es->lock);
 	for (struct fg_engine *e = es->first; e; e = e->next) {
 		if (e->loading)
 			continue;
 		fg_batcher_get_stats(e->batcher, &st);
-		steps += st.steps;
+		out->devices += st.devices;
+		out->steps += st.steps;
+		out->device_ns += st.device_ns;
+		out->waiting += st.waiting;
+		out->blocks += st.blocks;
 	}
 	pthread_mutex_unlock(&es->lock);
-	return steps;
+}
+
+uint64_t
+fg_engines_steps(struct fg_engines *es)
+{
+	struct fg_batcher_stats sum;
+
+	fg_engines_sum(es, &sum);
+	return sum.steps;
 }
 
 static json_t *

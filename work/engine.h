@@ -66,6 +66,8 @@ int fg_engine_measure(struct fg_engine *e, double *seconds,
     struct fg_err *err) FG_MUST_USE;
 
 /* Fields of view computed by all engines so far. */
+/* What all engines did since they were made, together. */
+void fg_engines_sum(struct fg_engines *es, struct fg_batcher_stats *out);
 uint64_t fg_engines_steps(struct fg_engines *es);
 /* An array with one object per engine in use: model, sha256, precision, steps,
  * steps_per_s and busy (0..1, share of device time) since the last call, waiting,

@@ -77,6 +77,14 @@ int fg_plan_dry(struct fg_plan *p, const json_t *spec, bool measure, json_t **ou
 
 /* The names of the stages that this build has, in their order. */
 json_t *fg_plan_stages(void) FG_MUST_USE;
+/* The voxels (finest scale) of the box of such a job. Fails as fg_plan_submit for its
+ * layer, box and stages. */
+int fg_plan_voxels(struct fg_plan *p, const json_t *spec, double *voxels,
+    struct fg_err *err) FG_MUST_USE;
+
+/* How many jobs there are: waiting, running, paused, done, failed, cancelled. */
+#define FG_PLAN_STATES 6
+void fg_plan_counts(struct fg_plan *p, uint64_t out[FG_PLAN_STATES]);
 
 /* All jobs, newest first. */
 json_t *fg_plan_list(struct fg_plan *p) FG_MUST_USE;

@@ -658,3 +658,37 @@ out:
 	fg_layer_unref(d.layer);
 	return rc;
 }
+
+int
+fg_plan_voxels(struct fg_plan *p, const json_t *spec, double *voxels,
+    struct fg_err *err)
+{
+	struct fg_layer *l = NULL;
+	struct fg_wish w;
+
+	if (fg_wish_parse(p, spec, &w, &l, err) < 0)
+		return -1;
+	*voxels = 1;
+	for (int d = 0; d < 3; d++)
+		*voxels *= (double)(w.vx.hi[d] - w.vx.lo[d]);
+	fg_layer_unref(l);
+	return 0;
+}
+
+void
+fg_plan_counts(struct fg_plan *p, uint64_t out[FG_PLAN_STATES])
+{
+	static const int index[] = {
+	    [FG_JOB_OPEN] = 0,
+	    [FG_JOB_PAUSED] = 2,
+	    [FG_JOB_DONE] = 3,
+	    [FG_JOB_FAILED] = 4,
+	    [FG_JOB_CANCELLED] = 5,
+	};
+
+	memset(out, 0, FG_PLAN_STATES * sizeof *out);
+	pthread_mutex_lock(&p->lock);
+	for (const struct fg_plan_job *j = p->first; j; j = j->next)
+		out[j->state == FG_JOB_OPEN && j->active ? 1 : index[j->state]]++;
+	pthread_mutex_unlock(&p->lock);
+}

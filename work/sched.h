@@ -171,6 +171,18 @@ struct fg_sched_stats {
 };
 void fg_sched_get_stats(struct fg_sched *s, struct fg_sched_stats *out);
 
+/* What devices did, and how long blocks took, since start. */
+#define FG_SCHED_BLOCK_BUCKETS 11
+struct fg_sched_load {
+	int devices;
+	uint64_t steps, waiting;   /* fields of view computed, and queued now */
+	double busy_s;             /* of all devices together */
+	const double *block_bound; /* seconds, FG_SCHED_BLOCK_BUCKETS - 1 of them */
+	uint64_t block_bucket[FG_SCHED_BLOCK_BUCKETS]; /* up to each, and beyond */
+	double block_sum_s;
+};
+void fg_sched_get_load(struct fg_sched *s, struct fg_sched_load *out);
+
 int fg_sched_device_count(const struct fg_sched *s);
 
 /* True while no device can run the layer's recipe; why is filled in then. */

@@ -120,6 +120,8 @@ struct fg_sched {
 	uint64_t
 	    ended; /* tasks that left the table: tells that an index look-up is old */
 	uint64_t waiters;
+	uint64_t block_bucket[FG_SCHED_BLOCK_BUCKETS];
+	double block_sum_s;
 	struct fg_sched_stats stats;          /* the counters since start */
 	struct fg_change change[CHANGES_MAX]; /* the last ones, a ring */
 	uint64_t changes;                     /* so many were there in all */
@@ -230,6 +232,11 @@ int fg_sched_read_piece(void *ctx, const struct fg_key *key, uint64_t part, int6
 int fg_sched_put_part(void *ctx, struct fg_result *res, size_t bytes,
     struct fg_err *err) FG_MUST_USE;
 void *fg_sched_make_artefacts(void *sched);
+
+/* ------------------------------------------------------------- sched_view.c */
+
+/* A block took so long. Under the lock. */
+void fg_sched_count_block(struct fg_sched *s, double seconds);
 
 /* ------------------------------------------------------------- sched_run.c */
 

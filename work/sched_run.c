@@ -99,6 +99,7 @@ note_block_time(struct fg_sched *s, const struct task *t)
 	if (t->t.key.kind != FG_KIND_BLOCK)
 		return;
 	now = FG_MAX(now, 1e-3);
+	fg_sched_count_block(s, now);
 	lane->block_s = lane->block_s > 0
 			    ? lane->block_s + BLOCK_S_WEIGHT * (now - lane->block_s)
 			    : now;

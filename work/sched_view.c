@@ -45,6 +45,40 @@ fg_sched_get_stats(struct fg_sched *s, struct fg_sched_stats *out)
 	out->commit_results = cs.results;
 }
 
+/* From a block of a toy to one that takes an hour. */
+static const double block_bound[FG_SCHED_BLOCK_BUCKETS - 1] = {0.1, 0.3, 1, 3, 10, 30,
+    100, 300, 1000, 3000};
+
+void
+fg_sched_count_block(struct fg_sched *s, double seconds)
+{
+	int b = 0;
+
+	while (b < FG_SCHED_BLOCK_BUCKETS - 1 && seconds > block_bound[b])
+		b++;
+	s->block_bucket[b]++;
+	s->block_sum_s += seconds;
+}
+
+void
+fg_sched_get_load(struct fg_sched *s, struct fg_sched_load *out)
+{
+	struct fg_batcher_stats sum = {0};
+
+	if (s->engines)
+		fg_engines_sum(s->engines, &sum);
+	memset(out, 0, sizeof *out);
+	out->devices = s->devices;
+	out->steps = sum.steps;
+	out->waiting = sum.waiting;
+	out->busy_s = (double)sum.device_ns / 1e9;
+	out->block_bound = block_bound;
+	pthread_mutex_lock(&s->lock);
+	memcpy(out->block_bucket, s->block_bucket, sizeof out->block_bucket);
+	out->block_sum_s = s->block_sum_s;
+	pthread_mutex_unlock(&s->lock);
+}
+
 size_t
 fg_sched_changes(struct fg_sched *s, uint64_t *since, struct fg_change *out, size_t max,
     bool *lost)

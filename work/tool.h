@@ -71,6 +71,7 @@ extern const struct fg_tool_command fg_tool_make_commands[];
 extern const struct fg_tool_command fg_tool_read_commands[];
 extern const struct fg_tool_command fg_tool_care_commands[];
 extern const struct fg_tool_command fg_tool_score_commands[];
+extern const struct fg_tool_command fg_tool_daemon_commands[];
 
 /* All of them, in the order of the help: i from 0, NULL after the last. */
 const struct fg_tool_command *fg_tool_command_get(int i);

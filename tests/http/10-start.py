@@ -30,7 +30,7 @@ def texts():
     ok("and all of them", all(
         line.split()[0].replace("--[no-]", "--").replace("-", "\\-") in
         man.replace("\\-\\-[no\\-]", "\\-\\-")
-        for line in run("--help")[1].split("wins:\n")[1].splitlines()
+        for line in run("--help")[1].split("environment:\n")[1].splitlines()
         if line.startswith("  --")))
 
 

@@ -10,7 +10,7 @@ NEUROGLANCER = "https://neuroglancer-demo.appspot.com"
 PATHS = (("/", 200), ("/info", 200), ("/em/info", 200), (CHUNK, 200), ("/em/", 200),
          ("/em", 307), ("/em/none", 404), ("/none/info", 404), ("/em/../x", 400),
          ("/metrics", 200), ("/healthz", 200), ("/readyz", 200), ("/api/status", 200),
-         ("/api/none", 404), ("/viewer/none", 404), ("/t/x/em/info", 501),
+         ("/api/none", 404), ("/viewer/none", 404), ("/t/x/em/info", 401),
          ("/em/8_8_8/0-64_0-64_0-64", 404), ("/" + "a" * 2000, 414))
 
 

@@ -20,7 +20,7 @@ def without_token():
         s.add_layer("em", os.path.join(s.root, "em"))
         for method, path in WRITES:
             r = s.request(method, path, "{}")
-            is_(f"{method} {path} needs a token", r.status, 403)
+            is_(f"{method} {path} needs a token", r.status, 401)
             has("and says which setting", r.json()["error"], "token_file")
         is_("reading does not", s.get("/api/layers").status, 200)
         is_("the layer is still there", s.get("/em/info").status, 200)
@@ -127,8 +127,8 @@ def status(s):
     is_("ready", s.get("/readyz").json(), {"ready": True, "wrong": []})
     is_("healthy", s.get("/healthz").body, b"ok\n")
     m = s.metrics()
-    ok("replies are counted", m['floodgate_requests_total{code="404"}'] >= 10 and
-       m['floodgate_requests_total{code="202"}'] == 1)
+    ok("replies are counted", m['floodgate_requests_total{kind="api",code="404"}'] >= 10 and
+       m['floodgate_requests_total{kind="api",code="202"}'] == 1)
 
 
 def removal(s):

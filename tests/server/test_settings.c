@@ -97,6 +97,12 @@ bad_together(void)
 	    {"listen", "localhost:", "127.0.0.1:8080"},
 	    {"listen", "localhost:99999", "127.0.0.1:8080"},
 	    {"viewer_url", "javascript:alert(1)", "https://viewer.example/"},
+	    {"anonymous", "admin", "read"},
+	    {"anonymous", "", "none"},
+	    {"public_url", "em.lab", "https://em.lab"},
+	    {"public_url", "https://em.lab/", "http://em.lab:1/x"},
+	    {"tls_cert", "/cert.pem", ""},
+	    {"tls_key", "/key.pem", ""},
 	};
 	struct fg_settings s;
 
@@ -104,7 +110,8 @@ bad_together(void)
 	for (size_t i = 0; i < FG_COUNTOF(cases); i++) {
 		tap_rc(fg_settings_set(&s, cases[i].name, cases[i].value, &err), &err,
 		    cases[i].name);
-		tap_fails(fg_settings_check(&s, &err), &err, FG_EINVAL, cases[i].value,
+		tap_fails(fg_settings_check(&s, &err), &err, FG_EINVAL,
+		    *cases[i].value == '/' ? "tls_" : cases[i].value,
 		    "is refused by the check");
 		tap_rc(fg_settings_set(&s, cases[i].name, cases[i].good, &err), &err,
 		    "and taken again");
@@ -117,8 +124,8 @@ static void
 texts(void)
 {
 	struct fg_settings s;
-	char *help = NULL, *man = NULL;
-	size_t help_n, man_n, i;
+	char *help = NULL, *man = NULL, *file = NULL;
+	size_t help_n, man_n, file_n, i;
 	FILE *f;
 	json_t *all, *row;
 	int missing = 0;
@@ -128,7 +135,10 @@ texts(void)
 	fg_settings_help(f);
 	fclose(f);
 	f = open_memstream(&man, &man_n);
-	fg_settings_man(f);
+	fg_settings_man(f, false);
+	fclose(f);
+	f = open_memstream(&file, &file_n);
+	fg_settings_man(f, true);
 	fclose(f);
 	tap_rc(fg_settings_set(&s, "token_file", "/secret/place", &err), &err,
 	    "a path");
@@ -142,6 +152,7 @@ texts(void)
 		for (char *p = option; *p; p++)
 			*p = *p == '_' ? '-' : *p;
 		missing += !strstr(help, option) || !strstr(man, name) ||
+			   !strstr(file, name) ||
 			   !*json_string_value(json_object_get(row, "text"));
 		if (strcmp(name, "token_file") == 0)
 			tap_ok(json_is_null(json_object_get(row, "value")),
@@ -161,7 +172,61 @@ texts(void)
 	json_decref(all);
 	free(help);
 	free(man);
+	free(file);
 	fg_settings_fini(&s);
+}
+
+static void
+environment(void)
+{
+	struct fg_settings s;
+
+	fg_settings_init(&s);
+	fg_err_clear(&err);
+	setenv("FLOODGATE_HOLD_S", "2.5", 1);
+	setenv("FLOODGATE_HOSTS", "em.lab", 1);
+	setenv("FLOODGATE_ACCESS_LOG", "yes", 1);
+	setenv("FLOODGATE_ROOT", "/somewhere", 1); /* none of ours, and no harm */
+	tap_rc(fg_settings_environment(&s, &err), &err, "settings in the environment");
+	tap_ok(s.hold_s == 2.5 && s.access_log && strcmp(s.hosts, "em.lab") == 0,
+	    "are taken");
+	setenv("FLOODGATE_HOLD_S", "long", 1);
+	tap_fails(fg_settings_environment(&s, &err), &err, FG_EINVAL,
+	    "FLOODGATE_HOLD_S", "a bad one is named");
+	unsetenv("FLOODGATE_HOLD_S");
+	unsetenv("FLOODGATE_HOSTS");
+	unsetenv("FLOODGATE_ACCESS_LOG");
+	fg_settings_fini(&s);
+}
+
+/* What differs, by whether a running daemon may take it. */
+static void
+compare(void)
+{
+	struct fg_settings a, b;
+	char *live, *fixed;
+
+	fg_settings_init(&a);
+	fg_settings_init(&b);
+	fg_settings_compare(&a, &b, &live, &fixed);
+	tap_ok(!*live && !*fixed, "nothing differs");
+	free(live);
+	free(fixed);
+	tap_rc(fg_settings_set(&b, "hold_s", "3", &err), &err, "one");
+	tap_rc(fg_settings_set(&b, "origins", "*", &err), &err, "another");
+	tap_rc(fg_settings_set(&b, "listen", "127.0.0.1:1", &err), &err, "a fixed one");
+	tap_rc(fg_settings_set(&b, "io_threads", "9", &err), &err, "another");
+	fg_settings_compare(&a, &b, &live, &fixed);
+	tap_str(live, "origins, hold_s", "those that may change");
+	tap_str(fixed, "listen, io_threads", "those that may not");
+	free(live);
+	free(fixed);
+	fg_settings_keep_fixed(&b, &a);
+	tap_ok(strcmp(b.listen, a.listen) == 0 && b.io_threads == a.io_threads &&
+		   b.hold_s == 3 && strcmp(b.origins, "*") == 0,
+	    "the fixed ones are kept");
+	fg_settings_fini(&a);
+	fg_settings_fini(&b);
 }
 
 int
@@ -171,5 +236,7 @@ main(void)
 	bad();
 	bad_together();
 	texts();
+	environment();
+	compare();
 	return tap_done();
 }

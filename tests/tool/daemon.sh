@@ -16,6 +16,7 @@ ffn() {
 		--precision f32 --min-segment-size 10 "$@"
 }
 
+exits '[34]' '.' "no address without a daemon" url
 mkfifo "$top/ready"
 "${builddir:?}/floodgated" --create --listen 127.0.0.1:0 >"$top/ready" 2>"$top/daemon.log" &
 daemon=$!
@@ -31,6 +32,12 @@ except urllib.error.HTTPError as e:
     print(e.code)' "$url$1"
 }
 
+exits 0 '/t/fg-compute-' "an address with a token" url
+address=$(floodgate url --role read --hours 1)
+is "which works" "$(get "${address#"$url"}info")" 200
+exits 2 'role is not' "a role that is none" url --role root
+exits 2 'hours' "no time at all" url --hours 0
+exits 0 '"role": "admin"' "for programs" url --role admin --json
 exits 0 '^name +em' "a layer is added through the daemon" layer add em "$top/volume"
 is "and served at once" "$(get /em/info)" 200
 exits 0 '^em +image' "and listed here" layer list
