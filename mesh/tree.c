@@ -268,8 +268,9 @@ sort_by_daf(struct tree *t, uint32_t *spare)
 
 static int
 set_up(struct tree *t, const struct fg_component *c, const struct fg_run *run,
-    const float *dbf, const int64_t n[3], struct fg_err *err)
+    const struct fg_tree_field *field, struct fg_err *err)
 {
+	const int64_t *n = field->n, *o = field->at;
 	size_t k = c->voxels;
 	uint32_t v = 0;
 	int i = 0;
@@ -311,7 +312,8 @@ set_up(struct tree *t, const struct fg_component *c, const struct fg_run *run,
 	t->n = (uint32_t)k;
 	for (size_t r = 0; r < c->runs; r++) {
 		const struct fg_run *q = &run[c->first_run + r];
-		const float *from = dbf + n[0] * (q->y + n[1] * q->z);
+		const float *from =
+		    field->dbf - o[0] + n[0] * (q->y - o[1] + n[1] * (q->z - o[2]));
 		int64_t at = 1 - c->lo[0] +
 			     t->side[0] * (q->y - c->lo[1] + 1 +
 					      t->side[1] * (q->z - c->lo[2] + 1));
@@ -703,9 +705,9 @@ trace(struct tree *t, uint32_t *forced, size_t count, struct fg_tree_out *o,
 }
 
 int
-fg_tree_trace(const struct fg_component *c, const struct fg_run *run, const float *dbf,
-    const int64_t n[3], const size_t *target, size_t targets,
-    const struct fg_skeleton_params *p, struct fg_tree_room *room,
+fg_tree_trace(const struct fg_component *c, const struct fg_run *run,
+    const struct fg_tree_field *field, const int64_t n[3], const size_t *target,
+    size_t targets, const struct fg_skeleton_params *p, struct fg_tree_room *room,
     struct fg_tree_out *out, struct fg_err *err)
 {
 	struct tree t = {.p = p, .room = room};
@@ -713,7 +715,7 @@ fg_tree_trace(const struct fg_component *c, const struct fg_run *run, const floa
 	size_t count = 0;
 	int rc = -1;
 
-	if (set_up(&t, c, run, dbf, n, err) < 0)
+	if (set_up(&t, c, run, field, err) < 0)
 		goto out;
 	for (size_t i = 0; i < targets; i++) {
 		uint32_t v = number_of(&t, n, target[i]);
