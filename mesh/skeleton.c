@@ -15,6 +15,8 @@
 #include "mesh/border.h"
 #include "mesh/components.h"
 #include "mesh/edt.h"
+#include "mesh/fill.h"
+#include "mesh/section.h"
 #include "mesh/tree.h"
 
 struct work {
@@ -27,6 +29,7 @@ struct work {
 	struct fg_tree_room room;
 	size_t *mine;       /* targets of the component at hand */
 	uint32_t *by_label; /* components, ascending by label */
+	struct fg_section section;
 };
 
 static int
@@ -48,6 +51,9 @@ check_params(const struct fg_array *labels, const struct fg_skeleton_params *p,
 			return fg_fail(err, FG_EINVAL,
 			    "skeleton parameter %g is negative or no number", least[i]);
 	}
+	if (p->cross_sectional_area && p->cross_sectional_area_smoothing_window < 1)
+		return fg_fail(err, FG_EINVAL,
+		    "a direction cannot be taken over no steps");
 	if (n > UINT32_MAX - 1)
 		return fg_fail(err, FG_EINVAL, "the block has 2^32 voxels or more");
 	return 0;
@@ -102,8 +108,17 @@ prepare(struct work *w, const struct fg_array *labels, struct fg_err *err)
 	if (p->fix_borders && fg_border_find(w->labels.dense, w->labels.shape, p->nm,
 				  &w->target, &w->targets, err) < 0)
 		return -1;
-	free(w->labels.dense);
-	w->labels.dense = NULL;
+	if (p->cross_sectional_area) {
+		w->section.label = w->labels.dense;
+		for (int d = 0; d < 3; d++) {
+			w->section.n[d] = w->labels.shape[d];
+			w->section.nm[d] = p->nm[d];
+			w->section.origin_vx[d] = p->origin_vx[d];
+		}
+	} else {
+		free(w->labels.dense);
+		w->labels.dense = NULL;
+	}
 	return make_room(w, err);
 }
 
@@ -144,14 +159,12 @@ sort_components(struct work *w, struct fg_err *err)
 	return 0;
 }
 
-static int
-trace(struct work *w, uint32_t k, struct fg_tree_out *o, struct fg_err *err)
+/* The targets of component k are put into w->mine; their number. */
+static size_t
+find_targets(struct work *w, uint32_t k)
 {
-	const struct fg_component *c = &w->components.component[k];
 	size_t lo = 0, hi = w->targets, n = 0;
 
-	if (c->voxels <= w->p->dust_threshold)
-		return 0;
 	while (lo < hi) {
 		size_t middle = lo + (hi - lo) / 2;
 
@@ -162,8 +175,98 @@ trace(struct work *w, uint32_t k, struct fg_tree_out *o, struct fg_err *err)
 	}
 	for (; lo < w->targets && w->target[lo].component == k; lo++)
 		w->mine[n++] = w->target[lo].voxel;
-	return fg_tree_trace(c, w->components.run, w->dbf.data, w->labels.shape,
-	    w->mine, n, w->p, &w->room, o, err);
+	return n;
+}
+
+static bool
+is_thick(const struct work *w, const struct fg_component *c)
+{
+	const int64_t *n = w->labels.shape;
+	const float limit = (float)w->p->soma_detection_threshold;
+
+	for (size_t i = 0; i < c->runs; i++) {
+		const struct fg_run *r = &w->components.run[c->first_run + i];
+		const float *dbf =
+		    (const float *)w->dbf.data + n[0] * (r->y + n[1] * r->z);
+
+		for (int64_t x = r->x0; x < r->x1; x++) {
+			if (dbf[x] > limit)
+				return true;
+		}
+	}
+	return false;
+}
+
+/* Areas of the vertices and edges that component k has brought, those from v0 and e0
+ * on. */
+static int
+measure(struct work *w, uint32_t k, size_t v0, size_t e0, struct fg_tree_out *o,
+    struct fg_err *err)
+{
+	size_t n = o->vertices - v0;
+	float *area = realloc(o->area, o->vertices * sizeof *area + 1);
+
+	if (area)
+		o->area = area;
+	uint8_t *contacts = area ? realloc(o->contacts, o->vertices + 1) : NULL;
+	if (contacts)
+		o->contacts = contacts;
+	uint32_t *edge = fg_try_alloc(2 * (o->edges - e0), sizeof *edge);
+	if (!area || !contacts || !edge) {
+		free(edge);
+		return fg_fail(err, FG_ENOMEM, "no memory for areas");
+	}
+	for (size_t i = 0; i < 2 * (o->edges - e0); i++)
+		edge[i] = o->edge[2 * e0 + i] - (uint32_t)v0;
+	int rc = fg_section_measure(&w->section, k, o->xyz + 3 * v0, n, edge,
+	    o->edges - e0, w->p->cross_sectional_area_smoothing_window, w->p->cancel,
+	    o->area + v0, o->contacts + v0, err);
+	free(edge);
+	return rc;
+}
+
+static int
+trace(struct work *w, uint32_t k, struct fg_tree_out *o, struct fg_err *err)
+{
+	const struct fg_component *c = &w->components.component[k];
+	const struct fg_run *run = w->components.run;
+	const int64_t *n = w->labels.shape;
+	struct fg_tree_field field = {.dbf = w->dbf.data, .n = {n[0], n[1], n[2]}};
+	struct fg_filled filled = {0};
+	size_t targets = find_targets(w, k), v0 = o->vertices, e0 = o->edges;
+	int rc = -1;
+
+	if (c->voxels <= w->p->dust_threshold)
+		return 0;
+	if (is_thick(w, c) && fg_fill_holes(c, run, n, w->p->nm, &filled, err) < 0)
+		return -1;
+	if (filled.holes) {
+		c = &filled.component;
+		run = filled.run;
+		field.dbf = filled.dbf;
+		memcpy(field.at, filled.at, sizeof field.at);
+		memcpy(field.n, filled.shape, sizeof field.n);
+	}
+	if (fg_tree_trace(c, run, &field, n, w->mine, targets, w->p, &w->room, o, err) <
+	    0)
+		goto out;
+	if (w->p->cross_sectional_area && measure(w, k, v0, e0, o, err) < 0)
+		goto out;
+	rc = 0;
+out:
+	fg_filled_fini(&filled);
+	return rc;
+}
+
+static void
+drop_out(struct fg_tree_out *o)
+{
+	free(o->xyz);
+	free(o->radius);
+	free(o->edge);
+	free(o->area);
+	free(o->contacts);
+	*o = (struct fg_tree_out){0};
 }
 
 /* The trees of one label, if there are any, become a skeleton. */
@@ -173,10 +276,7 @@ put(struct fg_skeletons *s, uint64_t label, struct fg_tree_out *o, struct fg_err
 	struct fg_skeleton *p;
 
 	if (o->edges == 0) {
-		free(o->xyz);
-		free(o->radius);
-		free(o->edge);
-		*o = (struct fg_tree_out){0};
+		drop_out(o);
 		return 0;
 	}
 	if (o->vertices > UINT32_MAX - 1)
@@ -190,7 +290,9 @@ put(struct fg_skeletons *s, uint64_t label, struct fg_tree_out *o, struct fg_err
 	    .edges = (uint32_t)o->edges,
 	    .xyz = o->xyz,
 	    .radius = o->radius,
-	    .edge = o->edge};
+	    .edge = o->edge,
+	    .area = o->area,
+	    .contacts = o->contacts};
 	*o = (struct fg_tree_out){0};
 	return 0;
 }
@@ -225,9 +327,8 @@ fg_skeletons_make(const struct fg_array *labels, const struct fg_skeleton_params
 out:
 	if (rc < 0)
 		fg_skeletons_fini(&s);
-	free(o.xyz);
-	free(o.radius);
-	free(o.edge);
+	drop_out(&o);
+	fg_section_fini(&w.section);
 	free(w.target);
 	free(w.mine);
 	free(w.by_label);

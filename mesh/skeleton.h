@@ -23,7 +23,7 @@ struct fg_skeleton_params {
 	double const_nm;                  /* "const", >= 0 */
 	double pdrf_scale;                /* >= 0 */
 	double pdrf_exponent;             /* >= 0 */
-	double soma_detection_threshold;  /* nm; not used yet, see Limit */
+	double soma_detection_threshold;  /* nm; holes of what is thicker are filled */
 	double soma_acceptance_threshold; /* nm; what still is thicker is a soma */
 	double soma_invalidation_scale;
 	double soma_invalidation_const; /* nm */
@@ -33,6 +33,9 @@ struct fg_skeleton_params {
 	bool fix_branching; /* a path may join any earlier one where that is cheapest */
 	bool fix_borders; /* paths to the middle of what is cut by a face of the block,
 			   * so that skeletons of blocks that share a layer meet */
+	bool cross_sectional_area; /* measure it at each vertex (mesh/section.h) */
+	/* Steps to both sides between which the direction there is taken, >= 1. */
+	unsigned cross_sectional_area_smoothing_window;
 	const uint64_t *only; /* labels wanted; NULL: all but 0 */
 	size_t only_count;
 	_Atomic bool *cancel; /* NULL, or set by another thread to stop */
@@ -51,7 +54,8 @@ struct fg_skeleton_params {
 	    .soma_invalidation_const = 300,                                            \
 	    .dust_threshold = 1000,                                                    \
 	    .fix_branching = true,                                                     \
-	    .fix_borders = true})
+	    .fix_borders = true,                                                       \
+	    .cross_sectional_area_smoothing_window = 5})
 
 struct fg_skeletons {
 	size_t count;
@@ -64,12 +68,12 @@ struct fg_skeletons {
  *
  *   labels  u8, u16, u32 or u64, shape (x, y, z, 1), fewer than 2^32 voxels
  *
- * Vertices are voxel centres (nm), radius the distance to the surface there (nm).
- * Memory: 12 bytes per voxel of the block and about 35 per voxel of the largest
- * component. Released with fg_skeletons_fini.
- * Limit: holes inside somata are not filled (soma_detection_threshold), so a nucleus
- * with a label of its own keeps the soma around it thin; filling needs a second
- * transform. Fails: FG_EINVAL (labels, params), FG_ENOMEM, FG_ECANCELED.
+ * Vertices are voxel centres (nm), radius the distance to the surface there (nm). What
+ * lies inside a component that is thicker than soma_detection_threshold and is not of
+ * it (a nucleus with a label of its own) counts as its own; areas are without it.
+ * Memory: 12 bytes per voxel of the block, with areas 20, and about 35 per voxel of the
+ * largest component; filling takes 9 per voxel of the component's box. Released with
+ * fg_skeletons_fini. Fails: FG_EINVAL (labels, params), FG_ENOMEM, FG_ECANCELED.
  */
 int fg_skeletons_make(const struct fg_array *labels, const struct fg_skeleton_params *p,
     struct fg_skeletons *out, struct fg_err *err) FG_MUST_USE;

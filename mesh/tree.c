@@ -12,11 +12,10 @@
  * improved later is simply queued again, so a ring that had to be coarse is only
  * slower.
  *
- * Paths: `cost` is the least sum of penalties from a voxel to the tree. The search runs
- * from the tree outward and stops as soon as the next target is reached; a new path is
- * put into the same queue with cost 0 and improves only what it comes nearer to. So
- * all searches of a component together cost little more than one. Following `toward`
- * from the target gives what a search from the target would find.
+ * Paths: the search for the least sum of penalties begins at the target and ends at the
+ * first voxel of the tree that it takes from the queue. So after the first path, which
+ * may take all of the component, it looks round the new branch only. Without
+ * fix_branching, one search from the root outward serves all targets.
  */
 #include "config.h"
 
@@ -38,6 +37,13 @@ struct heap {
 	size_t count, room;
 };
 
+/* What a search reads and writes of a voxel, in one place of the memory. */
+struct node {
+	float cost, penalty;
+	uint32_t from; /* the voxel by which it was reached */
+	uint32_t cell;
+};
+
 struct bucket {
 	uint32_t *v;
 	size_t count, room;
@@ -51,12 +57,15 @@ struct tree {
 	int delta[26][3];
 	float step[26];
 	uint32_t n;
-	uint32_t *cell; /* of each voxel */
-	float *dbf, *daf, *pdrf, *cost;
-	uint32_t *toward, *vertex, *order;
+	struct node *node; /* of each voxel, as the following */
+	float *dbf, *daf;
+	uint32_t *vertex, *order;
 	uint8_t *alive;
 	uint32_t left; /* alive ones */
 	struct heap heap;
+	/* Voxels that the last search has reached; if more than `touch_room`, any. */
+	uint32_t *touched;
+	size_t touches, touch_room;
 	uint32_t *path;
 	size_t path_len, path_room;
 	uint32_t root;
@@ -138,7 +147,7 @@ struct ring {
 static void
 place_of(const struct tree *t, uint32_t v, int64_t at[3])
 {
-	uint32_t i = t->cell[v], row = i / (uint32_t)t->side[0];
+	uint32_t i = t->node[v].cell, row = i / (uint32_t)t->side[0];
 	uint32_t layer = row / (uint32_t)t->side[1];
 
 	at[0] = i - row * (uint32_t)t->side[0];
@@ -154,7 +163,7 @@ spread_bucket(struct tree *t, struct ring *r, float *dist, size_t turn,
 
 	for (size_t i = 0; i < b->count; i++) {
 		uint32_t v = b->v[i];
-		const uint32_t *map = t->room->map + t->cell[v];
+		const uint32_t *map = t->room->map + t->node[v].cell;
 		float d = dist[v];
 
 		r->pending--;
@@ -268,8 +277,9 @@ sort_by_daf(struct tree *t, uint32_t *spare)
 
 static int
 set_up(struct tree *t, const struct fg_component *c, const struct fg_run *run,
-    const float *dbf, const int64_t n[3], struct fg_err *err)
+    const struct fg_tree_field *field, struct fg_err *err)
 {
+	const int64_t *n = field->n, *o = field->at;
 	size_t k = c->voxels;
 	uint32_t v = 0;
 	int i = 0;
@@ -295,36 +305,35 @@ set_up(struct tree *t, const struct fg_component *c, const struct fg_run *run,
 			}
 		}
 	}
-	t->cell = fg_try_alloc(k, 4);
+	t->touch_room = k / 8 + 1;
+	t->touched = fg_try_alloc(t->touch_room, 4);
+	t->node = fg_try_alloc(k, sizeof *t->node);
 	t->dbf = fg_try_alloc(k, 4);
 	t->daf = fg_try_alloc(k, 4);
-	t->pdrf = fg_try_alloc(k, 4);
-	t->cost = fg_try_alloc(k, 4);
-	t->toward = fg_try_alloc(k, 4);
 	t->vertex = fg_try_alloc(k, 4);
 	t->order = fg_try_alloc(k, 4);
 	t->alive = fg_try_alloc(k, 1);
-	if (!t->cell || !t->dbf || !t->daf || !t->pdrf || !t->cost || !t->toward ||
-	    !t->vertex || !t->order || !t->alive)
+	if (!t->touched || !t->node || !t->dbf || !t->daf || !t->vertex || !t->order ||
+	    !t->alive)
 		return fg_fail(err, FG_ENOMEM,
 		    "no memory for the skeleton of %zu voxels", k);
 	t->n = (uint32_t)k;
 	for (size_t r = 0; r < c->runs; r++) {
 		const struct fg_run *q = &run[c->first_run + r];
-		const float *from = dbf + n[0] * (q->y + n[1] * q->z);
+		const float *from =
+		    field->dbf - o[0] + n[0] * (q->y - o[1] + n[1] * (q->z - o[2]));
 		int64_t at = 1 - c->lo[0] +
 			     t->side[0] * (q->y - c->lo[1] + 1 +
 					      t->side[1] * (q->z - c->lo[2] + 1));
 
 		for (int64_t x = q->x0; x < q->x1; x++, v++) {
-			t->cell[v] = (uint32_t)(at + x);
+			t->node[v].cell = (uint32_t)(at + x);
 			t->dbf[v] = from[x];
 			t->room->map[at + x] = v + 1;
 			t->dbf_max = fmaxf(t->dbf_max, from[x]);
 		}
 	}
 	memset(t->alive, 1, k);
-	memset(t->vertex, 0xff, k * 4);
 	t->left = t->n;
 	return 0;
 }
@@ -332,14 +341,12 @@ set_up(struct tree *t, const struct fg_component *c, const struct fg_run *run,
 static void
 tear_down(struct tree *t)
 {
-	for (uint32_t v = 0; t->cell && v < t->n; v++)
-		t->room->map[t->cell[v]] = 0;
-	free(t->cell);
+	for (uint32_t v = 0; t->node && v < t->n; v++)
+		t->room->map[t->node[v].cell] = 0;
+	free(t->touched);
+	free(t->node);
 	free(t->dbf);
 	free(t->daf);
-	free(t->pdrf);
-	free(t->cost);
-	free(t->toward);
 	free(t->vertex);
 	free(t->order);
 	free(t->alive);
@@ -420,10 +427,11 @@ fill_penalty(struct tree *t)
 		} else {
 			power = pow(base, e);
 		}
-		t->pdrf[v] = (float)(t->p->pdrf_scale * power +
-				     (far > 0 ? (double)t->daf[v] / (double)far : 0));
-		t->cost[v] = INFINITY;
-		t->toward[v] = NONE;
+		t->node[v].penalty =
+		    (float)(t->p->pdrf_scale * power +
+			    (far > 0 ? (double)t->daf[v] / (double)far : 0));
+		t->node[v].cost = INFINITY;
+		t->node[v].from = NONE;
 	}
 }
 
@@ -461,7 +469,7 @@ cover(struct tree *t, const uint32_t *path, size_t len, double scale, double con
 
 		for (int k = 0; k < 26; k++) {
 			uint32_t u =
-			    t->room->map[(int64_t)t->cell[now.v] + t->off[k]] - 1;
+			    t->room->map[(int64_t)t->node[now.v].cell + t->off[k]] - 1;
 			int32_t away[3];
 			double d2 = 0;
 
@@ -499,44 +507,101 @@ out:
 	return rc;
 }
 
-/* Let the search go on until no cheaper way from `target` can be found. The key is the
- * cost of whoever enters the voxel, its own penalty included: in that order the first
- * way found to a voxel is the best, and each is queued once a search. */
+/* Forget the last search. */
+static void
+forget(struct tree *t)
+{
+	if (t->touches > t->touch_room) {
+		for (uint32_t v = 0; v < t->n; v++)
+			t->node[v].cost = INFINITY;
+	} else {
+		for (size_t i = 0; i < t->touches; i++)
+			t->node[t->touched[i]].cost = INFINITY;
+	}
+	t->touches = 0;
+	t->heap.count = 0;
+}
+
 static int
-reach(struct tree *t, uint32_t target, struct fg_err *err)
+queue(struct tree *t, uint32_t v, float cost, uint32_t from, struct fg_err *err)
+{
+	struct node *n = &t->node[v];
+
+	if (n->cost == INFINITY) {
+		if (t->touches < t->touch_room)
+			t->touched[t->touches] = v;
+		t->touches++;
+	}
+	n->cost = cost;
+	n->from = from;
+	return heap_push(&t->heap, cost, v, err);
+}
+
+/* The way from the target to the tree with the least penalties of the voxels entered.
+ * *end: where it comes to the tree; from there `from` leads back. */
+static int
+reach(struct tree *t, uint32_t target, uint32_t *end, struct fg_err *err)
 {
 	unsigned turns = 0;
 
-	while (t->heap.count > 0 && t->heap.item[0].key < t->cost[target]) {
+	forget(t);
+	if (queue(t, target, 0, NONE, err) < 0)
+		return -1;
+	while (t->heap.count > 0) {
 		struct item top = heap_pop(&t->heap);
-		const uint32_t *map = t->room->map + t->cell[top.v];
+		const uint32_t *map = t->room->map + t->node[top.v].cell;
 
-		if (top.key > t->cost[top.v] + t->pdrf[top.v])
+		if (top.key > t->node[top.v].cost)
+			continue;
+		if (t->vertex[top.v] != NONE) {
+			*end = top.v;
+			return 0;
+		}
+		if ((++turns & 0xffff) == 0 && t->p->cancel && *t->p->cancel)
+			return fg_fail(err, FG_ECANCELED, "cancelled");
+		for (int k = 0; k < 26; k++) {
+			uint32_t u = map[t->off[k]] - 1;
+
+			if (u == NONE)
+				continue;
+			float cost = top.key + t->node[u].penalty;
+			if (cost < t->node[u].cost && queue(t, u, cost, top.v, err) < 0)
+				return -1;
+		}
+	}
+	fg_assert(!"a component that does not hang together");
+	return -1;
+}
+
+/* The same from the root to all voxels: then `from` leads to it. A voxel's cost is that
+ * of whoever enters it. */
+static int
+reach_all(struct tree *t, struct fg_err *err)
+{
+	unsigned turns = 0;
+
+	forget(t);
+	if (queue(t, t->root, 0, NONE, err) < 0)
+		return -1;
+	while (t->heap.count > 0) {
+		struct item top = heap_pop(&t->heap);
+		const uint32_t *map = t->room->map + t->node[top.v].cell;
+
+		if (top.key > t->node[top.v].cost)
 			continue;
 		if ((++turns & 0xffff) == 0 && t->p->cancel && *t->p->cancel)
 			return fg_fail(err, FG_ECANCELED, "cancelled");
 		for (int k = 0; k < 26; k++) {
 			uint32_t u = map[t->off[k]] - 1;
 
-			if (u == NONE || !(top.key < t->cost[u]))
+			if (u == NONE)
 				continue;
-			t->cost[u] = top.key;
-			t->toward[u] = top.v;
-			if (heap_push(&t->heap, top.key + t->pdrf[u], u, err) < 0)
+			float cost = top.key + t->node[u].penalty;
+			if (cost < t->node[u].cost && queue(t, u, cost, top.v, err) < 0)
 				return -1;
 		}
 	}
 	return 0;
-}
-
-/* A voxel of the tree: it costs nothing, for those that come after. */
-static int
-make_rail(struct tree *t, uint32_t v, struct fg_err *err)
-{
-	t->pdrf[v] = 0;
-	t->cost[v] = 0;
-	t->toward[v] = NONE;
-	return heap_push(&t->heap, 0, v, err);
 }
 
 static int
@@ -592,51 +657,84 @@ add_edge(struct tree *t, struct fg_tree_out *o, uint32_t a, uint32_t b,
 	return 0;
 }
 
-/* The path from the target to the first voxel of the tree, both included; in a soma,
- * what lies inside is replaced by one step to the root. */
 static int
-follow(struct tree *t, uint32_t target, struct fg_err *err)
+path_put(struct tree *t, uint32_t v, struct fg_err *err)
 {
-	double within = t->soma ? (double)t->dbf_max * t->p->soma_invalidation_scale +
-				      t->p->soma_invalidation_const
-				: 0;
+	if (t->path_len + 2 > t->path_room) {
+		size_t room = 2 * t->path_room + 256;
+		uint32_t *p = realloc(t->path, room * sizeof *p);
+
+		if (!p)
+			return fg_fail(err, FG_ENOMEM, "no memory for a path");
+		t->path = p;
+		t->path_room = room;
+	}
+	t->path[t->path_len++] = v;
+	return 0;
+}
+
+/* The path from the target to the first voxel of the tree, both included. */
+static int
+find_path(struct tree *t, uint32_t target, struct fg_err *err)
+{
+	uint32_t v = target;
+
+	t->path_len = 0;
+	if (!t->p->fix_branching) {
+		while (path_put(t, v, err) == 0) {
+			if (t->vertex[v] != NONE)
+				return 0;
+			v = t->node[v].from;
+		}
+		return -1;
+	}
+	if (reach(t, target, &v, err) < 0)
+		return -1;
+	for (; v != NONE; v = t->node[v].from) {
+		if (path_put(t, v, err) < 0)
+			return -1;
+	}
+	for (size_t i = 0, j = t->path_len - 1; i < j; i++, j--) {
+		v = t->path[i];
+		t->path[i] = t->path[j];
+		t->path[j] = v;
+	}
+	return 0;
+}
+
+/* What of the path lies inside a soma is replaced by one step to the root. */
+static void
+cut_in_soma(struct tree *t)
+{
+	double within = (double)t->dbf_max * t->p->soma_invalidation_scale +
+			t->p->soma_invalidation_const;
 	int64_t root[3], at[3];
-	bool inside = false;
+	size_t n = 0;
 
 	place_of(t, t->root, root);
-	t->path_len = 0;
-	for (uint32_t v = target; v != NONE; v = t->toward[v]) {
+	for (size_t i = 0; i < t->path_len; i++) {
+		uint32_t v = t->path[i];
 		double d2 = 0;
 
-		if (t->path_len + 2 > t->path_room) {
-			size_t room = 2 * t->path_room + 256;
-			uint32_t *p = realloc(t->path, room * sizeof *p);
-
-			if (!p)
-				return fg_fail(err, FG_ENOMEM, "no memory for a path");
-			t->path = p;
-			t->path_room = room;
-		}
 		place_of(t, v, at);
 		for (int d = 0; d < 3; d++)
 			d2 += pow(t->p->nm[d] * (double)(at[d] - root[d]), 2);
-		if (t->soma && v != t->root && d2 < within * within)
-			inside = true;
-		else
-			t->path[t->path_len++] = v;
-		if (t->vertex[v] != NONE)
-			break;
+		if (v == t->root || d2 >= within * within)
+			t->path[n++] = v;
 	}
-	if (inside && t->path_len > 0 && t->path[t->path_len - 1] != t->root)
-		t->path[t->path_len++] = t->root;
-	return 0;
+	/* find_path left room for one more. */
+	if (n < t->path_len && n > 0 && t->path[n - 1] != t->root)
+		t->path[n++] = t->root;
+	t->path_len = n;
 }
 
 static int
 add_path(struct tree *t, uint32_t target, struct fg_tree_out *o, struct fg_err *err)
 {
-	if (reach(t, target, err) < 0 || follow(t, target, err) < 0)
+	if (find_path(t, target, err) < 0)
 		return -1;
+	if (t->soma)
+		cut_in_soma(t);
 	/* At least the target is covered, or the loop would not end. */
 	if (t->alive[target]) {
 		t->alive[target] = 0;
@@ -645,8 +743,7 @@ add_path(struct tree *t, uint32_t target, struct fg_tree_out *o, struct fg_err *
 	for (size_t i = 0; i + 1 < t->path_len; i++) {
 		if (add_edge(t, o, t->path[i], t->path[i + 1], err) < 0)
 			return -1;
-		if (t->p->fix_branching && make_rail(t, t->path[i], err) < 0)
-			return -1;
+		t->node[t->path[i]].penalty = 0;
 	}
 	return cover(t, t->path, t->path_len, t->p->scale, t->p->const_nm, err);
 }
@@ -677,10 +774,13 @@ trace(struct tree *t, uint32_t *forced, size_t count, struct fg_tree_out *o,
 		return -1;
 	if (count >= limit)
 		return 0;
-	sort_by_daf(t, t->toward);
+	sort_by_daf(t, t->vertex);
+	memset(t->vertex, 0xff, t->n * sizeof *t->vertex);
 	fill_penalty(t);
 	/* Now a path that comes to the root ends there. */
-	if (make_rail(t, t->root, err) < 0 || add_vertex(t, o, t->root, err) < 0)
+	t->node[t->root].penalty = 0;
+	if (add_vertex(t, o, t->root, err) < 0 ||
+	    (!t->p->fix_branching && reach_all(t, err) < 0))
 		return -1;
 	if (t->soma && cover(t, &t->root, 1, t->p->soma_invalidation_scale,
 			   t->p->soma_invalidation_const, err) < 0)
@@ -703,9 +803,9 @@ trace(struct tree *t, uint32_t *forced, size_t count, struct fg_tree_out *o,
 }
 
 int
-fg_tree_trace(const struct fg_component *c, const struct fg_run *run, const float *dbf,
-    const int64_t n[3], const size_t *target, size_t targets,
-    const struct fg_skeleton_params *p, struct fg_tree_room *room,
+fg_tree_trace(const struct fg_component *c, const struct fg_run *run,
+    const struct fg_tree_field *field, const int64_t n[3], const size_t *target,
+    size_t targets, const struct fg_skeleton_params *p, struct fg_tree_room *room,
     struct fg_tree_out *out, struct fg_err *err)
 {
 	struct tree t = {.p = p, .room = room};
@@ -713,7 +813,7 @@ fg_tree_trace(const struct fg_component *c, const struct fg_run *run, const floa
 	size_t count = 0;
 	int rc = -1;
 
-	if (set_up(&t, c, run, dbf, n, err) < 0)
+	if (set_up(&t, c, run, field, err) < 0)
 		goto out;
 	for (size_t i = 0; i < targets; i++) {
 		uint32_t v = number_of(&t, n, target[i]);

@@ -6,9 +6,17 @@
 #include "mesh/components.h"
 #include "mesh/skeleton.h"
 
-/* Growing vertices and edges of the label at hand. */
+/* Distances to the surface: f32, of the voxels from `at` on, shape n. */
+struct fg_tree_field {
+	const float *dbf;
+	int64_t at[3], n[3];
+};
+
+/* Growing vertices and edges of the label at hand; area and contacts, if they are
+ * wanted, grow elsewhere. */
 struct fg_tree_out {
-	float *xyz, *radius;
+	float *xyz, *radius, *area;
+	uint8_t *contacts;
 	uint32_t *edge;
 	size_t vertices, edges, vertex_room, edge_room;
 };
@@ -22,7 +30,8 @@ struct fg_tree_room {
  * Trace one component.
  *
  *   c, run   the component and its runs
- *   dbf      distances of the whole block, f32, shape n
+ *   field    distances of the whole block or of a box that holds the component
+ *   n        shape of the block
  *   target   border targets: voxels of the block, x + nx (y + ny z); may be 0 of them
  *   room     map is zero before and after
  *   out      vertices and edges are added
@@ -30,8 +39,8 @@ struct fg_tree_room {
  * Fails: FG_ENOMEM, FG_ECANCELED.
  */
 int fg_tree_trace(const struct fg_component *c, const struct fg_run *run,
-    const float *dbf, const int64_t n[3], const size_t *target, size_t targets,
-    const struct fg_skeleton_params *p, struct fg_tree_room *room,
+    const struct fg_tree_field *field, const int64_t n[3], const size_t *target,
+    size_t targets, const struct fg_skeleton_params *p, struct fg_tree_room *room,
     struct fg_tree_out *out, struct fg_err *err) FG_MUST_USE;
 
 #endif

@@ -194,6 +194,144 @@ test_borders(void)
 	fg_array_fini(&a);
 }
 
+/* A soma of radius 40 with a nucleus of another label, and a neurite from it. */
+static bool
+in_soma(const double p[3])
+{
+	double y = p[1] - 45, z = p[2] - 45;
+	double r2 = (p[0] - 45) * (p[0] - 45) + y * y + z * z;
+
+	return r2 < 1600 || (p[0] > 45 && p[0] < 190 && y * y + z * z < 36);
+}
+
+static bool
+in_nucleus(const double p[3])
+{
+	double r2 = 0;
+
+	for (int d = 0; d < 3; d++)
+		r2 += (p[d] - 45) * (p[d] - 45);
+	return r2 < 28 * 28;
+}
+
+static void
+test_soma(void)
+{
+	struct fg_array a = blank(FG_U32, 200, 90, 90);
+	struct fg_skeleton_params p = FG_SKELETON_PARAMS;
+	static const uint64_t cell = 5;
+
+	paint(&a, 5, in_soma);
+	paint(&a, 8, in_nucleus);
+	p.nm[0] = p.nm[1] = p.nm[2] = 10;
+	p.const_nm = 50;
+	p.soma_detection_threshold = 55;
+	p.soma_acceptance_threshold = 350;
+	p.soma_invalidation_scale = 1;
+	p.soma_invalidation_const = 100;
+	p.only = &cell;
+	p.only_count = 1;
+	struct fg_skeletons s = make(&a, &p);
+	if (tap_int(s.count, 1, "a soma with a nucleus")) {
+		const struct fg_skeleton *k = s.skeleton;
+		float thickest = 0;
+		size_t inside = 0;
+
+		for (uint32_t v = 0; v < k->vertices; v++) {
+			const float *q = k->xyz + 3 * (size_t)v;
+			double r = hypot(hypot((double)q[0] - 450, (double)q[1] - 450),
+			    (double)q[2] - 450);
+
+			thickest = fmaxf(thickest, k->radius[v]);
+			inside += r < 380;
+		}
+		tap_near((double)thickest, 400, 0.03, "is as thick as with it");
+		tap_int(inside, 1, "one vertex inside the soma, its root");
+		tap_ok(count_ends(k) == 2 && count_trees(k) == 1, "and the neurite");
+	}
+	fg_skeletons_fini(&s);
+	p.soma_detection_threshold = 1e9;
+	s = make(&a, &p);
+	if (tap_int(s.count, 1, "the same, not filled")) {
+		float thickest = 0;
+
+		for (uint32_t v = 0; v < s.skeleton->vertices; v++)
+			thickest = fmaxf(thickest, s.skeleton->radius[v]);
+		tap_ok(thickest < 90 && count_ends(s.skeleton) > 4,
+		    "is a shell: %.0f nm, %zu ends", (double)thickest,
+		    count_ends(s.skeleton));
+	}
+	fg_skeletons_fini(&s);
+	fg_array_fini(&a);
+}
+
+static bool
+in_slanted(const double p[3])
+{
+	const double way[3] = {0.8, 0.48, 0.36};
+	double q[3] = {p[0] - 5, p[1] - 20, p[2] - 20}, t = 0, off = 0;
+
+	for (int d = 0; d < 3; d++)
+		t += q[d] * way[d];
+	for (int d = 0; d < 3; d++)
+		off += pow(q[d] - t * way[d], 2);
+	return off < 9 * 9;
+}
+
+/* Areas of a straight and a slanted tube, the latter also in flat voxels. */
+static void
+test_areas(void)
+{
+	struct fg_skeleton_params p = FG_SKELETON_PARAMS;
+	struct fg_array a = blank(FG_U32, 120, 31, 31);
+	size_t contacts = 0, n = 0;
+	double sum = 0;
+
+	paint(&a, 6, in_tube);
+	p.nm[0] = p.nm[1] = p.nm[2] = 10;
+	p.const_nm = 100;
+	p.origin_vx[1] = -300;
+	p.cross_sectional_area = true;
+	struct fg_skeletons s = make(&a, &p);
+	const struct fg_skeleton *k = s.skeleton;
+	if (tap_ok(s.count == 1 && k->area && k->contacts, "areas of a tube")) {
+		for (uint32_t v = 0; v < k->vertices; v++) {
+			contacts += k->contacts[v] != 0;
+			if (k->xyz[3 * v] < 250 || k->xyz[3 * v] > 950)
+				continue;
+			sum += (double)k->area[v];
+			n++;
+		}
+		tap_near(sum / (double)n, M_PI * 82 * 82, 0.03, "pi r^2");
+		tap_int(contacts, 0, "none touches a face");
+	}
+	fg_skeletons_fini(&s);
+	fg_array_fini(&a);
+	a = blank(FG_U32, 120, 90, 70);
+	paint(&a, 6, in_slanted);
+	memset(p.origin_vx, 0, sizeof p.origin_vx);
+	s = make(&a, &p);
+	k = s.skeleton;
+	sum = 0;
+	n = 0;
+	for (uint32_t v = 0; s.count == 1 && v < k->vertices; v++) {
+		contacts += k->contacts[v] != 0;
+		if (k->contacts[v] || k->xyz[3 * v] < 300 || k->xyz[3 * v] > 900)
+			continue;
+		sum += (double)k->area[v];
+		n++;
+	}
+	tap_ok(n > 30, "%zu vertices in the middle of a slanted tube", n);
+	tap_near(sum / (double)n, M_PI * 90 * 90, 0.05, "pi r^2 as well");
+	tap_ok(contacts > 0 && contacts < k->vertices / 2,
+	    "at its ends, %zu sections touch a face", contacts);
+	fg_skeletons_fini(&s);
+	p.cross_sectional_area_smoothing_window = 0;
+	tap_fails(fg_skeletons_make(&a, &p, &s, &err), &err, FG_EINVAL, "no steps",
+	    "a direction over no steps");
+	fg_array_fini(&a);
+}
+
 static void
 test_noise(void)
 {
@@ -215,6 +353,8 @@ test_noise(void)
 		p.scale = i % 5 ? 1.5 : 0;
 		p.fix_branching = i % 7;
 		p.soma_acceptance_threshold = i % 11 ? 3500 : 9;
+		p.soma_detection_threshold = i % 2 ? 750 : 5;
+		p.cross_sectional_area = i % 3 == 0;
 		if (fg_skeletons_make(&a, &p, &s, &err) < 0) {
 			printf("# %s\n", err.msg);
 			bad++;
@@ -260,6 +400,8 @@ main(void)
 	test_tube();
 	test_fork();
 	test_borders();
+	test_soma();
+	test_areas();
 	test_noise();
 	test_refusals();
 	return tap_done();
