@@ -69,7 +69,7 @@ fg_pieces_decode(const uint8_t *bytes, size_t n, struct fg_piece **out, size_t *
 bool
 fg_layer_is_whole(const struct fg_layer *l)
 {
-	return l->base != NULL;
+	return l->agglomerated;
 }
 
 bool
