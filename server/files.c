@@ -261,6 +261,11 @@ handle_file(struct fg_request *r)
 	struct fg_layer *l = r->layer;
 
 	r->kind = FG_METRICS_FILE;
+	if (strcmp(r->route.rest, "info") == 0 && fg_layer_has_objects(l)) {
+		r->kind = FG_METRICS_INFO;
+		fg_object_info(r);
+		return;
+	}
 	if (strcmp(r->route.rest, "info") == 0 && l->info_json) {
 		r->kind = FG_METRICS_INFO;
 		reply_tagged(r, "application/json", fg_buf_ref(l->info_json));
@@ -293,6 +298,31 @@ handle_file(struct fg_request *r)
 		    r->route.rest);
 }
 
+/* The layer of that name, or of NAME@legacy or NAME@multilod if it has objects. */
+static struct fg_layer *
+find_layer(struct fg_request *r)
+{
+	static const char *const words[] =
+	    {[FG_MESH_LEGACY] = "@legacy", [FG_MESH_MULTILOD] = "@multilod"};
+	const char *name = r->route.layer;
+	struct fg_layer *l;
+
+	for (int k = FG_MESH_LEGACY; k <= FG_MESH_MULTILOD; k++) {
+		size_t n = strlen(words[k]);
+
+		if (r->route.layer_n <= n ||
+		    memcmp(name + r->route.layer_n - n, words[k], n) != 0)
+			continue;
+		l = fg_request_layer(r, name, r->route.layer_n - n);
+		if (l && fg_layer_has_objects(l)) {
+			r->meshes = (enum fg_mesh_choice)k;
+			return l;
+		}
+		fg_layer_unref(l);
+	}
+	return fg_request_layer(r, name, r->route.layer_n);
+}
+
 void
 fg_files_handle(struct fg_request *r)
 {
@@ -301,14 +331,15 @@ fg_files_handle(struct fg_request *r)
 		reply_root_info(r);
 		return;
 	}
-	r->layer = fg_request_layer(r, r->route.layer, r->route.layer_n);
+	r->layer = find_layer(r);
 	if (!r->layer) {
 		fg_reply_error(r, 404, "there is no layer %.*s",
 		    (int)FG_MIN(r->route.layer_n, 64), r->route.layer);
 	} else if (r->route.kind == FG_ROUTE_LAYER) {
 		fg_reply_bytes(r, 307, NULL, NULL);
-		snprintf(r->reply.location, sizeof r->reply.location, "%s%s/%s/",
-		    *r->route.token ? "/t/" : "", r->route.token, r->layer->name);
+		snprintf(r->reply.location, sizeof r->reply.location, "%s%s/%.*s/",
+		    *r->route.token ? "/t/" : "", r->route.token,
+		    (int)FG_MIN(r->route.layer_n, 200), r->route.layer);
 	} else if (r->route.kind == FG_ROUTE_LISTING) {
 		reply_listing(r);
 	} else {

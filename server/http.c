@@ -178,7 +178,10 @@ apply_range(struct fg_request *r, const char *etag, uint64_t *first, uint64_t *l
     char content_range[96])
 {
 	struct fg_reply *p = &r->reply;
-	uint64_t size = p->has_file ? p->file_size : p->body ? p->body->len : 0, last;
+	uint64_t size = p->body ? p->body->len : 0, last;
+
+	if (p->has_file || p->sized)
+		size = p->file_size;
 
 	*first = 0;
 	*len = size;
@@ -214,6 +217,16 @@ release_body(void *body)
 	fg_buf_unref(body);
 }
 
+static ssize_t
+read_nothing(void *ctx, uint64_t pos, char *buf, size_t max)
+{
+	(void)ctx;
+	(void)pos;
+	(void)buf;
+	(void)max;
+	return MHD_CONTENT_READER_END_WITH_ERROR;
+}
+
 static struct MHD_Response *
 make_response(struct fg_reply *p, uint64_t first, uint64_t len)
 {
@@ -228,6 +241,9 @@ make_response(struct fg_reply *p, uint64_t first, uint64_t len)
 		return MHD_create_response_from_buffer_with_free_callback_cls(len,
 		    p->body->data + (first - p->body_at), release_body,
 		    fg_buf_ref(p->body));
+	if (p->sized) /* for HEAD, which sends none of it */
+		return MHD_create_response_from_callback(len, 4096, read_nothing, NULL,
+		    NULL);
 	fg_assert(p->has_file);
 	m = MHD_create_response_from_fd_at_offset64(len, p->file, first);
 	if (m)

@@ -4,6 +4,7 @@
  * segmentation layer.
  *
  *   mesh/info, mesh/ID:0, mesh/ID:BLOCK:GEN    the legacy format; mesh/ID.ply .obj .glb
+ *   mesh.EPOCH/...                             levels.c
  *   skeleton/info, skeleton/ID                 skeletons; skeleton/ID.swc
  *
  * A piece ID:BLOCK:GEN is a row of the index and is never replaced. For all else the
@@ -18,13 +19,18 @@
 
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/hash.h"
+#include "base/json.h"
 #include "formats/mesh.h"
 #include "formats/skeleton.h"
+#include "mesh/draco.h"
 #include "work/artefact.h"
 
 /* How often a request goes back to the index because the object grew meanwhile. */
 #define ROUNDS_MAX 6
+/* How long "not all blocks are made" is believed. */
+#define COUNT_AGAIN_NS (5 * FG_NS_PER_S)
 
 static bool
 is_skeleton(const struct fg_request *r)
@@ -286,12 +292,64 @@ look_up(struct fg_request *r)
 		fg_chunk_want(r);
 }
 
+/* ------------------------------------------------------------- info */
+
+/* Whether all blocks of a layer are made, which stays so. */
+static bool
+is_finished(struct fg_request *r, struct fg_reader *reader)
+{
+	struct fg_layer *l = r->layer;
+	uint64_t all =
+	    (uint64_t)l->blocks[0] * (uint64_t)l->blocks[1] * (uint64_t)l->blocks[2];
+	int64_t now = fg_clock_ns();
+	uint64_t done = 0;
+
+	/* Counting takes a while where there are many: not at each request. */
+	if (l->finished || now < l->count_again_ns)
+		return l->finished;
+	l->count_again_ns = now + COUNT_AGAIN_NS;
+	if (fg_reader_blocks_done(reader, l->id, &done, NULL) == 0 && done == all)
+		l->finished = true;
+	return l->finished;
+}
+
+void
+fg_object_info(struct fg_request *r)
+{
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_reader *reader = fg_server_reader(r->srv, &err);
+	enum fg_mesh_choice choice = r->meshes;
+	json_t *j = fg_info_format(&r->layer->info);
+	int64_t epoch = 1;
+	char name[40];
+	char *text;
+
+	if (!reader || fg_artefact_epoch(reader, r->layer, &epoch, &err) < 0) {
+		json_decref(j);
+		fg_reply_err(r, &err);
+		return;
+	}
+	if (choice == FG_MESH_DEFAULT)
+		choice = fg_draco_is_built() && is_finished(r, reader)
+			     ? FG_MESH_MULTILOD
+			     : FG_MESH_LEGACY;
+	snprintf(name, sizeof name, "mesh.%lld", (long long)epoch);
+	json_object_set_new(j, "mesh",
+	    json_string(choice == FG_MESH_MULTILOD ? name : "mesh"));
+	text = fg_json_format(j);
+	json_decref(j);
+	r->object.what = FG_MADE_MESH_INFO; /* its type */
+	reply_body(r, fg_buf_take(text, strlen(text)));
+}
+
 void
 fg_object_handle(struct fg_request *r)
 {
 	r->chunk.again = look_up;
 	r->chunk.made_bytes = NULL;
-	if (r->layer->broken)
+	if (r->object.what >= FG_MADE_LOD_INFO && !is_skeleton(r) && !r->layer->broken)
+		fg_levels_handle(r);
+	else if (r->layer->broken)
 		fg_reply_later(r, 60, "layer %s cannot be served: %s", r->layer->name,
 		    r->layer->why);
 	else if (r->object.what == FG_MADE_MESH_INFO)

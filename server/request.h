@@ -70,6 +70,9 @@ struct fg_reply {
 	bool has_file;
 	int file; /* owned descriptor, if has_file */
 	uint64_t file_size, body_at;
+	/* Body is a part of file_size bytes, from body_at on, and all that is asked
+	 * for; there is no file. */
+	bool sized;
 	struct fg_stream *stream; /* the body is this, owned; NULL: it is `body` */
 };
 
@@ -92,6 +95,9 @@ struct fg_chunk_state {
 	void (*again)(struct fg_request *r);
 	void (*made_bytes)(struct fg_request *r);
 };
+
+/* Which meshes a layer's info names: /layer/, /layer@legacy/, /layer@multilod/. */
+enum fg_mesh_choice { FG_MESH_DEFAULT, FG_MESH_LEGACY, FG_MESH_MULTILOD };
 
 struct fg_request {
 	struct fg_server *srv;
@@ -122,6 +128,7 @@ struct fg_request {
 	struct fg_layer *layer; /* held reference */
 	struct fg_chunk_state chunk;
 	struct fg_route_object object; /* of a mesh or skeleton, see object.c */
+	enum fg_mesh_choice meshes;
 	struct fg_waiter waiter;
 	struct fg_watched watch;
 	struct fg_client_id client;
@@ -209,9 +216,14 @@ void fg_chunk_want(struct fg_request *r);
  * never changes under such a URL. */
 bool fg_request_is_pinned(const struct fg_request *r);
 void fg_object_handle(struct fg_request *r); /* object.c: r->object of r->layer */
-void fg_files_handle(struct fg_request *r);  /* files.c: /layer... */
-void fg_api_handle(struct fg_request *r);    /* api.c: /api/... */
-void fg_page_handle(struct fg_request *r);   /* page.c: / and its parts */
+/* object.c: the info of a layer with objects, naming the meshes that are to be taken.
+ */
+void fg_object_info(struct fg_request *r);
+/* levels.c: multi-resolution meshes */
+void fg_levels_handle(struct fg_request *r);
+void fg_files_handle(struct fg_request *r); /* files.c: /layer... */
+void fg_api_handle(struct fg_request *r);   /* api.c: /api/... */
+void fg_page_handle(struct fg_request *r);  /* page.c: / and its parts */
 void fg_page_asset(struct fg_request *r, const char *name);
 /* viewer.c: Content-Type by the end of a name. */
 const char *fg_type_of_name(const char *name);

@@ -278,6 +278,25 @@ parse_mesh_end(const char *p, struct fg_route_object *o)
 	return FG_MADE_PIECE;
 }
 
+/* What follows "mesh." */
+static void
+parse_levels(const char *p, struct fg_route_object *o)
+{
+	uint64_t epoch;
+
+	if (!take_number(&p, INT64_MAX, &epoch) || *p++ != '/')
+		return;
+	o->epoch = (int64_t)epoch;
+	if (strcmp(p, "info") == 0)
+		o->what = FG_MADE_LOD_INFO;
+	else if (!take_number(&p, UINT64_MAX, &o->id) || o->id == 0)
+		return;
+	else if (!*p)
+		o->what = FG_MADE_LOD_DATA;
+	else if (strcmp(p, ".index") == 0)
+		o->what = FG_MADE_LOD_MANIFEST;
+}
+
 struct fg_route_object
 fg_route_object(const char *rest)
 {
@@ -285,6 +304,8 @@ fg_route_object(const char *rest)
 	bool mesh = strncmp(rest, "mesh/", 5) == 0;
 	const char *p = rest + (mesh ? 5 : 9);
 
+	if (strncmp(rest, "mesh.", 5) == 0)
+		parse_levels(rest + 5, &o);
 	if (!mesh && strncmp(rest, "skeleton/", 9) != 0)
 		return o;
 	if (strcmp(p, "info") == 0) {

@@ -81,7 +81,10 @@ enum fg_route_made {
 	FG_MADE_PLY,       /* mesh/ID.ply, .obj, .glb */
 	FG_MADE_OBJ,
 	FG_MADE_GLB,
-	FG_MADE_SKELETON_INFO, /* skeleton/info */
+	FG_MADE_LOD_INFO,      /* mesh.EPOCH/info */
+	FG_MADE_LOD_MANIFEST,  /* mesh.EPOCH/ID.index */
+	FG_MADE_LOD_DATA,      /* mesh.EPOCH/ID */
+	FG_MADE_SKELETON_INFO, /* skeleton/info; skeletons from here on */
 	FG_MADE_SKELETON,      /* skeleton/ID */
 	FG_MADE_SWC,           /* skeleton/ID.swc */
 };
@@ -91,6 +94,7 @@ struct fg_route_object {
 	uint64_t id;   /* 1 .. 2^64 - 1 */
 	uint64_t part; /* PIECE: Morton code of the block, below 2^63 */
 	int64_t gen;   /* PIECE: >= 0 */
+	int64_t epoch; /* LOD_...: >= 0 */
 };
 
 /* What `rest` names below a layer. Numbers are decimal without leading zeros, so that

@@ -96,6 +96,8 @@ int fg_index_block(struct fg_index *ix, uint32_t layer, uint64_t at,
 int fg_index_blocks(struct fg_index *ix, uint32_t layer,
     int (*fn)(void *ctx, const struct fg_block_row *row), void *ctx,
     struct fg_err *err);
+int fg_index_blocks_done(struct fg_index *ix, uint32_t layer, uint64_t *n,
+    struct fg_err *err) FG_MUST_USE;
 int fg_index_run(struct fg_index *ix, int64_t run, char **json,
     struct fg_err *err) FG_MUST_USE;
 int fg_index_recent(struct fg_index *ix, int max, char **json,

@@ -183,6 +183,22 @@ fg_index_blocks(struct fg_index *ix, uint32_t layer,
 	return rc;
 }
 
+int
+fg_index_blocks_done(struct fg_index *ix, uint32_t layer, uint64_t *n,
+    struct fg_err *err)
+{
+	sqlite3_stmt *st =
+	    fg_sql(ix, err, "SELECT count(*) FROM blocks WHERE layer = ? AND state = 1",
+		"i", (int64_t)layer);
+	int rc = st ? fg_sql_step(ix, st, err) : -1;
+
+	if (rc <= 0)
+		return -1;
+	*n = (uint64_t)sqlite3_column_int64(st, 0);
+	sqlite3_reset(st);
+	return 0;
+}
+
 /* ------------------------------------------------------------- provenance */
 
 #define RUN_COLUMNS                                                                    \

@@ -392,6 +392,13 @@ fg_reader_blocks(struct fg_reader *r, uint32_t layer,
 }
 
 int
+fg_reader_blocks_done(struct fg_reader *r, uint32_t layer, uint64_t *n,
+    struct fg_err *err)
+{
+	return fg_index_blocks_done(r->ix, layer, n, err);
+}
+
+int
 fg_reader_run(struct fg_reader *r, int64_t run, char **json, struct fg_err *err)
 {
 	return fg_index_run(r->ix, run, json, err);

@@ -161,6 +161,10 @@ int fg_reader_blocks(struct fg_reader *r, uint32_t layer,
     int (*fn)(void *ctx, const struct fg_block_row *row), void *ctx,
     struct fg_err *err);
 
+/* How many blocks of a layer are made. Cost: a pass over its block rows. */
+int fg_reader_blocks_done(struct fg_reader *r, uint32_t layer, uint64_t *n,
+    struct fg_err *err) FG_MUST_USE;
+
 /* Provenance of a run as JSON: kind, params (recipe), worker, device, version,
  * started, ended, stats. json_decref via fg_json; text is malloc'ed here. */
 int fg_reader_run(struct fg_reader *r, int64_t run, char **json,

@@ -69,7 +69,7 @@ fg_pieces_decode(const uint8_t *bytes, size_t n, struct fg_piece **out, size_t *
 bool
 fg_layer_is_whole(const struct fg_layer *l)
 {
-	return l->base != NULL;
+	return l->agglomerated;
 }
 
 bool
@@ -150,6 +150,46 @@ fg_artefact_object(struct fg_reader *r, uint32_t layer, bool whole, uint64_t id,
 	}
 	*o = after;
 	*blocks = list;
+	return 0;
+}
+
+int
+fg_artefact_epoch(struct fg_reader *r, const struct fg_layer *l, int64_t *epoch,
+    struct fg_err *err)
+{
+	int64_t gen = 0;
+
+	if (fg_layer_is_whole(l) && fg_reader_merge_gen(r, l->id, &gen, err) < 0)
+		return -1;
+	*epoch = gen + 1;
+	return 0;
+}
+
+int
+fg_lods_put(struct fg_output *out, const struct fg_key *key, int64_t gen,
+    struct fg_buf *manifest, const struct fg_buf *data, struct fg_err *err)
+{
+	struct fg_payload p = {.key = *key, .gen = gen, .state = FG_PRESENT};
+	uint8_t head[16];
+
+	p.bytes = fg_buf_ref(manifest);
+	fg_output_put(out, &p);
+	fg_put_u64le(head, data->len);
+	fg_put_u64le(head + 8, FG_LODS_SLICE);
+	p.part = FG_LODS_HEAD;
+	p.bytes = fg_buf_copy(head, sizeof head);
+	fg_output_put(out, &p);
+	for (size_t at = 0; at < data->len; at += FG_LODS_SLICE) {
+		size_t n = FG_MIN(data->len - at, (size_t)FG_LODS_SLICE);
+
+		p.part = 1 + at / FG_LODS_SLICE;
+		p.bytes = fg_buf_new(n);
+		if (!p.bytes)
+			return fg_fail(err, FG_ENOMEM,
+			    "no memory for %zu bytes of mesh", data->len);
+		memcpy(p.bytes->data, data->data + at, n);
+		fg_output_put(out, &p);
+	}
 	return 0;
 }
 

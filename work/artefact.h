@@ -13,6 +13,16 @@
  *           fragment of the legacy format. Never replaced: a viewer may hold a manifest
  *           that names it.
  *
+ *   LODS    of a mesh in levels of detail: part 0 the manifest; part FG_LODS_HEAD u64
+ *           length of the data and u64 bytes of a slice; parts 1, 2, ... the slices
+ *   PIN     part = epoch: u64 generation of the LODS that this epoch has; its own
+ *           generation is 0, so that the first one stays
+ *
+ * An epoch is what a directory of multi-resolution meshes is named by. Within it an
+ * object's bytes stay as they were first sent, because a viewer that has a manifest
+ * asks for ranges of the data later. It rises with every change of a component; base
+ * objects never change and have epoch 1 only.
+ *
  * The generation is the object's (fg_object.gen) when the row was made; that of a piece
  * may be lower than its table's, because a piece is made again only when something in
  * its neighbourhood changed.
@@ -31,8 +41,13 @@
 enum fg_product {
 	FG_PRODUCT_TABLE = 0,
 	FG_PRODUCT_PIECE = 1,
+	FG_PRODUCT_LODS = 2,
+	FG_PRODUCT_PIN = 3,
 	FG_PRODUCT_WHOLE = 16, /* added for components (NAME.agg) */
 };
+
+#define FG_LODS_HEAD (UINT64_C(1) << 62)
+#define FG_LODS_SLICE (256u << 10) /* a Range request reads one or two of them */
 
 /* One piece of an object's mesh. */
 struct fg_piece {
@@ -62,6 +77,10 @@ bool fg_layer_is_whole(const struct fg_layer *l);
  * may be NULL. Fails: FG_ENOENT. */
 int fg_artefact_object(struct fg_reader *r, uint32_t layer, bool whole, uint64_t id,
     struct fg_object *o, struct fg_object_block **blocks, size_t *n,
+    struct fg_err *err) FG_MUST_USE;
+
+/* The epoch of now; at least 1. */
+int fg_artefact_epoch(struct fg_reader *r, const struct fg_layer *l, int64_t *epoch,
     struct fg_err *err) FG_MUST_USE;
 
 /* Manifest `ID:0` of the legacy format: the pieces that have a surface, by the names
@@ -116,7 +135,12 @@ int fg_body_mask(struct fg_body *b, const struct fg_box *vx, struct fg_array *ma
 /* Largest error of a mesh of such voxels. */
 double fg_mesh_error_nm(const struct fg_env *env, const double nm[3]);
 
-/* Make what a TABLE key names, as fg_task_run does. */
+/* Add what a mesh in levels of detail is made of to out: manifest, head and slices, by
+ * the generation gen. */
+int fg_lods_put(struct fg_output *out, const struct fg_key *key, int64_t gen,
+    struct fg_buf *manifest, const struct fg_buf *data, struct fg_err *err) FG_MUST_USE;
+
+/* Make what a TABLE or LODS key names, as fg_task_run does. */
 int fg_task_mesh(struct fg_task *t, struct fg_env *env, struct fg_output *out,
     struct fg_err *err) FG_MUST_USE;
 int fg_task_skeleton(struct fg_task *t, struct fg_env *env, struct fg_output *out,

@@ -43,6 +43,8 @@ struct fg_layer {
 				     shares and whose tasks make it; held reference;
 				     else NULL */
 	bool agglomerated;        /* NAME.agg: ids become public ids when served */
+	_Atomic bool finished;    /* all blocks are made */
+	_Atomic int64_t count_again_ns; /* until then nobody need look (monotonic) */
 	_Atomic bool paused;
 	_Atomic bool removed; /* out of the table; references may still be held */
 	bool broken;          /* degraded or not openable */

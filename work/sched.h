@@ -88,6 +88,11 @@ enum fg_want fg_sched_want(struct fg_sched *s, struct fg_layer *l,
     const struct fg_key *chunk, enum fg_class cls, struct fg_waiter *w,
     struct fg_err *err);
 
+/* Note that in an epoch an object's levels of detail are those of generation gen,
+ * unless that is noted already. Waits for the commit. */
+int fg_sched_pin(struct fg_sched *s, const struct fg_layer *l, uint64_t id,
+    int64_t epoch, int64_t gen, struct fg_err *err) FG_MUST_USE;
+
 /* Client gone or hold window over: true if w was still parked (wake will not be
  * called), false if wake was or is just being called. */
 bool fg_sched_leave(struct fg_sched *s, struct fg_waiter *w);

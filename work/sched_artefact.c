@@ -28,13 +28,16 @@ int
 fg_sched_check_artefact(const struct fg_layer *l, const struct fg_key *key,
     struct fg_err *err)
 {
+	enum fg_product product = key->scale % FG_PRODUCT_WHOLE;
 	struct fg_key want =
-	    fg_artefact_key(l, (enum fg_kind)key->kind, FG_PRODUCT_TABLE, key->at);
+	    fg_artefact_key(l, (enum fg_kind)key->kind, product, key->at);
 
 	if (l->broken)
 		return fg_fail(err, FG_EBUSY, "layer %s is degraded: %s", l->name,
 		    l->why);
-	if (!fg_layer_has_objects(l) || !fg_key_equal(key, &want))
+	if (!fg_layer_has_objects(l) || !fg_key_equal(key, &want) ||
+	    (product != FG_PRODUCT_TABLE &&
+		(product != FG_PRODUCT_LODS || key->kind != FG_KIND_MESH)))
 		return fg_fail(err, FG_EINVAL,
 		    "layer %s makes no such mesh or skeleton", l->name);
 	return 0;
@@ -177,6 +180,29 @@ fg_sched_put_part(void *ctx, struct fg_result *res, size_t bytes, struct fg_err 
 	pthread_mutex_destroy(&p.lock);
 	if (rc < 0)
 		fg_fail(err, p.err.code, "%s", p.err.msg);
+	return rc;
+}
+
+int
+fg_sched_pin(struct fg_sched *s, const struct fg_layer *l, uint64_t id, int64_t epoch,
+    int64_t gen, struct fg_err *err)
+{
+	struct fg_output out = {0};
+	uint8_t bytes[8];
+	int rc;
+
+	fg_put_u64le(bytes, (uint64_t)gen);
+	fg_output_put(&out, &(struct fg_payload){.key = fg_artefact_key(l, FG_KIND_MESH,
+						     FG_PRODUCT_PIN, id),
+				.part = (uint64_t)epoch,
+				.state = FG_PRESENT,
+				.bytes = fg_buf_copy(bytes, sizeof bytes)});
+	fg_output_seal(&out);
+	out.result.task = out.payload[0].key;
+	out.result.worker = s->worker;
+	out.result.started_ms = out.result.ended_ms = fg_clock_wall_ms();
+	rc = fg_sched_put_part(s, &out.result, out.bytes, err);
+	fg_output_fini(&out);
 	return rc;
 }
 

@@ -9,6 +9,8 @@
  * that an earlier generation has, made from the same voxels, is taken over; so is one
  * that an attempt which did not come to its end left.
  *
+ * Levels of detail are made from the pieces, after these are stored.
+ *
  * A piece is cut from a box of its block's core and one layer more, simplified with its
  * border held fast, so that it fits its neighbours, and encoded as a fragment of the
  * legacy format.
@@ -25,14 +27,16 @@
 #include "base/json.h"
 #include "base/morton.h"
 #include "formats/mesh.h"
+#include "mesh/lod.h"
 #include "mesh/simplify.h"
 #include "mesh/surface.h"
 
 #define FLUSH_BYTES (64u << 20)
 #define SURFACE_MEMORY (UINT64_C(4) << 30) /* of one piece */
+#define LOD_MEMORY (UINT64_C(1) << 30)     /* of all levels of one object */
 /* Goes into the hash of what pieces are made from: another algorithm, another number.
  */
-#define ALGORITHM 1
+#define ALGORITHM 2
 
 struct maker {
 	struct fg_task *task;
@@ -149,7 +153,7 @@ static int
 simplify(struct maker *m, const struct fg_mesh *in, struct fg_mesh *out,
     struct fg_err *err)
 {
-	struct fg_simplify_params p = {.error_nm = m->error_nm};
+	struct fg_simplify_params p = {.error_nm = m->error_nm, .sharp = true};
 	struct fg_mesh s = FG_MESH_INIT;
 	int64_t t0 = fg_clock_ns();
 
@@ -418,8 +422,9 @@ read_old(struct maker *m, struct fg_err *err)
 	struct fg_buf *bytes = NULL;
 	int rc = 0;
 
-	if (m->env->piece(m->env->ctx, &m->task->key, 0, FG_GEN_NEWEST, &bytes, err) <
-	    0)
+	struct fg_key key = key_of(m, FG_PRODUCT_TABLE);
+
+	if (m->env->piece(m->env->ctx, &key, 0, FG_GEN_NEWEST, &bytes, err) < 0)
 		return -1;
 	if (bytes)
 		rc = fg_pieces_decode(bytes->data, bytes->len, &m->old, &m->olds, err);
@@ -443,23 +448,96 @@ format_stats(const struct maker *m)
 }
 
 static int
-finish(struct maker *m, struct fg_output *out, struct fg_err *err)
+put_table(struct maker *m, struct fg_err *err)
 {
 	struct fg_buf *table = fg_pieces_encode(m->piece, m->pieces);
 
 	if (!table)
 		return fg_fail(err, FG_ENOMEM, "no memory for a table of %zu pieces",
 		    m->pieces);
-	fg_output_put(&m->out, &(struct fg_payload){.key = m->task->key,
+	fg_output_put(&m->out, &(struct fg_payload){.key = key_of(m, FG_PRODUCT_TABLE),
 				   .gen = m->body.object.gen,
 				   .state = FG_PRESENT,
 				   .bytes = table});
 	m->out.stats = format_stats(m);
+	return 0;
+}
+
+static void
+finish(struct maker *m, struct fg_output *out)
+{
 	fg_output_seal(&m->out);
 	m->out.result.task = m->task->key;
 	*out = m->out;
 	m->out = (struct fg_output){0};
-	return 0;
+}
+
+/* ------------------------------------------------------------- levels of detail */
+
+/* Give the pieces to the level maker, in the order of their codes, which is Z order. */
+static int
+add_levels(struct maker *m, struct fg_lod *lod, struct fg_err *err)
+{
+	struct fg_key key = key_of(m, FG_PRODUCT_PIECE);
+	int rc = 0;
+
+	for (size_t i = 0; i < m->pieces && rc == 0; i++) {
+		const struct fg_piece *p = &m->piece[i];
+		struct fg_mesh mesh = FG_MESH_INIT;
+		struct fg_buf *bytes = NULL;
+		int64_t blk[3];
+		uint32_t at[3];
+
+		if (p->bytes == 0)
+			continue;
+		fg_morton_decode(p->at, blk);
+		for (int d = 0; d < 3; d++)
+			at[d] = (uint32_t)blk[d];
+		if (m->env->piece(m->env->ctx, &key, p->at, p->gen, &bytes, err) < 0)
+			return -1;
+		if (!bytes)
+			return fg_fail(err, FG_ECORRUPT,
+			    "a piece of the mesh is missing: run floodgate verify");
+		rc = fg_mesh_decode_fragment(bytes->data, bytes->len, &mesh, err);
+		fg_buf_unref(bytes);
+		if (rc == 0)
+			rc = fg_lod_add(lod, at, &mesh, err);
+		fg_mesh_fini(&mesh);
+	}
+	return rc;
+}
+
+static int
+make_levels(struct maker *m, struct fg_err *err)
+{
+	struct fg_lod_params p = FG_LOD_PARAMS;
+	struct fg_buf *manifest = NULL, *data = NULL;
+	struct fg_err why = FG_ERR_INIT;
+	struct fg_lod *lod;
+	int rc = -1;
+
+	memcpy(p.nm, m->body.scale->nm, sizeof p.nm);
+	memcpy(p.origin_vx, m->body.bounds.lo, sizeof p.origin_vx);
+	memcpy(p.block_vx, m->body.block, sizeof p.block_vx);
+	p.piece_error_nm = m->error_nm;
+	p.error_nm = m->error_nm;
+	p.memory = LOD_MEMORY;
+	p.cancel = &m->task->cancel;
+	lod = fg_lod_new(&p, err);
+	if (!lod)
+		return -1;
+	if (add_levels(m, lod, &why) == 0 &&
+	    fg_lod_end(lod, &manifest, &data, &why) == 0)
+		rc = fg_lods_put(&m->out, &m->task->key, m->body.object.gen, manifest,
+		    data, &why);
+	fg_lod_free(lod);
+	fg_buf_unref(manifest);
+	fg_buf_unref(data);
+	if (rc < 0) /* trying again does not make it smaller */
+		fg_fail(err, why.code == FG_EFULL ? FG_ENOTSUP : why.code,
+		    "levels of detail of object %llu: %s",
+		    (unsigned long long)m->body.object.id, why.msg);
+	return rc;
 }
 
 int
@@ -483,7 +561,19 @@ fg_task_mesh(struct fg_task *t, struct fg_env *env, struct fg_output *out,
 		if (add_piece(&m, m.block[i], err) < 0)
 			goto out;
 	}
-	rc = finish(&m, out, err);
+	if (put_table(&m, err) < 0)
+		goto out;
+	if (m.task->key.scale % FG_PRODUCT_WHOLE == FG_PRODUCT_LODS) {
+		char *stats = m.out.stats;
+
+		m.out.stats = NULL;
+		rc = flush(&m, err);
+		m.out.stats = stats;
+		if (rc < 0 || (rc = make_levels(&m, err)) < 0)
+			goto out;
+	}
+	finish(&m, out);
+	rc = 0;
 out:
 	fg_body_fini(&m.body);
 	fg_output_fini(&m.out);

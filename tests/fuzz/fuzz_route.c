@@ -59,6 +59,9 @@ check_object(const struct fg_route *r)
 		snprintf(again, sizeof again, "mesh/%llu:%llu:%lld",
 		    (unsigned long long)o.id, (unsigned long long)o.part,
 		    (long long)o.gen);
+	else if (o.what >= FG_MADE_LOD_INFO && o.what <= FG_MADE_LOD_DATA)
+		snprintf(again, sizeof again, "mesh.%lld/%llu", (long long)o.epoch,
+		    (unsigned long long)o.id);
 	else
 		snprintf(again, sizeof again, "%s/%llu",
 		    o.what >= FG_MADE_SKELETON_INFO ? "skeleton" : "mesh",

@@ -56,7 +56,9 @@ with Server() as s:
     ids, sizes = np.unique(labels[labels > 0], return_counts=True)
     ok(f"{len(ids)} objects", len(ids) > 40)
     offset = np.array(vol.voxel_offset, "f8")
-    closed, size, place, bones = [], [], [], []
+    closed, size, place, bones, levels = [], [], [], [], []
+    many = CloudVolume(f"precomputed://{s.url}/seg@multilod", progress=False,
+                       use_https=False)
     for i, n in zip(ids.tolist(), sizes.tolist()):
         mesh = vol.mesh.get(i)
         mesh = mesh[i] if isinstance(mesh, dict) else mesh
@@ -68,6 +70,11 @@ with Server() as s:
         far = float(distance(mesh.vertices, labels == i, offset).max())
         if far > 1.0:
             place.append((i, far))
+        fine = many.mesh.get(i, lod=0)[i]
+        v = volume(fine)
+        # The two differ by rounding, and where the volume ends.
+        if unmatched(fine) != 0 or abs(v - volume(mesh)) > 0.1 * n + 2:
+            levels.append((i, unmatched(fine), v, volume(mesh)))
         bone = vol.skeleton.get(i)
         at = np.floor(bone.vertices / NM - offset).astype(int)
         if len(bone.vertices) == 0 or not (labels[tuple(at.T)] == i).all():
@@ -79,5 +86,6 @@ with Server() as s:
     is_("meshes are closed", closed, [])
     is_("they are as large as the voxels", size, [])
     is_("no vertex is farther than a voxel from its object's outer voxels", place, [])
+    is_("the finest level is closed and like the legacy mesh", levels, [])
     is_("skeletons lie inside, and their radius is scipy's distance", bones, [])
 done()

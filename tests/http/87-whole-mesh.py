@@ -1,0 +1,169 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+# Meshes and skeletons of stitched objects: closed over the borders of blocks, made again
+# when an object grows, and the same as ever for a viewer that loaded them before.
+import array
+import os
+import struct
+
+from lib import Server, Volume, done, is_, ok, tiny_ffn, wait_for, write_tiny_model
+
+SIZE, OFFSET = (96, 96, 96), (8, 0, -16)
+BLOCK, PERIOD, WALL, SHIFT, NM = 48, 24, 7, 15, 8
+BLOCKS = [(x, y, z) for z in (0, 1) for y in (0, 1) for x in (0, 1)]
+LATE = "?wait=100"
+
+
+def settle(s):
+    def still():
+        m = s.metrics()
+        return not any(m[f"floodgate_tasks_{x}"] for x in (
+            "running", "committing", 'queued{class="idle"}', 'queued{class="bulk"}'))
+    wait_for("idle", still)
+
+
+def make(s, block):
+    lo = [a * BLOCK for a in block]
+    name = "_".join(f"{a + o}-{a + 24 + o}" for a, o in zip(lo, OFFSET))
+    is_(f"block {block}", s.get(f"/seg/8_8_8/{name}{LATE}").status, 200)
+    settle(s)
+
+
+def read(s, layer):
+    """{id: set of voxels}"""
+    out = {}
+    for z in range(0, 96, 24):
+        for y in range(0, 96, 24):
+            for x in range(0, 96, 24):
+                lo = [a + o for a, o in zip((x, y, z), OFFSET)]
+                name = "_".join(f"{a}-{a + 24}" for a in lo)
+                # Such a request starts nothing.
+                r = s.get(f"/{layer}/8_8_8/{name}", If_None_Match='"x"')
+                for i, v in enumerate(array.array("Q", r.body) if r.status == 200 else ()):
+                    if v:
+                        out.setdefault(v, set()).add((
+                            lo[0] + i % 24, lo[1] + i // 24 % 24, lo[2] + i // 576))
+    return out
+
+
+def pieces(s, layer, i):
+    return s.get(f"/{layer}/mesh/{i}:0{LATE}").json()["fragments"]
+
+
+def mesh(s, layer, i):
+    """Joined vertices and triangles of an object."""
+    place, triangles = {}, []
+    for name in pieces(s, layer, i):
+        b = s.get(f"/{layer}/mesh/{name}").body
+        n, = struct.unpack_from("<I", b)
+        xyz = struct.unpack_from(f"<{3 * n}f", b, 4)
+        mine = [place.setdefault(xyz[k:k + 3], len(place)) for k in range(0, 3 * n, 3)]
+        index = array.array("I", b[4 + 12 * n:])
+        triangles += [tuple(mine[k] for k in index[t:t + 3])
+                      for t in range(0, len(index), 3)]
+    return list(place), triangles
+
+
+def unmatched(triangles):
+    count = {}
+    for a, b, c in triangles:
+        for e in ((a, b), (b, c), (c, a)):
+            count[e] = count.get(e, 0) + 1
+    return sum(n != count.get((q, p), 0) for (p, q), n in count.items())
+
+
+def volume(xyz, triangles):
+    v = 0
+    for t in triangles:
+        (ax, ay, az), (bx, by, bz), (cx, cy, cz) = (xyz[k] for k in t)
+        v += (ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) +
+              az * (bx * cy - by * cx)) / 6
+    return v / NM ** 3
+
+
+def check(s, layer, known):
+    wrong = []
+    for i, voxels in known.items():
+        xyz, tri = mesh(s, layer, i)
+        v = volume(xyz, tri)
+        if unmatched(tri) or abs(v - len(voxels)) > 0.25 * len(voxels) + 2:
+            wrong.append((i, unmatched(tri), v, len(voxels)))
+    return wrong
+
+
+def levels(s, directory, i):
+    return [s.get(f"/seg.agg/{directory}/{i}{e}{LATE}").body for e in (".index", "")]
+
+
+def bone(s, i):
+    """Its vertices as voxels, edges, and how many trees they make."""
+    b = s.get(f"/seg.agg/skeleton/{i}{LATE}").body
+    n, e = struct.unpack_from("<II", b)
+    xyz = struct.unpack_from(f"<{3 * n}f", b, 8)
+    edge = struct.unpack_from(f"<{2 * e}I", b, 8 + 12 * n)
+    return [tuple(int(c // NM) for c in xyz[k:k + 3]) for k in range(0, 3 * n, 3)], n - e
+
+
+with Server() as s:
+    top = os.path.dirname(s.root)
+    Volume(os.path.join(top, "em"), SIZE, OFFSET, dark=lambda *v: any(
+        (a + SHIFT) % PERIOD < WALL for a in v))
+    write_tiny_model(os.path.join(top, "net"))
+    s.add_layer("em", os.path.join(top, "em"))
+    r = s.call("POST", "/api/layers", {"name": "seg", "ffn": tiny_ffn(
+        os.path.join(top, "net"), encoding="raw", block=[BLOCK] * 3, chunk=[24] * 3,
+        halo=[16] * 3)})
+    is_("a layer", r.status, 201)
+    many = s.get("/seg.agg@multilod/info").status == 200 and s.get(
+        "/seg.agg/mesh.1/info").status == 200
+
+    make(s, BLOCKS[0])
+    first = read(s, "seg.agg")
+    # The object in the corner of the block that all eight blocks share.
+    corner = tuple(47 + o for o in OFFSET)
+    i = next(k for k, v in first.items() if corner in v)
+    before = {x: s.get(f"/seg.agg/mesh/{x}").body for x in pieces(s, "seg.agg", i)}
+    is_("closed where the next block is not made", check(s, "seg.agg", {i: first[i]}), [])
+    old = s.get("/seg.agg@multilod/info").json()["mesh"]
+    frozen = levels(s, old, i) if many else None
+    short, _ = bone(s, i)
+    ok("a skeleton of the first part", set(short) <= first[i])
+
+    for b in BLOCKS[1:]:
+        make(s, b)
+    known, base = read(s, "seg.agg"), read(s, "seg")
+    ok("the object has grown over eight blocks", len(known[i]) > 4 * len(first[i]))
+    new = s.get("/seg.agg@multilod/info").json()["mesh"]
+    ok(f"a later epoch: {old}, then {new}", new != old)
+    if many:
+        is_("a viewer with the old info gets the bytes it got", levels(s, old, i), frozen)
+        b = s.get(f"/seg.agg/{old}/{i}", Range="bytes=5-50").body
+        is_("and ranges of these", b, frozen[1][5:51])
+        fresh = levels(s, new, i)
+        ok("one that loads it now gets the new object", len(fresh[1]) > len(frozen[1]))
+        is_("in the old epoch still the old one", levels(s, old, i), frozen)
+        other = next(k for k in known if k != i)
+        late = levels(s, old, other)
+        ok("an object that was not asked for before is as it is now", len(late[1]) > 0)
+        is_("in a new epoch too", levels(s, new, other), late)
+    now = pieces(s, "seg.agg", i)
+    ok(f"the manifest names more pieces: {len(before)}, then {len(now)}",
+       len(now) > len(before))
+    is_("the pieces of the old manifest are as they were",
+        {x: s.get(f"/seg.agg/mesh/{x}").body for x in before}, before)
+    is_(f"{len(known)} objects are closed over all borders", check(s, "seg.agg", known), [])
+    is_(f"{len(base)} base objects by themselves too", check(s, "seg", base), [])
+    names = [k for k, v in base.items() if v <= known[i]]
+    is_("every member is a name of it", {tuple(pieces(s, "seg.agg", k)) for k in names},
+        {tuple(now)})
+    at, trees = bone(s, i)
+    ok("the skeleton is one tree in the whole object",
+       trees == 1 and set(at) <= known[i] and not set(at) <= first[i])
+    is_("stops cleanly", s.stop(), 0)
+    s.start()
+    if many:
+        is_("after a restart the old epoch", levels(s, old, i), frozen)
+        is_("and the new one", levels(s, new, i), fresh)
+    is_("and the pieces", pieces(s, "seg.agg", i), now)
+    is_("with nothing to do", s.metrics()['floodgate_tasks_total{end="done"}'], 0)
+done()
