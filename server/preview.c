@@ -186,7 +186,9 @@ struct slice {
 	size_t left;             /* pixels not drawn */
 	int64_t deadline_ns, voxels;
 	int chunks;
-	float low, high; /* values shown as black and white */
+	int broken;          /* chunks that could not be read */
+	struct fg_err first; /* why the first of them */
+	float low, high;     /* values shown as black and white */
 };
 
 /* Bright and mutually distinct colours, the same for an id in every slice. */
@@ -475,6 +477,7 @@ draw_scale(struct slice *s, int k, struct fg_err *err)
 {
 	const struct fg_scale *c = &s->l->info.scale[k];
 	int64_t size = c->chunk[0] * c->chunk[1] * c->chunk[2], p[3];
+	struct fg_err e = FG_ERR_INIT;
 	struct fg_box ch;
 
 	if (!chunks_of(s, k, &ch))
@@ -492,9 +495,11 @@ draw_scale(struct slice *s, int k, struct fg_err *err)
 			    s->chunks > CHUNKS_MAX)
 				return 0;
 			s->chunks++;
-			if ((s->l->source ? draw_source(s, k, p, err)
-					  : draw_stored(s, k, p, err)) < 0)
-				return -1;
+			if ((s->l->source ? draw_source(s, k, p, &e)
+					  : draw_stored(s, k, p, &e)) < 0 &&
+			    s->broken++ == 0)
+				s->first = e;
+			e = (struct fg_err)FG_ERR_INIT;
 		}
 	}
 	return 0;
@@ -523,15 +528,17 @@ choose_scale(const struct slice *s)
 static int
 draw_all(struct slice *s, struct fg_err *err)
 {
-	int k = choose_scale(s);
+	int k = choose_scale(s), last = s->l->source ? k : 0;
 
-	if (s->l->source)
-		return draw_scale(s, k, err);
-	for (; k >= 0 && !is_over(s); k--) {
+	for (; k >= last && !is_over(s); k--) {
 		if (draw_scale(s, k, err) < 0)
 			return -1;
 	}
-	return 0;
+	/* A broken chunk leaves a hole; nothing but broken ones is a failure. */
+	if (s->broken == 0 || s->left < (size_t)(s->side[0] * s->side[1]))
+		return 0;
+	*err = s->first;
+	return -1;
 }
 
 /* box, z and width of the query; false after an error reply. */
@@ -624,8 +631,8 @@ reply_picture(struct slice *s)
 		return;
 	}
 	c.etag = fg_hash64(c.bytes->data, c.bytes->len);
-	/* Not one that was stopped by the clock. */
-	if (s->l->source && (s->left == 0 || !is_over(s)))
+	/* Not one that was stopped by the clock, or has holes. */
+	if (s->l->source && s->broken == 0 && (s->left == 0 || !is_over(s)))
 		fg_cache_put(s->r->srv->cache, &key, &c);
 	reply_bytes(s, &c);
 }

@@ -5,12 +5,13 @@ import { bar, boxText, count, duration, el, percent, rate, setText } from "./for
 
 const OPEN = ["waiting", "running"];
 const ORDERS = [
-  // label, when, method, path after the job's
-  ["Pause", (j) => OPEN.includes(j.state), "POST", "/pause"],
-  ["Resume", (j) => j.state === "paused", "POST", "/resume"],
+  // label, when, method, path after the job's, what came of it
+  ["Pause", (j) => OPEN.includes(j.state), "POST", "/pause", "is paused"],
+  ["Resume", (j) => j.state === "paused", "POST", "/resume", "goes on"],
   ["Retry", (j) => ["failed", "cancelled"].includes(j.state) ||
-    (j.failed > 0 && j.state !== "done"), "POST", "/retry"],
-  ["Cancel", (j) => [...OPEN, "paused", "failed"].includes(j.state), "DELETE", ""],
+    (j.failed > 0 && j.state !== "done"), "POST", "/retry", "is tried again"],
+  ["Cancel", (j) => [...OPEN, "paused", "failed"].includes(j.state), "DELETE", "",
+    "is cancelled; what was made stays"],
 ];
 const SHOWN = 8; // ended jobs that are listed without asking
 
@@ -127,13 +128,13 @@ export class JobList {
     const focused = item.buttons.contains(document.activeElement);
     const name = ` job ${job.id}`;
     item.buttons.replaceChildren(
-      ...ORDERS.filter(([, when]) => when(job)).map(([label, , method, path]) =>
+      ...ORDERS.filter(([, when]) => when(job)).map(([label, , method, path, said]) =>
         el("button", {
           type: "button",
           "aria-label": label + name,
           onclick: () => this.act(async () => {
             this.put(await send(method, `api/jobs/${job.id}${path}`));
-            return `${label}: job ${job.id}`;
+            return `Job ${job.id} ${said}.`;
           }),
         }, label)),
       el("button", {
@@ -152,6 +153,6 @@ export class JobList {
     const item = this.items.get(id);
     const { failures } = await get(`api/jobs/${id}`);
     item?.list.replaceChildren(...failures.map((f) =>
-      el("li", {}, `Block ${f.block.join(", ")}: ${f.error} (${f.tries} tries)`)));
+      el("li", {}, `Block ${f.block.join(", ")}: ${f.error} (${f.tries === 1 ? "1 try" : `${f.tries} tries`})`)));
   }
 }

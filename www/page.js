@@ -155,8 +155,10 @@ function showStage() {
   id("show-blocks").disabled = !layer.recipe;
   id("draw").disabled = !layer.recipe;
   if (!layer.recipe) setMode("move");
+  const other = slice.layer?.uuid !== layer.uuid;
+  region.show(layer); // its place is taken before the slice is fitted beside it
   slice.setLayer(layer, layer.recipe ? layerOf(layer.recipe.image.name) : null);
-  region.setLayer(layer, status.stages);
+  region.setLayer(layer, status.stages, other);
 }
 
 // Where the slice is, once it was moved to somewhere.

@@ -35,15 +35,14 @@ export class RegionForm {
     form.elements.whole.addEventListener("click", () => this.setBox(this.bounds(), true));
   }
 
-  setLayer(layer, stages) {
-    const made = Boolean(layer?.generated);
-    this.form.hidden = !made;
-    if (!made) {
-      this.layer = null;
-      return;
-    }
-    const other = layer.name !== this.layer?.name;
-    this.layer = layer;
+  show(layer) {
+    this.form.hidden = !layer.recipe;
+  }
+
+  // other: another layer than before, whose box is not ours.
+  setLayer(layer, stages, other) {
+    this.layer = layer.recipe ? layer : null;
+    if (!this.layer) return;
     this.setStages(stages ?? DEFAULT);
     if (!other) return;
     const b = this.bounds();

@@ -81,6 +81,7 @@ export class SliceView {
   }
 
   fit() {
+    this.fitted = true;
     const { size, voxel_offset: o } = this.finest;
     const [w, h] = this.size;
     this.view = {
@@ -94,6 +95,7 @@ export class SliceView {
 
   // The middle of a box, so that it fills two thirds.
   lookAt(box) {
+    this.fitted = false;
     const [w, h] = this.size;
     this.view = {
       x: (box[0] + box[3]) / 2,
@@ -111,6 +113,7 @@ export class SliceView {
   }
 
   zoom(factor, at = this.size.map((n) => n / 2)) {
+    this.fitted = false;
     const before = this.toVoxel(at);
     const { size } = this.finest;
     this.view.scale = clamp(this.view.scale * factor, 0.02, Math.max(...size) / 50);
@@ -121,6 +124,7 @@ export class SliceView {
   }
 
   pan(dx, dy) {
+    this.fitted = false;
     const { size, voxel_offset: o } = this.finest;
     const { view } = this;
     view.x = clamp(view.x - dx * view.scale, o[0], o[0] + size[0]);
@@ -170,7 +174,10 @@ export class SliceView {
     const dpr = Math.min(devicePixelRatio || 1, 2);
     this.canvas.width = Math.round(w * dpr);
     this.canvas.height = Math.round(h * dpr);
-    if (this.layer) this.moved();
+    if (!this.layer?.scales?.length) return;
+    const { z } = this.view;
+    if (this.fitted) this.fit();
+    this.setDepth(z);
   }
 
   load() {

@@ -14,6 +14,7 @@ import { createReadStream, existsSync, statSync } from "node:fs";
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import { extname, join, normalize, resolve } from "node:path";
+import { ARGS, findChromium } from "./browser.mjs";
 
 const types = {
   ".html": "text/html",
@@ -40,11 +41,6 @@ function servePage(folder) {
   });
 }
 
-function findChromium() {
-  const names = [process.env.CHROMIUM, "/usr/bin/chromium", "/usr/bin/chromium-browser"];
-  return names.find((name) => name && existsSync(name));
-}
-
 // Not yet (503) is an answer that the viewer asks again about; the browser reports each
 // one on the console all the same.
 function isExpected(text) {
@@ -58,12 +54,7 @@ export async function openViewer(folder, bundle) {
   const server = await servePage(join(bundle, "dist"));
   const browser = await chromium.launch({
     executablePath,
-    args: [
-      "--no-sandbox", // the tests may run as root; only our own pages are opened
-      "--use-gl=angle",
-      "--use-angle=swiftshader",
-      "--enable-unsafe-swiftshader",
-    ],
+    args: ARGS,
   });
   const page = await browser.newPage({ viewport: { width: 960, height: 720 } });
   const problems = [];
