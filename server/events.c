@@ -81,14 +81,10 @@ format_jobs(struct fg_events *e, const struct fg_request *r, uint64_t *since,
 
 	json_array_foreach(jobs, i, j)
 	{
-		json_t *url;
-
 		if (r && !fg_access_sees_name(r,
 			     json_string_value(json_object_get(j, "layer"))))
 			continue;
-		url = json_copy(json_object_get(j, "url"));
 		fg_reply_shorten(j); /* errors may name files */
-		json_object_set_new(j, "url", url);
 		format_event(out, "job", json_incref(j));
 	}
 	json_decref(jobs);

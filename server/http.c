@@ -484,6 +484,8 @@ dispatch(struct fg_request *r)
 {
 	struct fg_server *s = r->srv;
 	bool reading = r->method == FG_GET || r->method == FG_HEAD;
+	bool nowhere =
+	    r->route.kind == FG_ROUTE_BAD || r->route.kind == FG_ROUTE_TOO_LONG;
 
 	if (!r->control && r->host && !fg_host_is_allowed(r->host, s->hosts)) {
 		fg_reply_error(r, 421,
@@ -492,7 +494,7 @@ dispatch(struct fg_request *r)
 	} else if (r->method == FG_OPTIONS) {
 		reply_options(r);
 	} else if (r->method == FG_METHOD_OTHER ||
-		   (!reading && r->route.kind != FG_ROUTE_API)) {
+		   (!reading && r->route.kind != FG_ROUTE_API && !nowhere)) {
 		fg_reply_error(r, 405, "this method is not for this path");
 		r->reply.allow =
 		    r->route.kind == FG_ROUTE_API ? METHODS : "GET, HEAD, OPTIONS";

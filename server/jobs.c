@@ -29,24 +29,6 @@ url_of(const json_t *job)
 	return json_string_value(json_object_get(job, "url"));
 }
 
-/* A job, or an array of jobs: what failed may name files, which are not for clients
- * that come over TCP; the job's own URL is. Takes the reference of j. */
-static void
-reply_job(struct fg_request *r, int status, json_t *j)
-{
-	size_t n = json_is_array(j) ? json_array_size(j) : 1;
-
-	for (size_t i = 0; i < n && !r->control; i++) {
-		json_t *job = json_is_array(j) ? json_array_get(j, i) : j;
-		json_t *url = json_copy(json_object_get(job, "url"));
-
-		fg_reply_shorten(job);
-		if (url)
-			json_object_set_new(job, "url", url);
-	}
-	fg_reply_json(r, status, j);
-}
-
 /* The number in "jobs/N" or "jobs/N/word". */
 static int64_t
 number_of(const struct fg_request *r)
@@ -91,13 +73,19 @@ sees_layer_of(struct fg_request *r, const json_t *spec)
 	return false;
 }
 
+/* ?dry=1 or "dry_run": true. A value that is neither yes nor no is refused: it might
+ * have been meant to be one. */
 static bool
 wants_dry(const struct fg_request *r, const json_t *spec, bool *dry, struct fg_err *err)
 {
-	char text[8];
+	char text[FG_QUERY_MAX + 1];
+	bool given = fg_route_query(&r->route, "dry", text, sizeof text);
 
-	*dry = fg_route_query(&r->route, "dry", text, sizeof text) &&
-	       strcmp(text, "0") != 0;
+	if (given && strcmp(text, "0") != 0 && strcmp(text, "1") != 0) {
+		fg_fail(err, FG_EINVAL, "dry is 0 or 1, not \"%.40s\"", text);
+		return false;
+	}
+	*dry = given && *text == '1';
 	if (json_is_object(spec) && json_object_get(spec, "dry_run")) {
 		bool asked = false;
 
@@ -145,7 +133,7 @@ fg_jobs_submit(struct fg_request *r)
 		goto out;
 	}
 	char *url = fg_strdup(dry ? "" : url_of(out));
-	reply_job(r, dry ? 200 : 202, out);
+	fg_reply_public(r, dry ? 200 : 202, out);
 	snprintf(r->reply.location, sizeof r->reply.location, "%s", url);
 	free(url);
 out:
@@ -163,7 +151,7 @@ fg_jobs_list(struct fg_request *r)
 		if (!fg_access_sees_name(r, json_string_value(layer)))
 			json_array_remove(jobs, i);
 	}
-	reply_job(r, 200, jobs);
+	fg_reply_public(r, 200, jobs);
 }
 
 void
@@ -178,7 +166,7 @@ fg_jobs_show(struct fg_request *r)
 	if (!reader || fg_plan_show(r->srv->plan, number_of(r), reader, &out, &err) < 0)
 		fg_reply_err(r, &err);
 	else
-		reply_job(r, 200, out);
+		fg_reply_public(r, 200, out);
 }
 
 static void
@@ -192,7 +180,7 @@ order(struct fg_request *r, enum fg_plan_order what)
 	if (fg_plan_order(r->srv->plan, number_of(r), what, &out, &err) < 0)
 		reply_failure(r, &err, true);
 	else
-		reply_job(r, 200, out);
+		fg_reply_public(r, 200, out);
 }
 
 void

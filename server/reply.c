@@ -74,7 +74,13 @@ fg_reply_shorten(json_t *j)
 	size_t i;
 
 	if (json_is_object(j)) {
-		json_object_foreach(j, key, v) fg_reply_shorten(v);
+		json_object_foreach(j, key, v)
+		{
+			/* A job's own address is no file's. */
+			if (strcmp(key, "url") != 0 || !json_is_string(v) ||
+			    strncmp(json_string_value(v), "/api/", 5) != 0)
+				fg_reply_shorten(v);
+		}
 	} else if (json_is_array(j)) {
 		json_array_foreach(j, i, v) fg_reply_shorten(v);
 	} else if (json_is_string(j)) {

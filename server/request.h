@@ -192,7 +192,7 @@ void fg_reply_bytes(struct fg_request *r, int status, const char *type,
 void fg_reply_json(struct fg_request *r, int status, json_t *j);
 /* The same without the server's file names, unless it goes to the control socket. */
 void fg_reply_public(struct fg_request *r, int status, json_t *j);
-/* Absolute paths anywhere in j become their last word. */
+/* Absolute paths anywhere in j become their last word, but for the "url" of a job. */
 void fg_reply_shorten(json_t *j);
 /* {"error": text} with that status. */
 void fg_reply_error(struct fg_request *r, int status, const char *fmt, ...)

@@ -143,6 +143,9 @@ def dry(s):
     ok("says how much and how long", j["bytes"] > 0 and j["device_hours"] > 0 and
        j["hours"] > 0)
     is_("and how it knows", (j["bytes_basis"], j["time_basis"]), ("assumed", "estimated"))
+    for value in ("", "yes", "2", "0" * 1000):
+        is_(f"?dry={value[:5]} orders nothing", s.call(
+            "POST", f"/api/jobs?dry={value}", {"layer": "seg"}).status, 400)
     j = s.call("POST", "/api/jobs", {"layer": "seg", "dry_run": True}).json()
     is_("all of the volume", (j["box"], j["blocks"], j["stages"]),
         (WHOLE, 8, ["segment", "downsample"]))
