@@ -165,7 +165,9 @@ apply_range(struct fg_request *r, const char *etag, uint64_t *first, uint64_t *l
     char content_range[96])
 {
 	struct fg_reply *p = &r->reply;
-	uint64_t size = p->has_file ? p->file_size : p->body ? p->body->len : 0, last;
+	uint64_t last, size = p->has_file || p->remote ? p->file_size
+			      : p->body                ? p->body->len
+						       : 0;
 
 	*first = 0;
 	*len = size;
@@ -201,6 +203,13 @@ release_body(void *body)
 	fg_buf_unref(body);
 }
 
+static ssize_t
+read_nothing(void *ctx FG_UNUSED, uint64_t pos FG_UNUSED, char *buf FG_UNUSED,
+    size_t max FG_UNUSED)
+{
+	return MHD_CONTENT_READER_END_WITH_ERROR;
+}
+
 static struct MHD_Response *
 make_response(struct fg_reply *p, uint64_t first, uint64_t len)
 {
@@ -215,6 +224,9 @@ make_response(struct fg_reply *p, uint64_t first, uint64_t len)
 		return MHD_create_response_from_buffer_with_free_callback_cls(len,
 		    p->body->data + (first - p->body_at), release_body,
 		    fg_buf_ref(p->body));
+	if (p->remote) /* HEAD: its length is told, nobody reads it */
+		return MHD_create_response_from_callback(len, 1, read_nothing, NULL,
+		    NULL);
 	fg_assert(p->has_file);
 	m = MHD_create_response_from_fd_at_offset64(len, p->file, first);
 	if (m)
