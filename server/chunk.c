@@ -276,14 +276,12 @@ source_read(struct fg_request *r)
 	if (c->bytes) {
 		FG_COUNT(&r->srv->metrics, chunks_source);
 		answer_bytes(r);
-	} else if (c->err.code == FG_OK) {
-		reply_absent(r);
+	} else if (c->err.code != FG_OK) {
+		fg_reply_source_err(r, &c->err);
+	} else if (r->layer->fill) {
+		answer_empty(r);
 	} else {
-		fg_reply_err(r, &c->err);
-		/* The layer's source is upstream of us: its bytes can never be right.
-		 */
-		if (c->err.code == FG_ECORRUPT)
-			r->reply.status = 502;
+		reply_absent(r);
 	}
 }
 
@@ -685,7 +683,9 @@ fg_chunk_handle(struct fg_request *r)
 	if (l->broken)
 		reply_broken(r);
 	else if (l->source)
-		fg_request_work(r, FG_RES_IO, read_source, source_read);
+		fg_request_work(r,
+		    fg_source_is_remote(l->source) ? FG_RES_NET : FG_RES_IO,
+		    read_source, source_read);
 	else
 		look_up(r);
 }

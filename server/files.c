@@ -167,6 +167,61 @@ read_part(struct fg_request *r, int fd, uint64_t size, uint64_t *first,
 	return b;
 }
 
+/* What of a file that may be large is wanted of a remote source. A shard is never read
+ * whole without need: only the part that Range names, or (HEAD) nothing. */
+static void
+want_part(const struct fg_request *r, struct fg_source_part *p)
+{
+	uint64_t first, last;
+
+	*p = (struct fg_source_part){.limit = (uint64_t)r->srv->set->file_max_mb << 20};
+	if (r->method == FG_HEAD)
+		return;
+	if (r->range && !r->if_range) {
+		/* Of a file of any size: which form is it? Bytes from a number on mean
+		 * the same in all of them, the last n do not. */
+		switch (fg_range_parse(r->range, INT64_MAX, &first, &last)) {
+		case FG_RANGE_BAD:
+			return;
+		case FG_RANGE_OK:
+			p->from_end = r->range[strcspn(r->range, "=")] &&
+				      r->range[strcspn(r->range, "=") + 1] == '-';
+			p->off = first;
+			p->len = last - first + 1;
+			return;
+		case FG_RANGE_NONE:
+			break;
+		}
+	}
+	p->len = INT64_MAX; /* all of it, if the limit allows */
+}
+
+/* On a net thread: a shard of a remote source. */
+static void
+read_remote_shard(struct fg_request *r)
+{
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_source_part p;
+
+	want_part(r, &p);
+	if (fg_source_part(r->layer->source, r->route.rest, &p, &err) < 0) {
+		fg_reply_source_err(r, &err);
+		return;
+	}
+	if (p.absent) {
+		fg_reply_error(r, 404, "layer %s has no such file", r->layer->name);
+		return;
+	}
+	fg_reply_bytes(r, 200, type_of(r->route.rest), p.bytes);
+	r->reply.sized = true;
+	r->reply.file_size = p.size;
+	r->reply.body_at = p.off;
+	r->reply.tagged = true;
+	r->reply.etag = p.tag;
+	r->reply.ranges = true;
+	r->reply.caching = FG_NO_CACHE;
+}
+
 /* On an io thread: a shard or another large file. Its tag is made of what the file
  * system knows of it, as reading it all for a hash would cost too much. False: it is
  * small, or not there under that very name. */
@@ -218,13 +273,9 @@ read_file(struct fg_request *r)
 
 	if (open_large(r, &err))
 		return;
-	if (err.code != FG_OK) {
-		fg_reply_err(r, &err);
-		return;
-	}
-	if (fg_source_file(r->layer->source, r->route.rest, limit, &coding, &stored,
-		&err) < 0) {
-		fg_reply_err(r, &err);
+	if (err.code != FG_OK || fg_source_file(r->layer->source, r->route.rest, limit,
+				     &coding, &stored, &err) < 0) {
+		fg_reply_source_err(r, &err);
 		return;
 	}
 	if (!stored) {
@@ -238,7 +289,7 @@ read_file(struct fg_request *r)
 		if (fg_decompress((enum fg_coding)coding, stored->data, stored->len,
 			limit, &plain, &err) < 0) {
 			fg_buf_unref(stored);
-			fg_reply_err(r, &err);
+			fg_reply_source_err(r, &err);
 			return;
 		}
 		fg_buf_unref(stored);
@@ -291,6 +342,9 @@ handle_file(struct fg_request *r)
 	}
 	if (l->broken)
 		fg_reply_later(r, 60, "layer %s cannot be served: %s", l->name, l->why);
+	else if (l->source && fg_source_is_remote(l->source))
+		fg_request_work(r, FG_RES_NET,
+		    is_shard(r->route.rest) ? read_remote_shard : read_file, NULL);
 	else if (l->source)
 		fg_request_work(r, FG_RES_IO, read_file, NULL);
 	else

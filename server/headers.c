@@ -80,6 +80,30 @@ fg_etag_matches(const char *if_none_match, const char *etag)
 	return false;
 }
 
+/* A qvalue (RFC 9110 section 12.4.2) in thousandths: "0.5", "1", at most three digits
+ * behind the point; what is anything else counts as 0. */
+static int
+thousandths(const char *p, const char *end)
+{
+	int v, unit = 100;
+
+	while (end > p && (end[-1] == ' ' || end[-1] == '\t'))
+		end--;
+	if (p == end || (*p != '0' && *p != '1'))
+		return 0;
+	v = (*p++ - '0') * 1000;
+	if (p == end)
+		return v;
+	if (*p++ != '.' || end - p > 3)
+		return 0;
+	for (; p < end; p++, unit /= 10) {
+		if (*p < '0' || *p > '9')
+			return 0;
+		v += (*p - '0') * unit;
+	}
+	return v <= 1000 ? v : 0;
+}
+
 /* Weight of one element ("gzip;q=0.5") in thousandths, 1000 if none is given. */
 static int
 weight(const char *p, size_t n)
@@ -93,7 +117,7 @@ weight(const char *p, size_t n)
 		q++;
 	if (q + 2 > p + n || (q[0] != 'q' && q[0] != 'Q') || q[1] != '=')
 		return 1000;
-	return (int)(strtod(q + 2, NULL) * 1000);
+	return thousandths(q + 2, p + n);
 }
 
 /* Weight of a coding in Accept-Encoding; -1: not named, not even by "*". */

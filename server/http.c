@@ -178,10 +178,9 @@ apply_range(struct fg_request *r, const char *etag, uint64_t *first, uint64_t *l
     char content_range[96])
 {
 	struct fg_reply *p = &r->reply;
-	uint64_t size = p->body ? p->body->len : 0, last;
-
-	if (p->has_file || p->sized)
-		size = p->file_size;
+	uint64_t last, size = p->has_file || p->sized ? p->file_size
+			      : p->body               ? p->body->len
+						      : 0;
 
 	*first = 0;
 	*len = size;
@@ -218,12 +217,9 @@ release_body(void *body)
 }
 
 static ssize_t
-read_nothing(void *ctx, uint64_t pos, char *buf, size_t max)
+read_nothing(void *ctx FG_UNUSED, uint64_t pos FG_UNUSED, char *buf FG_UNUSED,
+    size_t max FG_UNUSED)
 {
-	(void)ctx;
-	(void)pos;
-	(void)buf;
-	(void)max;
 	return MHD_CONTENT_READER_END_WITH_ERROR;
 }
 
@@ -241,7 +237,7 @@ make_response(struct fg_reply *p, uint64_t first, uint64_t len)
 		return MHD_create_response_from_buffer_with_free_callback_cls(len,
 		    p->body->data + (first - p->body_at), release_body,
 		    fg_buf_ref(p->body));
-	if (p->sized) /* for HEAD, which sends none of it */
+	if (p->sized) /* HEAD: its length is told, nobody reads it */
 		return MHD_create_response_from_callback(len, 4096, read_nothing, NULL,
 		    NULL);
 	fg_assert(p->has_file);

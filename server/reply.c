@@ -43,7 +43,7 @@ fg_reply_fini(struct fg_reply *p)
 	p->body = NULL;
 	if (p->has_file)
 		close(p->file);
-	p->has_file = false;
+	p->has_file = p->sized = false;
 }
 
 void
@@ -150,6 +150,16 @@ fg_reply_err(struct fg_request *r, const struct fg_err *err)
 		fg_log(status == 503 ? FG_LOG_WARN : FG_LOG_ERROR,
 		    "request failed id=%s-%llu path=%s: %s", r->srv->run_id,
 		    (unsigned long long)r->number, r->route.path, err->msg);
+}
+
+void
+fg_reply_source_err(struct fg_request *r, const struct fg_err *err)
+{
+	fg_reply_err(r, err);
+	if (err->code == FG_ECORRUPT || err->code == FG_EFULL) {
+		r->reply.status = 502;
+		r->reply.retry_after = 0;
+	}
 }
 
 void

@@ -70,8 +70,8 @@ struct fg_reply {
 	bool has_file;
 	int file; /* owned descriptor, if has_file */
 	uint64_t file_size, body_at;
-	/* Body is a part of file_size bytes, from body_at on, and all that is asked
-	 * for; there is no file. */
+	/* Body is the part that is wanted, from body_at on, of file_size bytes that are
+	 * elsewhere: there is no file. */
 	bool sized;
 	struct fg_stream *stream; /* the body is this, owned; NULL: it is `body` */
 };
@@ -199,6 +199,9 @@ void fg_reply_error(struct fg_request *r, int status, const char *fmt, ...)
     FG_PRINTF(3, 4);
 /* The same from a failure: the one table of codes and statuses. */
 void fg_reply_err(struct fg_request *r, const struct fg_err *err);
+/* A failure to read a layer's source, which is upstream of us: as fg_reply_err, but 502
+ * for what can never be right. */
+void fg_reply_source_err(struct fg_request *r, const struct fg_err *err);
 /* 503 with Retry-After, in seconds. */
 void fg_reply_later(struct fg_request *r, int retry_after, const char *fmt, ...)
     FG_PRINTF(3, 4);

@@ -42,9 +42,22 @@ start_parts(struct fg_server *s, const char *root, bool create, struct fg_err *e
 	    /* 0 means the store's default there, "nothing is kept" here. */
 	    .min_free = set->min_free > 0 ? set->min_free / 100 : 1e-9,
 	};
+	struct fg_web_options web = {
+	    .cache_bytes = (uint64_t)set->upstream_cache_mb << 20,
+	    .fresh_ms = set->upstream_fresh_s * 1000,
+	    .fetch =
+		{
+		    .connections = (int)set->upstream_connections,
+		    .connect_ms = (int64_t)(set->upstream_connect_s * 1000),
+		    .stall_ms = set->upstream_stall_s * 1000,
+		    .total_ms = (int64_t)(set->upstream_total_s * 1000),
+		    .tries = (int)set->upstream_tries,
+		},
+	};
 	struct fg_sched_options sched = {
 	    .io_threads = (int)set->io_threads,
 	    .cpu_threads = (int)set->cpu_threads,
+	    .net_threads = (int)set->net_threads,
 	    .devices = *set->devices ? set->devices : NULL,
 	    .queue_s = (int)set->queue_s,
 	    .bulk_every = (int)set->bulk_every,
@@ -56,7 +69,7 @@ start_parts(struct fg_server *s, const char *root, bool create, struct fg_err *e
 	    fg_store_open(root, create ? FG_STORE_CREATE : FG_STORE_WRITE, &store, err);
 	if (!s->store)
 		return -1;
-	s->catalog = fg_catalog_open(s->store, err);
+	s->catalog = fg_catalog_open_with(s->store, &web, err);
 	if (!s->catalog)
 		return -1;
 	s->sched = fg_sched_new(s->store, s->catalog, &sched, err);
@@ -131,6 +144,7 @@ fg_server_stop(struct fg_server *s)
 	atomic_store(&s->draining, true);
 	fg_plan_stop(s->plan);
 	fg_events_close(s->events);
+	fg_catalog_stop(s->catalog);
 	if (s->sched)
 		fg_sched_stop(s->sched, deadline);
 	/* Every waiter was woken: what is active now only has to be sent. A client that

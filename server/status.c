@@ -152,12 +152,31 @@ gauge_process(struct fg_metrics_now *now)
 	now->descriptors -= 3; /* "." and "..", and that of the folder itself */
 }
 
+static void
+gauge_upstream(struct fg_server *s, struct fg_metrics_now *now)
+{
+	struct fg_web_stats web;
+
+	fg_catalog_web_stats(s->catalog, &web);
+	now->upstream_hits = (double)web.hits;
+	now->upstream_misses = (double)web.misses;
+	now->upstream_stale = (double)web.stale;
+	now->upstream_fetches = (double)web.fetch.fetches;
+	now->upstream_same = (double)web.fetch.same;
+	now->upstream_retries = (double)web.fetch.retries;
+	now->upstream_failed = (double)web.fetch.failed;
+	now->upstream_bytes = (double)web.fetch.bytes;
+	now->upstream_disk = (double)web.cache.bytes;
+	now->upstream_evicted = (double)web.cache.evicted;
+}
+
 void
 fg_status_gauges(struct fg_server *s, struct fg_metrics_now *now)
 {
 	struct fg_cache_stats cache;
 	struct fg_sched_stats sched;
 
+	gauge_upstream(s, now);
 	fg_cache_get_stats(s->cache, &cache);
 	fg_sched_get_stats(s->sched, &sched);
 	now->parked = (double)fg_clients_parked(s->clients);

@@ -281,24 +281,12 @@ dir_close(struct fg_source *s)
 	free(d);
 }
 
-/* More than any encoding needs for a chunk of so many voxels: what is larger is not
- * read or unpacked. compressed_segmentation is the one that can exceed raw, by tables
- * of one entry a voxel beside the values, hence three times; 1 MiB for headers. */
-static size_t
-chunk_limit(const struct fg_source *s, const struct fg_scale *sc)
-{
-	double n = (double)s->info.channels * (double)fg_dtype_size(s->info.dtype);
-
-	for (int d = 0; d < 3; d++)
-		n *= (double)sc->chunk[d];
-	return n < 1e12 ? (size_t)(3 * n) + (1u << 20) : SIZE_MAX / 4;
-}
-
 /* A shard file that is not there has none of its chunks. */
 static int
-sharded_chunk(const struct fg_source *s, const struct fg_scale *sc, const int64_t ch[3],
+sharded_chunk(const struct fg_source *s, int scale, const int64_t ch[3],
     struct fg_buf **out, struct fg_err *err)
 {
+	const struct fg_scale *sc = &s->info.scale[scale];
 	const struct dir *d = s->priv;
 	char name[FG_SHARD_NAME], *path;
 	uint64_t key, shard, minishard;
@@ -315,7 +303,7 @@ sharded_chunk(const struct fg_source *s, const struct fg_scale *sc, const int64_
 	rc = open_one(d, path, &fd, &st, err);
 	if (rc == 0 && fd >= 0) {
 		rc = fg_shards_read(d->shards, fd, path, &sc->sharding, key,
-		    chunk_limit(s, sc), out, err);
+		    fg_source_chunk_limit(s, scale), out, err);
 		close(fd);
 	}
 	free(path);
@@ -333,11 +321,11 @@ dir_chunk(struct fg_source *s, int scale, const int64_t ch[3], struct fg_buf **o
 	int rc;
 
 	if (sc->sharding.present)
-		return sharded_chunk(s, sc, ch, out, err);
+		return sharded_chunk(s, scale, ch, out, err);
 	fg_scale_chunk_box(sc, ch, &vx);
 	fg_chunk_name_format(&vx, name);
 	path = fg_asprintf("%s/%s", sc->key, name);
-	rc = read_plain(s->priv, path, chunk_limit(s, sc), out, err);
+	rc = read_plain(s->priv, path, fg_source_chunk_limit(s, scale), out, err);
 	free(path);
 	return rc;
 }

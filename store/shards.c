@@ -19,26 +19,24 @@
 
 #define CHAINS 256
 
-/* Which index: the file as it is now, and the minishard. */
-struct index_key {
-	uint64_t dev, ino, size, changed_s, changed_ns, minishard;
-};
+/* What stands where in the key of a local file: the file as it is now. */
+enum { DEV, INO, SIZE, CHANGED_S, CHANGED_NS };
 
-struct entry {
+struct fg_shards_entry {
 	_Atomic unsigned refs;
-	struct index_key key;
+	struct fg_shards_key key;
 	uint64_t hash;
 	size_t bytes;
 	struct fg_minishard index;
-	struct entry *newer, *older, *chain; /* guarded by the cache's lock */
+	struct fg_shards_entry *newer, *older, *chain; /* guarded by the cache's lock */
 };
 
 struct fg_shards {
 	pthread_mutex_t lock;
 	size_t limit;
-	size_t bytes;                  /* guarded by lock */
-	struct entry *newest, *oldest; /* guarded by lock */
-	struct entry *chain[CHAINS];   /* guarded by lock */
+	size_t bytes;                            /* guarded by lock */
+	struct fg_shards_entry *newest, *oldest; /* guarded by lock */
+	struct fg_shards_entry *chain[CHAINS];   /* guarded by lock */
 };
 
 struct fg_shards *
@@ -51,8 +49,8 @@ fg_shards_new(size_t bytes)
 	return c;
 }
 
-static void
-entry_unref(struct entry *e)
+void
+fg_shards_unref(struct fg_shards_entry *e)
 {
 	if (!e || atomic_fetch_sub_explicit(&e->refs, 1, memory_order_acq_rel) != 1)
 		return;
@@ -65,9 +63,9 @@ fg_shards_free(struct fg_shards *c)
 {
 	if (!c)
 		return;
-	for (struct entry *e = c->newest, *next; e; e = next) {
+	for (struct fg_shards_entry *e = c->newest, *next; e; e = next) {
 		next = e->older;
-		entry_unref(e);
+		fg_shards_unref(e);
 	}
 	pthread_mutex_destroy(&c->lock);
 	free(c);
@@ -76,7 +74,7 @@ fg_shards_free(struct fg_shards *c)
 /* ------------------------------------------------------------- the cache */
 
 static void
-unlink_age(struct fg_shards *c, struct entry *e)
+unlink_age(struct fg_shards *c, struct fg_shards_entry *e)
 {
 	*(e->newer ? &e->newer->older : &c->newest) = e->older;
 	*(e->older ? &e->older->newer : &c->oldest) = e->newer;
@@ -84,7 +82,7 @@ unlink_age(struct fg_shards *c, struct entry *e)
 }
 
 static void
-link_newest(struct fg_shards *c, struct entry *e)
+link_newest(struct fg_shards *c, struct fg_shards_entry *e)
 {
 	e->older = c->newest;
 	*(c->newest ? &c->newest->newer : &c->oldest) = e;
@@ -93,9 +91,9 @@ link_newest(struct fg_shards *c, struct entry *e)
 
 /* Take the entry out; the caller gets the cache's reference. */
 static void
-drop(struct fg_shards *c, struct entry *e)
+drop(struct fg_shards *c, struct fg_shards_entry *e)
 {
-	struct entry **at = &c->chain[e->hash % CHAINS];
+	struct fg_shards_entry **at = &c->chain[e->hash % CHAINS];
 
 	while (*at != e)
 		at = &(*at)->chain;
@@ -104,10 +102,10 @@ drop(struct fg_shards *c, struct entry *e)
 	c->bytes -= e->bytes;
 }
 
-static struct entry *
-look_up(struct fg_shards *c, const struct index_key *key, uint64_t hash)
+static struct fg_shards_entry *
+look_up(struct fg_shards *c, const struct fg_shards_key *key, uint64_t hash)
 {
-	struct entry *e = c->chain[hash % CHAINS];
+	struct fg_shards_entry *e = c->chain[hash % CHAINS];
 
 	while (e && (e->hash != hash || memcmp(&e->key, key, sizeof *key) != 0))
 		e = e->chain;
@@ -115,10 +113,10 @@ look_up(struct fg_shards *c, const struct index_key *key, uint64_t hash)
 }
 
 /* A reference to a cached index, or NULL. */
-static struct entry *
-cache_get(struct fg_shards *c, const struct index_key *key, uint64_t hash)
+static struct fg_shards_entry *
+cache_get(struct fg_shards *c, const struct fg_shards_key *key, uint64_t hash)
 {
-	struct entry *e;
+	struct fg_shards_entry *e;
 
 	pthread_mutex_lock(&c->lock);
 	e = look_up(c, key, hash);
@@ -133,9 +131,9 @@ cache_get(struct fg_shards *c, const struct index_key *key, uint64_t hash)
 
 /* Keep e as well, if there is room for it at all and nobody was faster. */
 static void
-cache_put(struct fg_shards *c, struct entry *e)
+cache_put(struct fg_shards *c, struct fg_shards_entry *e)
 {
-	struct entry *out = NULL;
+	struct fg_shards_entry *out = NULL;
 
 	if (e->bytes > c->limit)
 		return;
@@ -147,7 +145,7 @@ cache_put(struct fg_shards *c, struct entry *e)
 		link_newest(c, e);
 		c->bytes += e->bytes;
 		while (c->bytes > c->limit) {
-			struct entry *old = c->oldest;
+			struct fg_shards_entry *old = c->oldest;
 
 			drop(c, old);
 			old->chain = out; /* free them without the lock */
@@ -156,11 +154,53 @@ cache_put(struct fg_shards *c, struct entry *e)
 	}
 	pthread_mutex_unlock(&c->lock);
 	while (out) {
-		struct entry *next = out->chain;
+		struct fg_shards_entry *next = out->chain;
 
-		entry_unref(out);
+		fg_shards_unref(out);
 		out = next;
 	}
+}
+
+struct fg_shards_entry *
+fg_shards_get(struct fg_shards *c, const struct fg_shards_key *key)
+{
+	return cache_get(c, key, fg_hash64(key, sizeof *key));
+}
+
+static struct fg_shards_entry *
+new_entry(const struct fg_shards_key *key, uint64_t hash)
+{
+	struct fg_shards_entry *e = fg_calloc(1, sizeof *e);
+
+	atomic_init(&e->refs, 1);
+	e->key = *key;
+	e->hash = hash;
+	return e;
+}
+
+static void
+keep(struct fg_shards *c, struct fg_shards_entry *e)
+{
+	e->bytes = sizeof *e + e->index.n * sizeof *e->index.item;
+	cache_put(c, e);
+}
+
+struct fg_shards_entry *
+fg_shards_put(struct fg_shards *c, const struct fg_shards_key *key,
+    struct fg_minishard *index)
+{
+	struct fg_shards_entry *e = new_entry(key, fg_hash64(key, sizeof *key));
+
+	e->index = *index;
+	*index = (struct fg_minishard){0};
+	keep(c, e);
+	return e;
+}
+
+const struct fg_minishard *
+fg_shards_index(const struct fg_shards_entry *e)
+{
+	return &e->index;
 }
 
 /* ------------------------------------------------------------- reading */
@@ -184,28 +224,30 @@ read_range(int fd, const char *name, const struct fg_range64 *at, struct fg_buf 
 
 /* Read and decode an index into e->index. An empty minishard is an index of no keys. */
 static int
-load(int fd, const char *name, const struct fg_sharding *s, struct entry *e,
+load(int fd, const char *name, const struct fg_sharding *s, struct fg_shards_entry *e,
     struct fg_err *err)
 {
-	const struct index_key *k = &e->key;
+	const struct fg_shards_key *k = &e->key;
 	struct fg_buf *b = NULL;
 	struct fg_range64 at;
 	uint8_t pair[16];
 	int rc;
 
-	if (k->size < fg_shard_head(s))
+	if (k->file[SIZE] < fg_shard_head(s))
 		return fg_fail(err, FG_ECORRUPT,
 		    "%s has %llu bytes, its head alone has %llu", name,
-		    (unsigned long long)k->size, (unsigned long long)fg_shard_head(s));
+		    (unsigned long long)k->file[SIZE],
+		    (unsigned long long)fg_shard_head(s));
 	if (fg_file_pread(fd, pair, sizeof pair, 16 * k->minishard, name, err) < 0)
 		return -1;
-	if (fg_shard_entry_decode(s, pair, k->minishard, k->size, &at, err) < 0)
+	if (fg_shard_entry_decode(s, pair, k->minishard, k->file[SIZE], &at, err) < 0)
 		return fg_err_prefix(err, "%s", name);
 	if (at.len == 0)
 		return 0;
 	if (read_range(fd, name, &at, &b, err) < 0)
 		return -1;
-	rc = fg_minishard_decode(s, b->data, b->len, at.off, k->size, &e->index, err);
+	rc = fg_minishard_decode(s, b->data, b->len, at.off, k->file[SIZE], &e->index,
+	    err);
 	if (rc < 0)
 		fg_err_prefix(err, "%s: minishard %llu", name,
 		    (unsigned long long)k->minishard);
@@ -214,25 +256,21 @@ load(int fd, const char *name, const struct fg_sharding *s, struct entry *e,
 }
 
 /* A reference to the index, from the cache or read now. */
-static struct entry *
+static struct fg_shards_entry *
 get_index(struct fg_shards *c, int fd, const char *name, const struct fg_sharding *s,
-    const struct index_key *key, struct fg_err *err)
+    const struct fg_shards_key *key, struct fg_err *err)
 {
 	uint64_t hash = fg_hash64(key, sizeof *key);
-	struct entry *e = cache_get(c, key, hash);
+	struct fg_shards_entry *e = cache_get(c, key, hash);
 
 	if (e)
 		return e;
-	e = fg_calloc(1, sizeof *e);
-	atomic_init(&e->refs, 1);
-	e->key = *key;
-	e->hash = hash;
+	e = new_entry(key, hash);
 	if (load(fd, name, s, e, err) < 0) {
-		entry_unref(e);
+		fg_shards_unref(e);
 		return NULL;
 	}
-	e->bytes = sizeof *e + e->index.n * sizeof *e->index.item;
-	cache_put(c, e);
+	keep(c, e);
 	return e;
 }
 
@@ -268,20 +306,23 @@ fg_shards_read(struct fg_shards *c, int fd, const char *name,
     struct fg_err *err)
 {
 	const struct fg_shard_item *it;
-	struct index_key k;
-	struct entry *e;
+	struct fg_shards_key k;
+	struct fg_shards_entry *e;
 	struct stat st;
 	uint64_t shard;
 	int rc = 0;
 
 	if (fstat(fd, &st) < 0)
 		return fg_fail_errno(err, "%s", name);
-	k = (struct index_key){
-	    .dev = (uint64_t)st.st_dev,
-	    .ino = (uint64_t)st.st_ino,
-	    .size = (uint64_t)st.st_size,
-	    .changed_s = (uint64_t)st.st_mtim.tv_sec,
-	    .changed_ns = (uint64_t)st.st_mtim.tv_nsec,
+	k = (struct fg_shards_key){
+	    .file =
+		{
+		    [DEV] = (uint64_t)st.st_dev,
+		    [INO] = (uint64_t)st.st_ino,
+		    [SIZE] = (uint64_t)st.st_size,
+		    [CHANGED_S] = (uint64_t)st.st_mtim.tv_sec,
+		    [CHANGED_NS] = (uint64_t)st.st_mtim.tv_nsec,
+		},
 	};
 	fg_shard_locate(s, key, &shard, &k.minishard);
 	e = get_index(c, fd, name, s, &k, err);
@@ -291,6 +332,6 @@ fg_shards_read(struct fg_shards *c, int fd, const char *name,
 	*out = NULL;
 	if (it)
 		rc = read_datum(fd, name, s, it, limit, out, err);
-	entry_unref(e);
+	fg_shards_unref(e);
 	return rc;
 }

@@ -22,6 +22,21 @@ struct fg_shards;
 struct fg_shards *fg_shards_new(size_t bytes) FG_MUST_USE;
 void fg_shards_free(struct fg_shards *c);
 
+/* The cache by itself, for shards that are no local files: an index by the version of
+ * its file (five numbers of the caller's choice) and its minishard. */
+struct fg_shards_key {
+	uint64_t file[5], minishard;
+};
+struct fg_shards_entry;
+/* A reference to a cached index, or NULL. */
+struct fg_shards_entry *fg_shards_get(struct fg_shards *c,
+    const struct fg_shards_key *key);
+/* Keep an index, whose items are taken over; a reference to it. */
+struct fg_shards_entry *fg_shards_put(struct fg_shards *c,
+    const struct fg_shards_key *key, struct fg_minishard *index) FG_MUST_USE;
+const struct fg_minishard *fg_shards_index(const struct fg_shards_entry *e);
+void fg_shards_unref(struct fg_shards_entry *e);
+
 /*
  * The datum of a key from the shard file that it belongs to, open as fd, decompressed
  * if the sharding says so; *out = NULL if the shard has no such key.

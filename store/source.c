@@ -13,6 +13,12 @@
 #include "store/dir.h"
 #include "store/files.h"
 #include "store/phantom_source.h"
+#include "store/remote.h"
+
+/* Chunks that are asked for at once for a box, where that saves time; bounded also by
+ * what they may take in memory. */
+#define BATCH_CHUNKS 64
+#define BATCH_BYTES ((size_t)256 << 20)
 
 static const struct fg_source_ops *const schemes[] = {
     &fg_dir_ops,
@@ -21,6 +27,10 @@ static const struct fg_source_ops *const schemes[] = {
     &fg_files_zarr_ops,
     &fg_files_n5_ops,
     &fg_phantom_ops,
+    &fg_remote_http_ops,
+    &fg_remote_https_ops,
+    &fg_remote_s3_ops,
+    &fg_remote_gs_ops,
 };
 
 /* Length of the scheme in front of a ':', 0 for a plain path. */
@@ -32,6 +42,16 @@ scheme_length(const char *url)
 	return n > 0 && url[n] == ':' ? n : 0;
 }
 
+/* "precomputed://" says nothing new. */
+static const char *
+skip_format(const char *url)
+{
+	static const char format[] = "precomputed://";
+
+	return strncmp(url, format, sizeof format - 1) == 0 ? url + sizeof format - 1
+							    : url;
+}
+
 static const struct fg_source_ops *
 find_scheme(const char *url, const char **rest, struct fg_err *err)
 {
@@ -40,6 +60,11 @@ find_scheme(const char *url, const char **rest, struct fg_err *err)
 	*rest = n ? url + n + 1 : url;
 	if (n == 0)
 		return &fg_dir_ops;
+	if (n == 4 && memcmp(url, "file", 4) == 0) {
+		if (strncmp(*rest, "///", 3) == 0)
+			*rest += 2;
+		return &fg_dir_ops;
+	}
 	for (size_t i = 0; i < FG_COUNTOF(schemes); i++) {
 		if (strlen(schemes[i]->scheme) == n &&
 		    memcmp(schemes[i]->scheme, url, n) == 0)
@@ -53,15 +78,26 @@ find_scheme(const char *url, const char **rest, struct fg_err *err)
 struct fg_source *
 fg_source_open(const char *url, struct fg_err *err)
 {
-	const char *rest;
-	const struct fg_source_ops *ops = find_scheme(url, &rest, err);
-	struct fg_source *s;
+	return fg_source_open_with(url, NULL, err);
+}
 
+struct fg_source *
+fg_source_open_with(const char *url, const struct fg_source_options *opt,
+    struct fg_err *err)
+{
+	const struct fg_source_ops *ops;
+	struct fg_source *s;
+	const char *rest;
+
+	url = skip_format(url);
+	ops = find_scheme(url, &rest, err);
 	if (!ops)
 		return NULL;
 	s = fg_calloc(1, sizeof *s);
 	s->ops = ops;
 	s->url = fg_strdup(url);
+	if (opt)
+		s->opt = *opt;
 	if (ops->open(s, rest, err) < 0) {
 		fg_source_close(s);
 		return NULL;
@@ -79,6 +115,33 @@ fg_source_close(struct fg_source *s)
 	fg_buf_unref(s->info_bytes);
 	free(s->url);
 	free(s);
+}
+
+bool
+fg_source_is_remote(const struct fg_source *s)
+{
+	return s->ops->part != NULL;
+}
+
+bool
+fg_source_url_is_remote(const char *url)
+{
+	const char *rest;
+	const struct fg_source_ops *ops = find_scheme(skip_format(url), &rest, NULL);
+
+	return ops && ops->part;
+}
+
+/* compressed_segmentation is the one that can exceed raw, by tables of one entry a
+ * voxel beside the values, hence three times; 1 MiB for headers. */
+size_t
+fg_source_chunk_limit(const struct fg_source *s, int scale)
+{
+	double n = (double)s->info.channels * (double)fg_dtype_size(s->info.dtype);
+
+	for (int d = 0; d < 3; d++)
+		n *= (double)s->info.scale[scale].chunk[d];
+	return n < 1e12 ? (size_t)(3 * n) + (1u << 20) : SIZE_MAX / 4;
 }
 
 /* Bytes that a raw chunk must have. Extents come from the info, which has checked that
@@ -120,36 +183,73 @@ make_chunk(struct fg_source *s, int scale, const int64_t ch[3], struct fg_buf **
 	return rc;
 }
 
+/* Raw bytes are as many as voxels. */
+static int
+check_chunk(const struct fg_source *s, int scale, const int64_t ch[3],
+    const struct fg_buf *b, struct fg_err *err)
+{
+	const struct fg_scale *sc = &s->info.scale[scale];
+	struct fg_box vx;
+	size_t want = 0;
+
+	if (!b || sc->encoding != FG_ENC_RAW)
+		return 0;
+	fg_scale_chunk_box(sc, ch, &vx);
+	if (raw_bytes(s, &vx, &want, err) == 0 && b->len == want)
+		return 0;
+	return fg_fail(err, FG_ECORRUPT,
+	    "chunk %lld,%lld,%lld of scale %s has %zu bytes, wanted %zu",
+	    (long long)ch[0], (long long)ch[1], (long long)ch[2], sc->key, b->len,
+	    want);
+}
+
+static int
+read_chunks(struct fg_source *s, int scale, const int64_t (*ch)[3], size_t n,
+    struct fg_buf **out, struct fg_err *err)
+{
+	if (s->ops->chunks)
+		return s->ops->chunks(s, scale, ch, n, out, err);
+	for (size_t i = 0; i < n; i++) {
+		if (s->ops->chunk ? s->ops->chunk(s, scale, ch[i], &out[i], err) < 0
+				  : make_chunk(s, scale, ch[i], &out[i], err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+int
+fg_source_chunks(struct fg_source *s, int scale, const int64_t (*ch)[3], size_t n,
+    struct fg_buf **out, struct fg_err *err)
+{
+	int64_t grid[3];
+	int rc;
+
+	fg_assert(scale >= 0 && scale < s->info.scales);
+	fg_scale_grid(&s->info.scale[scale], grid);
+	for (size_t i = 0; i < n; i++) {
+		out[i] = NULL;
+		for (int d = 0; d < 3; d++)
+			fg_assert(ch[i][d] >= 0 && ch[i][d] < grid[d]);
+	}
+	rc = read_chunks(s, scale, ch, n, out, err);
+	for (size_t i = 0; i < n && rc == 0; i++)
+		rc = check_chunk(s, scale, ch[i], out[i], err);
+	for (size_t i = 0; i < n && rc < 0; i++) {
+		fg_buf_unref(out[i]);
+		out[i] = NULL;
+	}
+	return rc;
+}
+
 int
 fg_source_chunk(struct fg_source *s, int scale, const int64_t ch[3],
     struct fg_buf **out, struct fg_err *err)
 {
-	const struct fg_scale *sc = &s->info.scale[scale];
-	struct fg_buf *b = NULL;
-	int64_t grid[3];
-	struct fg_box vx;
-	size_t want = 0;
+	const int64_t one[1][3] = {{ch[0], ch[1], ch[2]}};
+	struct fg_buf *b;
 
-	fg_assert(scale >= 0 && scale < s->info.scales);
-	fg_scale_grid(sc, grid);
-	for (int d = 0; d < 3; d++)
-		fg_assert(ch[d] >= 0 && ch[d] < grid[d]);
-	if (!s->ops->chunk)
-		return make_chunk(s, scale, ch, out, err);
-	if (s->ops->chunk(s, scale, ch, &b, err) < 0)
+	if (fg_source_chunks(s, scale, one, 1, &b, err) < 0)
 		return -1;
-	if (b && sc->encoding == FG_ENC_RAW) {
-		fg_scale_chunk_box(sc, ch, &vx);
-		if (raw_bytes(s, &vx, &want, err) < 0 || b->len != want) {
-			fg_fail(err, FG_ECORRUPT,
-			    "chunk %lld,%lld,%lld of scale %s has %zu bytes, wanted "
-			    "%zu",
-			    (long long)ch[0], (long long)ch[1], (long long)ch[2],
-			    sc->key, b->len, want);
-			fg_buf_unref(b);
-			return -1;
-		}
-	}
 	*out = b;
 	return 0;
 }
@@ -183,19 +283,18 @@ mark_absent(const struct gather *g, const struct fg_box *chunk)
 	}
 }
 
+/* The part of one chunk; b NULL: the source has none. */
 static int
-gather_chunk(const struct gather *g, const int64_t ch[3], struct fg_err *err)
+gather_chunk(const struct gather *g, const int64_t ch[3], const struct fg_buf *b,
+    struct fg_err *err)
 {
 	const struct fg_scale *sc = &g->s->info.scale[g->scale];
 	struct fg_array a = FG_ARRAY_INIT;
-	struct fg_buf *b = NULL;
 	struct fg_box chunk;
 	int64_t shape[4];
 	int rc = -1;
 
 	fg_scale_chunk_box(sc, ch, &chunk);
-	if (fg_source_chunk(g->s, g->scale, ch, &b, err) < 0)
-		return -1;
 	if (!b) {
 		mark_absent(g, &chunk);
 		return 0;
@@ -203,7 +302,7 @@ gather_chunk(const struct gather *g, const int64_t ch[3], struct fg_err *err)
 	fg_box_shape(&chunk, shape);
 	shape[3] = g->s->info.channels;
 	if (fg_array_init(&a, g->s->info.dtype, shape, err) < 0)
-		goto out;
+		return -1;
 	if (fg_codec_decode(sc, b->data, b->len, &a, err) < 0) {
 		char name[FG_CHUNK_NAME];
 
@@ -215,7 +314,25 @@ gather_chunk(const struct gather *g, const int64_t ch[3], struct fg_err *err)
 	rc = 0;
 out:
 	fg_array_fini(&a);
-	fg_buf_unref(b);
+	return rc;
+}
+
+static int
+gather_batch(const struct gather *g, const int64_t (*ch)[3], size_t n,
+    struct fg_err *err)
+{
+	struct fg_buf *b[BATCH_CHUNKS];
+	int rc = 0;
+
+	if (n == 0)
+		return 0;
+	if (fg_source_chunks(g->s, g->scale, ch, n, b, err) < 0)
+		return -1;
+	for (size_t i = 0; i < n; i++) {
+		if (rc == 0)
+			rc = gather_chunk(g, ch[i], b[i], err);
+		fg_buf_unref(b[i]);
+	}
 	return rc;
 }
 
@@ -223,21 +340,29 @@ static int
 gather_chunks(const struct gather *g, struct fg_err *err)
 {
 	const struct fg_scale *sc = &g->s->info.scale[g->scale];
-	int64_t lo[3], hi[3], ch[3];
+	size_t most =
+	    g->s->ops->chunks ? BATCH_BYTES / fg_source_chunk_limit(g->s, g->scale) : 1;
+	int64_t lo[3], hi[3], at[3], ch[BATCH_CHUNKS][3];
+	size_t n = 0;
 
+	most = FG_MIN(FG_MAX(most, 1), (size_t)BATCH_CHUNKS);
 	for (int d = 0; d < 3; d++) {
 		lo[d] = fg_div_floor(g->vx->lo[d] - sc->offset[d], sc->chunk[d]);
 		hi[d] = fg_div_ceil(g->vx->hi[d] - sc->offset[d], sc->chunk[d]);
 	}
-	for (ch[2] = lo[2]; ch[2] < hi[2]; ch[2]++) {
-		for (ch[1] = lo[1]; ch[1] < hi[1]; ch[1]++) {
-			for (ch[0] = lo[0]; ch[0] < hi[0]; ch[0]++) {
-				if (gather_chunk(g, ch, err) < 0)
+	for (at[2] = lo[2]; at[2] < hi[2]; at[2]++) {
+		for (at[1] = lo[1]; at[1] < hi[1]; at[1]++) {
+			for (at[0] = lo[0]; at[0] < hi[0]; at[0]++) {
+				memcpy(ch[n++], at, sizeof at);
+				if (n < most)
+					continue;
+				if (gather_batch(g, ch, n, err) < 0)
 					return -1;
+				n = 0;
 			}
 		}
 	}
-	return 0;
+	return gather_batch(g, ch, n, err);
 }
 
 static int
@@ -325,4 +450,16 @@ fg_source_open_file(struct fg_source *s, const char *name, int *fd, struct stat 
 		    name);
 	*fd = -1;
 	return s->ops->open_file ? s->ops->open_file(s, name, fd, st, err) : 0;
+}
+
+int
+fg_source_part(struct fg_source *s, const char *name, struct fg_source_part *p,
+    struct fg_err *err)
+{
+	if (!is_name_valid(name))
+		return fg_fail(err, FG_EINVAL, "\"%.60s\" is no name of a file here",
+		    name);
+	p->bytes = NULL;
+	p->absent = true;
+	return s->ops->part ? s->ops->part(s, name, p, err) : 0;
 }

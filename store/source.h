@@ -5,7 +5,10 @@
  * what stands before ':' in the URL (a plain path means dir:).
  *
  *   dir:PATH   a local precomputed directory, sharded or not; files as NAME,
- *              NAME.gz, NAME.zstd or NAME.br
+ *              NAME.gz, NAME.zstd or NAME.br; also as file://PATH
+ *   http://HOST/PATH  https:  s3://BUCKET/PATH  gs://BUCKET/PATH
+ *              a precomputed directory on a web server or in a bucket, through a cache
+ *              (store/remote.c); "precomputed://" may stand in front of any of these
  *   hdf5:FILE:/DATASET  tiff:FILE  zarr:FOLDER  n5:FOLDER
  *              files of other programs; the URL may end in options such as
  *              ?nm=8,8,8&axes=zyx, see store/files.c
@@ -23,6 +26,8 @@
 #include "formats/info.h"
 
 struct fg_source;
+struct fg_source_part;
+struct fg_web;
 struct stat;
 
 struct fg_source_ops {
@@ -31,6 +36,9 @@ struct fg_source_ops {
 	/* Stored bytes of a chunk, decompressed; *out = NULL if it is absent. NULL:
 	 * encoded from the box on request. */
 	int (*chunk)(struct fg_source *s, int scale, const int64_t ch[3],
+	    struct fg_buf **out, struct fg_err *err);
+	/* Many at once, as fg_source_chunks; NULL: one by one. */
+	int (*chunks)(struct fg_source *s, int scale, const int64_t (*ch)[3], size_t n,
 	    struct fg_buf **out, struct fg_err *err);
 	/* As fg_source_box, `out` and `absent` zeroed before; NULL: derived from chunk.
 	 */
@@ -42,7 +50,21 @@ struct fg_source_ops {
 	/* As fg_source_open_file; NULL: such sources have no local files. */
 	int (*open_file)(struct fg_source *s, const char *name, int *fd,
 	    struct stat *st, struct fg_err *err);
+	/* As fg_source_part; NULL: all files are local. */
+	int (*part)(struct fg_source *s, const char *name, struct fg_source_part *p,
+	    struct fg_err *err);
 	void (*close)(struct fg_source *s);
+};
+
+/* What else there is to say about a source; only remote ones ask. */
+struct fg_source_options {
+	struct fg_web *web; /* the process's; outlives the source. NULL: one of its own,
+			       without a cache on disk */
+	const char
+	    *known_info; /* used if the upstream does not answer now; NULL: none */
+	bool anywhere;   /* redirects may lead to other servers */
+	bool denied_is_absent; /* 403 means that there is no such file: buckets that may
+				  not be listed */
 };
 
 struct fg_source {
@@ -50,18 +72,36 @@ struct fg_source {
 	char *url;
 	struct fg_info info;
 	struct fg_buf *info_bytes; /* the info file as found; NULL if there is none */
+	struct fg_source_options opt; /* valid while opening */
 	void *priv;
 };
 
 /* Open and read the info. Fails: FG_ENOENT, FG_EINVAL, FG_ENOTSUP (scheme, encoding).
  */
 struct fg_source *fg_source_open(const char *url, struct fg_err *err) FG_MUST_USE;
+
+/* opt may be NULL. */
+struct fg_source *fg_source_open_with(const char *url,
+    const struct fg_source_options *opt, struct fg_err *err) FG_MUST_USE;
+
+/* Does reading wait for another machine? Such reads are for threads that may be held
+ * up without holding up others. */
+bool fg_source_is_remote(const struct fg_source *s);
+bool fg_source_url_is_remote(const char *url);
 void fg_source_close(struct fg_source *s);
 
 /* Stored (decompressed, still encoded) bytes of a chunk; *out = NULL, return 0, if
  * the source has none. A read error is a failure, never an absent chunk. */
 int fg_source_chunk(struct fg_source *s, int scale, const int64_t ch[3],
     struct fg_buf **out, struct fg_err *err) FG_MUST_USE;
+
+/* The same for n of them, in one go where the source can; out[n] is filled, each one
+ * reference or NULL. Nothing is to be released after a failure. */
+int fg_source_chunks(struct fg_source *s, int scale, const int64_t (*ch)[3], size_t n,
+    struct fg_buf **out, struct fg_err *err) FG_MUST_USE;
+
+/* More bytes than any encoding needs for a chunk of the scale, also as stored. */
+size_t fg_source_chunk_limit(const struct fg_source *s, int scale);
 
 /*
  * Voxels of a box (voxels of that scale, inside its bounds). `out` is initialised by
@@ -81,6 +121,26 @@ int fg_source_file(struct fg_source *s, const char *name, size_t limit, int *cod
  * name, regular, not compressed. *fd = -1 if there is none or the source is not local;
  * else the caller closes it. */
 int fg_source_open_file(struct fg_source *s, const char *name, int *fd, struct stat *st,
+    struct fg_err *err) FG_MUST_USE;
+
+/* A part of a large file of a remote source. */
+struct fg_source_part {
+	/* Wanted: bytes off .. off + len, cut at the file's end; len 0: only size and
+	 * tag; from_end: the last `len` bytes. */
+	uint64_t off, len;
+	bool from_end;
+	uint64_t limit; /* longest part */
+	/* Found. */
+	bool absent;
+	struct fg_buf
+	    *bytes;    /* one reference; NULL: absent, none wanted or none there */
+	uint64_t size; /* of the whole file; off is where bytes begin */
+	uint64_t tag;  /* hash of what tells its version */
+};
+
+/* Fails: FG_EINVAL for names as fg_source_file; FG_EFULL above limit; FG_ENOTSUP if the
+ * upstream does not tell sizes. Sources whose files are local: absent. */
+int fg_source_part(struct fg_source *s, const char *name, struct fg_source_part *p,
     struct fg_err *err) FG_MUST_USE;
 
 #endif

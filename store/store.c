@@ -266,6 +266,12 @@ fg_store_uuid(const struct fg_store *s)
 	return s->uuid;
 }
 
+const char *
+fg_store_index_path(const struct fg_store *s)
+{
+	return s->index_path;
+}
+
 int
 fg_store_room(struct fg_store *s, struct fg_err *err)
 {

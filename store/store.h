@@ -60,6 +60,8 @@ struct fg_store *fg_store_open(const char *root, enum fg_store_mode mode,
 void fg_store_close(struct fg_store *s);
 const char *fg_store_root(const struct fg_store *s);
 const char *fg_store_uuid(const struct fg_store *s);
+/* The index file; what else is local to this machine stands beside it. */
+const char *fg_store_index_path(const struct fg_store *s);
 
 /* Whether generation may go on: FG_EFULL "disk of ...: 3.1 % free, 5 % are kept". */
 int fg_store_room(struct fg_store *s, struct fg_err *err) FG_MUST_USE;

@@ -23,6 +23,7 @@
 
 struct fg_catalog {
 	struct fg_store *store;
+	struct fg_web *web;      /* of all remote sources */
 	pthread_mutex_t writer;  /* see above; guards nothing of this struct */
 	pthread_mutex_t lock;    /* guards layer and layers */
 	struct fg_layer **layer; /* by name */
@@ -100,48 +101,6 @@ fg_catalog_info_sha256(const struct fg_info *info, char out[FG_SHA256_HEX])
 	fg_buf_unref(b);
 }
 
-/* The URL of a stored source; relative paths are below the data directory, so that it
- * can be moved. free(). */
-static char *
-resolve_url(struct fg_catalog *c, const char *source, struct fg_err *err)
-{
-	json_t *j = fg_json_parse(source, strlen(source), "source", err);
-	const char *url = NULL;
-	char *out = NULL;
-
-	if (j && fg_json_get_string(j, "url", FG_JSON_NEEDED, &url, err) == 0) {
-		const char *path = strncmp(url, "dir:", 4) == 0 ? url + 4 : url;
-
-		if (*path == '/' || (path == url && strchr(url, ':')))
-			out = fg_strdup(url);
-		else
-			out = fg_asprintf("%s/%s", fg_store_root(c->store), path);
-	}
-	json_decref(j);
-	return out;
-}
-
-static int
-open_passive(struct fg_catalog *c, struct fg_layer *l, const struct fg_layer_row *row,
-    struct fg_err *err)
-{
-	char *url = resolve_url(c, row->source, err);
-
-	if (!url)
-		return -1;
-	l->source = fg_source_open(url, err);
-	free(url);
-	if (!l->source)
-		return -1;
-	/* What is served is what the source says now, byte for byte. */
-	fg_info_fini(&l->info);
-	fg_info_copy(&l->info, &l->source->info);
-	fg_buf_unref(l->info_json);
-	l->info_json = l->source->info_bytes ? fg_buf_ref(l->source->info_bytes)
-					     : fg_catalog_info_bytes(&l->info);
-	return 0;
-}
-
 /* Bind a generated layer to its image, which must be what the recipe names. */
 static int
 open_generated(struct fg_catalog *c, struct fg_layer *l, const struct fg_layer_row *row,
@@ -207,7 +166,7 @@ fg_catalog_open_layer(struct fg_catalog *c, const struct fg_layer_row *row)
 		if (row->recipe)
 			rc = open_generated(c, l, row, &err);
 		else if (row->source)
-			rc = open_passive(c, l, row, &err);
+			rc = fg_catalog_open_passive(c, l, row, &err);
 		else
 			rc = fg_fail(&err, FG_ECORRUPT, "neither source nor recipe");
 	}
@@ -430,8 +389,35 @@ open_rows(struct fg_catalog *c, struct fg_layer_row *rows, size_t n)
 	}
 }
 
+/* The cache of upstreams stands beside the index: both want a local disk. */
+static struct fg_web *
+new_web(struct fg_store *s, const struct fg_web_options *opt, struct fg_err *err)
+{
+	struct fg_web_options o = {.fresh_ms = -1,
+	    .cache_bytes = FG_CATALOG_CACHE_BYTES};
+	const char *index = fg_store_index_path(s), *slash = strrchr(index, '/');
+	struct fg_web *w;
+	char *path;
+
+	if (opt)
+		o = *opt;
+	path = fg_asprintf("%.*supstream.sqlite", slash ? (int)(slash - index) + 1 : 0,
+	    index);
+	o.cache_path = path;
+	w = fg_web_new(&o, err);
+	free(path);
+	return w;
+}
+
 struct fg_catalog *
 fg_catalog_open(struct fg_store *s, struct fg_err *err)
+{
+	return fg_catalog_open_with(s, NULL, err);
+}
+
+struct fg_catalog *
+fg_catalog_open_with(struct fg_store *s, const struct fg_web_options *web,
+    struct fg_err *err)
 {
 	struct fg_reader *r = fg_reader_open(s, err);
 	struct fg_layer_row *rows = NULL;
@@ -449,11 +435,16 @@ fg_catalog_open(struct fg_store *s, struct fg_err *err)
 	c->store = s;
 	pthread_mutex_init(&c->writer, NULL);
 	pthread_mutex_init(&c->lock, NULL);
-	open_rows(c, rows, n);
+	c->web = new_web(s, web, err);
+	if (c->web)
+		open_rows(c, rows, n);
 	for (size_t i = 0; i < n; i++)
 		fg_layer_row_fini(&rows[i]);
 	free(rows);
-	return c;
+	if (c->web)
+		return c;
+	fg_catalog_close(c);
+	return NULL;
 }
 
 void
@@ -464,6 +455,7 @@ fg_catalog_close(struct fg_catalog *c)
 	for (size_t i = 0; i < c->layers; i++)
 		fg_layer_unref(c->layer[i]);
 	free(c->layer);
+	fg_web_free(c->web);
 	pthread_mutex_destroy(&c->lock);
 	pthread_mutex_destroy(&c->writer);
 	free(c);
@@ -479,6 +471,25 @@ struct fg_store *
 fg_catalog_store(struct fg_catalog *c)
 {
 	return c->store;
+}
+
+struct fg_web *
+fg_catalog_web(struct fg_catalog *c)
+{
+	return c->web;
+}
+
+void
+fg_catalog_stop(struct fg_catalog *c)
+{
+	if (c)
+		fg_web_stop(c->web);
+}
+
+void
+fg_catalog_web_stats(struct fg_catalog *c, struct fg_web_stats *out)
+{
+	fg_web_get_stats(c->web, out);
 }
 
 /* ------------------------------------------------------------- removing, pausing */
@@ -661,8 +672,11 @@ fg_layer_describe(const struct fg_layer *l, struct fg_reader *r)
 		json_object_set_new(j, "channels", json_integer(l->info.channels));
 		json_object_set_new(j, "scales", describe_scales(&l->info));
 	}
-	if (l->source)
-		json_object_set_new(j, "source", json_string(l->source->url));
+	if (l->source) /* what is behind "?" of a web address may be a secret */
+		json_object_set_new(j, "source",
+		    json_stringn(l->source->url, fg_source_is_remote(l->source)
+						     ? strcspn(l->source->url, "?")
+						     : strlen(l->source->url)));
 	if (l->base)
 		json_object_set_new(j,
 		    l->agglomerated ? "agglomeration_of" : "probability_of",

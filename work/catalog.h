@@ -23,6 +23,7 @@
 
 #include "store/source.h"
 #include "store/store.h"
+#include "store/web.h"
 #include "work/recipe.h"
 
 struct fg_layer {
@@ -49,6 +50,7 @@ struct fg_layer {
 	_Atomic bool removed; /* out of the table; references may still be held */
 	bool broken;          /* degraded or not openable */
 	char why[200];        /* reason when broken */
+	bool fill; /* passive layers: an absent chunk is sent as background */
 };
 
 struct fg_layer *fg_layer_ref(struct fg_layer *l);
@@ -61,7 +63,18 @@ struct fg_catalog;
 
 /* Load all layers of the store. Fails only if the index cannot be read. */
 struct fg_catalog *fg_catalog_open(struct fg_store *s, struct fg_err *err) FG_MUST_USE;
+/* The same with other than the usual bounds for reading from upstreams; their cache
+ * stands beside the index, whatever web->cache_path says. */
+struct fg_catalog *fg_catalog_open_with(struct fg_store *s,
+    const struct fg_web_options *web, struct fg_err *err) FG_MUST_USE;
+/* Bytes of upstreams kept on disk unless said otherwise. */
+#define FG_CATALOG_CACHE_BYTES ((uint64_t)4 << 30)
 void fg_catalog_close(struct fg_catalog *c);
+
+/* End what waits for upstreams now, and ask them nothing any more: before stopping. */
+void fg_catalog_stop(struct fg_catalog *c);
+/* All zero while no upstream was ever used. */
+void fg_catalog_web_stats(struct fg_catalog *c, struct fg_web_stats *out);
 
 /* The lock that every writing call to the store is made under (the store takes one
  * writer at a time): the catalogue's own, the committer's, a retry's. */
@@ -75,15 +88,16 @@ void fg_catalog_list(struct fg_catalog *c, struct fg_layer ***out, size_t *n);
 
 /*
  * Add a layer from a JSON description, the same for tool and API. json:
- *   passive:   {"name", "source": URL or path}
- *   generated: {"name", "ffn": {"image": NAME or NAME@SCALEKEY, "model": PATH,
- *               "fov": [33,33,33], "delta": [8,8,8], "mean": 128, "stddev": 33,
- *               "precision": "auto"|"f32"|"bf16", "block": [..] or absent = chosen from
- *               the measured speed, "halo": [32,32,32], "chunk": [64,64,64],
- *               "encoding": "compressed_segmentation"|"raw", "prob": false,
- *               and the names of fg_flood_params}}
- * Everything is checked here (names, ids' width, network loads, codec holds dtype);
- * unknown keys are refused. *out: a reference to the new layer.
+ *   passive:   {"name", "source": URL or path, "missing": "404"|"background",
+ *               "redirects": "same"|"any", "denied": "error"|"absent"}; the first of
+ * each is the default; the last two are for remote sources (store/source.h) generated:
+ * {"name", "ffn": {"image": NAME or NAME@SCALEKEY, "model": PATH, "fov": [33,33,33],
+ * "delta": [8,8,8], "mean": 128, "stddev": 33, "precision": "auto"|"f32"|"bf16",
+ * "block": [..] or absent = chosen from the measured speed, "halo": [32,32,32],
+ * "chunk": [64,64,64], "encoding": "compressed_segmentation"|"raw", "prob": false, and
+ * the names of fg_flood_params}} Everything is checked here (names, ids' width, network
+ * loads, codec holds dtype); unknown keys are refused. *out: a reference to the new
+ * layer.
  */
 int fg_catalog_add(struct fg_catalog *c, const json_t *spec, struct fg_layer **out,
     struct fg_err *err) FG_MUST_USE;

@@ -50,8 +50,8 @@ check_keys(const json_t *obj, const char *const *known, size_t n, const char *wh
 }
 
 /* JSON holds UTF-8 only, and paths of this machine need not be. */
-static int
-check_text(const char *path, struct fg_err *err)
+int
+fg_catalog_check_text(const char *path, struct fg_err *err)
 {
 	json_t *j = json_string(path);
 
@@ -59,78 +59,6 @@ check_text(const char *path, struct fg_err *err)
 		return fg_fail(err, FG_EINVAL,
 		    "the path is not UTF-8, which a layer's description has to be");
 	json_decref(j);
-	return 0;
-}
-
-/* ------------------------------------------------------------- passive layers */
-
-/* Whether a path stands behind the scheme (phantom: has parameters there). */
-static bool
-names_a_file(const char *url)
-{
-	static const char *const scheme[] = {"hdf5:", "tiff:", "zarr:", "n5:"};
-
-	for (size_t i = 0; i < FG_COUNTOF(scheme); i++) {
-		if (strncmp(url, scheme[i], strlen(scheme[i])) == 0)
-			return true;
-	}
-	return false;
-}
-
-/* What is stored for a source: absolute paths, or relative to the data directory when
- * it lies below it, so that this can be moved as a whole. json_decref(). */
-static json_t *
-store_url(struct fg_catalog *c, const char *url, struct fg_err *err)
-{
-	char path[PATH_MAX], root[PATH_MAX];
-	const char *plain = strncmp(url, "dir:", 4) == 0 ? url + 4 : url;
-	size_t n;
-
-	if (plain == url && strchr(url, ':') && *url != '/') { /* another scheme */
-		n = strcspn(url, ":") + 1;
-		if (!names_a_file(url) || url[n] == '/' || !getcwd(path, sizeof path))
-			return json_pack("{s:s}", "url", url);
-		char *full = fg_asprintf("%.*s%s/%s", (int)n, url, path, url + n);
-		json_t *j = json_pack("{s:s}", "url", full);
-		free(full);
-		return j;
-	}
-	if (!realpath(plain, path)) {
-		fg_fail_errno(err, "source %.200s", plain);
-		return NULL;
-	}
-	if (check_text(path, err) < 0)
-		return NULL;
-	if (realpath(fg_store_root(fg_catalog_store(c)), root)) {
-		n = strlen(root);
-		if (strncmp(path, root, n) == 0 && path[n] == '/')
-			return json_pack("{s:s+}", "url", "dir:", path + n + 1);
-	}
-	return json_pack("{s:s+}", "url", "dir:", path);
-}
-
-static int
-plan_passive(struct fg_catalog *c, const char *url, struct fg_layer_row *row,
-    struct fg_err *err)
-{
-	struct fg_source *src = fg_source_open(url, err);
-	struct fg_buf *info;
-	json_t *j;
-
-	if (!src)
-		return -1;
-	j = store_url(c, url, err);
-	if (!j) {
-		fg_source_close(src);
-		return -1;
-	}
-	row->source = fg_json_format(j);
-	json_decref(j);
-	info = fg_catalog_info_bytes(&src->info);
-	row->info = fg_strndup((const char *)info->data, info->len);
-	row->kind = fg_strdup(src->info.type == FG_IMAGE ? "image" : "segmentation");
-	fg_buf_unref(info);
-	fg_source_close(src);
 	return 0;
 }
 
@@ -201,7 +129,7 @@ absolute_prefix(const char *path, struct fg_err *err)
 		out = fg_asprintf("%s/%s", real, slash ? slash + 1 : path);
 	else
 		fg_fail_errno(err, "folder of the model %.200s", path);
-	if (out && check_text(out, err) < 0) {
+	if (out && fg_catalog_check_text(out, err) < 0) {
 		free(out);
 		out = NULL;
 	}
@@ -530,7 +458,8 @@ static int
 plan_row(struct fg_catalog *c, const json_t *spec, struct fg_layer_row *row,
     struct fg_err *err)
 {
-	static const char *const known[] = {"name", "source", "ffn"};
+	static const char *const known[] = {"name", "source", "ffn", "missing",
+	    "redirects", "denied"};
 	const json_t *ffn = json_object_get(spec, "ffn");
 	struct plan p = {.c = c, .ffn = ffn};
 	const char *name, *url = NULL;
@@ -552,7 +481,7 @@ plan_row(struct fg_catalog *c, const json_t *spec, struct fg_layer_row *row,
 		    "a layer needs either \"source\" or \"ffn\"");
 	row->name = fg_strdup(name);
 	if (url)
-		return plan_passive(c, url, row, err);
+		return fg_catalog_plan_passive(c, spec, url, row, err);
 	rc = plan_generated(&p, row, err);
 	if (rc == 0)
 		log_plan(name, &p);

@@ -22,6 +22,15 @@ void fg_catalog_insert(struct fg_catalog *c, struct fg_layer *l);
 struct fg_layer *fg_catalog_make_prob(struct fg_layer *base);
 /* The companion NAME.agg of a generated layer, one reference. */
 struct fg_layer *fg_catalog_make_agg(struct fg_layer *base);
+/* Layers read from elsewhere, catalog_source.c: open what the row describes; fill a new
+ * row in from a description, after the source was opened once. */
+int fg_catalog_open_passive(struct fg_catalog *c, struct fg_layer *l,
+    const struct fg_layer_row *row, struct fg_err *err) FG_MUST_USE;
+int fg_catalog_plan_passive(struct fg_catalog *c, const json_t *spec, const char *url,
+    struct fg_layer_row *row, struct fg_err *err) FG_MUST_USE;
+/* JSON holds UTF-8 only, and paths of this machine need not be. */
+int fg_catalog_check_text(const char *path, struct fg_err *err) FG_MUST_USE;
+struct fg_web *fg_catalog_web(struct fg_catalog *c);
 /* A reference, or NULL. */
 struct fg_layer *fg_catalog_find_uuid(struct fg_catalog *c, const char *uuid);
 

@@ -486,6 +486,7 @@ fill_options(struct fg_sched *s, const struct fg_sched_options *opt)
 	if (opt)
 		*o = *opt;
 	o->io_threads = o->io_threads > 0 ? o->io_threads : 4;
+	o->net_threads = o->net_threads > 0 ? o->net_threads : 16;
 	o->cpu_threads = o->cpu_threads > 0 ? o->cpu_threads : (int)FG_MAX(cores, 1);
 	o->queue_s = o->queue_s > 0 ? o->queue_s : 120;
 	o->bulk_every = o->bulk_every > 0 ? o->bulk_every : 8;

@@ -24,6 +24,7 @@ struct fg_sched;
 
 struct fg_sched_options {
 	int io_threads, cpu_threads; /* 0: 4, number of cores */
+	int net_threads;             /* 0: 16 */
 	const char *devices;         /* comma list ("cpu:0,cpu:1"); NULL: all usable */
 	int queue_s;                 /* interactive work admitted per layer: seconds of
 					measured block time; 0: 120 */
@@ -99,7 +100,12 @@ bool fg_sched_leave(struct fg_sched *s, struct fg_waiter *w);
 
 /* ------------------------------------------------------------- other work */
 
-enum fg_resource { FG_RES_IO, FG_RES_CPU };
+enum fg_resource {
+	FG_RES_IO,
+	FG_RES_CPU,
+	FG_RES_NET, /* waits for other machines: apart, so that these hold up nobody
+		       else */
+};
 
 /* Run fn(ctx) on a thread of that resource, by class then first come first served.
  * False when shutting down or the queue (4096) is full; fn is not called then. */
@@ -171,7 +177,7 @@ struct fg_sched_stats {
 	uint64_t waiters;                                             /* parked now */
 	uint64_t done, failed, dropped, coalesced, promoted, refused; /* since start */
 	uint64_t commits, commit_results;
-	uint64_t io_queued, cpu_queued;
+	uint64_t io_queued, cpu_queued, net_queued;
 	double block_s; /* smoothed seconds per block task, 0 = not known yet */
 };
 void fg_sched_get_stats(struct fg_sched *s, struct fg_sched_stats *out);

@@ -59,7 +59,7 @@ struct calls {
 	size_t n;
 };
 #define CALLS_MAX 4096
-#define RESOURCES 2
+#define RESOURCES 3
 
 /* What is known of one layer; made at its first want, kept. */
 struct lane {

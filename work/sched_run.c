@@ -547,6 +547,13 @@ work_cpu(void *arg)
 	return NULL;
 }
 
+static void *
+work_net(void *arg)
+{
+	work(arg, FG_RES_NET);
+	return NULL;
+}
+
 static int
 start(struct fg_sched *s, int n, void *(*fn)(void *), struct fg_err *err)
 {
@@ -563,13 +570,14 @@ int
 fg_sched_start_threads(struct fg_sched *s, struct fg_err *err)
 {
 	int drivers = s->devices + 2;
+	int others = s->opt.io_threads + s->opt.cpu_threads + s->opt.net_threads;
 
-	s->thread = fg_calloc((size_t)(drivers + s->opt.io_threads +
-				       s->opt.cpu_threads + s->makers),
-	    sizeof *s->thread);
+	s->thread =
+	    fg_calloc((size_t)(drivers + others + s->makers), sizeof *s->thread);
 	if (start(s, drivers, drive, err) < 0 ||
 	    start(s, s->opt.io_threads, work_io, err) < 0 ||
 	    start(s, s->opt.cpu_threads, work_cpu, err) < 0 ||
+	    start(s, s->opt.net_threads, work_net, err) < 0 ||
 	    start(s, s->makers, fg_sched_make_artefacts, err) < 0)
 		return -1;
 	return 0;

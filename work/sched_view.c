@@ -27,6 +27,7 @@ fg_sched_get_stats(struct fg_sched *s, struct fg_sched_stats *out)
 		out->queued[c] = s->blocks[c].n + s->coarse[c].n + s->artefacts[c].n;
 		out->io_queued += s->calls[FG_RES_IO][c].n;
 		out->cpu_queued += s->calls[FG_RES_CPU][c].n;
+		out->net_queued += s->calls[FG_RES_NET][c].n;
 	}
 	for (const struct task *t = s->delayed.first; t; t = t->next)
 		out->queued[t->t.cls]++;

@@ -102,6 +102,16 @@ static const struct fg_tool_option add_options[] = {
     {"encoding", "ENC",
 	"compressed_segmentation or raw (default\ncompressed_segmentation)", 0},
     {"prob", NULL, "keep the probability map, too, as layer NAME.prob", 0},
+    {"missing", "HOW",
+	"of a volume that is served: chunks that it lacks are\n404 (default) or "
+	"background",
+	0},
+    {"redirects", "WHERE",
+	"an upstream may lead on to its own host only (same,\ndefault) or to any", 0},
+    {"denied", "HOW",
+	"403 of an upstream is an error (default) or means\nabsent, as in buckets that "
+	"may not be listed",
+	0},
     {NULL, NULL, NULL, 0},
 };
 
@@ -137,6 +147,19 @@ is_url(const char *text)
 	return n > 1 && text[n] == ':';
 }
 
+/* What may be said of a volume that is served; the catalogue checks the words. */
+static const char *const of_source[] = {"missing", "redirects", "denied"};
+
+static bool
+is_of_source(const char *name)
+{
+	for (size_t i = 0; i < FG_COUNTOF(of_source); i++) {
+		if (strcmp(of_source[i], name) == 0)
+			return true;
+	}
+	return false;
+}
+
 static json_t *
 passive_spec(const struct fg_tool *t, struct fg_err *err)
 {
@@ -145,20 +168,23 @@ passive_spec(const struct fg_tool *t, struct fg_err *err)
 	json_t *spec;
 
 	for (const struct fg_tool_option *o = add_options; o->name; o++) {
-		if (!fg_tool_has(t, o->name))
+		if (!fg_tool_has(t, o->name) || is_of_source(o->name))
 			continue;
 		return fg_fail_null(err, FG_EINVAL,
 		    "--%s goes with --ffn, not with a volume to be served", o->name);
 	}
-	if (is_url(text))
-		return json_pack("{s:s, s:s}", "name", t->arg[0], "source", text);
-	real = realpath(text, NULL);
+	real = is_url(text) ? fg_strdup(text) : realpath(text, NULL);
 	if (!real) {
 		fg_fail_errno(err, "%s", text);
 		return NULL;
 	}
 	spec = json_pack("{s:s, s:s}", "name", t->arg[0], "source", real);
 	free(real);
+	for (size_t i = 0; i < FG_COUNTOF(of_source); i++) {
+		if (fg_tool_has(t, of_source[i]))
+			json_object_set_new(spec, of_source[i],
+			    json_string(fg_tool_text(t, of_source[i], "")));
+	}
 	return spec;
 }
 
@@ -237,7 +263,14 @@ ffn_spec(const struct fg_tool *t, struct fg_err *err)
 	json_t *ffn = json_object();
 	char *path = NULL;
 
-	if (t->args != 1)
+	for (size_t i = 0; i < FG_COUNTOF(of_source); i++) {
+		if (fg_tool_has(t, of_source[i]))
+			fg_fail(err, FG_EINVAL, "--%s goes with a volume to be served",
+			    of_source[i]);
+	}
+	if (err->code != FG_OK)
+		;
+	else if (t->args != 1)
 		fg_fail(err, FG_EINVAL,
 		    "with --ffn only NAME is given: the layer is made, not read");
 	else if (!image || !model)
@@ -564,7 +597,9 @@ const struct fg_tool_command fg_tool_layer_commands[] = {
 	    "place;\nalso HDF5, TIFF, Zarr and N5 as hdf5:FILE:/DATASET, tiff:FILE, "
 	    "zarr:FOLDER\nand n5:FOLDER, with what the file does not tell behind "
 	    "it:\n?nm=X,Y,Z&offset=X,Y,Z&chunk=X,Y,Z&axes=LETTERS&type=segmentation;"
-	    "\nphantom:KEY=VALUE,... is a specimen that is computed. With --ffn, NAME "
+	    "\nphantom:KEY=VALUE,... is a specimen that is computed; https://HOST/PATH,"
+	    "\ns3://BUCKET/PATH and gs://BUCKET/PATH are precomputed volumes elsewhere,"
+	    "\nkept on disk as they are read. With --ffn, NAME "
 	    "is a\nsegmentation that is made where it is asked for. All it depends on "
 	    "is fixed\nnow and printed; other parameters mean another layer.",
 	.options = add_options,

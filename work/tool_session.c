@@ -60,10 +60,32 @@ out:
 	return rc;
 }
 
-static int
-open_catalog(struct fg_session *s, struct fg_err *err)
+/* The bound of the cache of upstreams is the daemon's: both use one file. What cannot
+ * be read here has been complained of by fg_session_options. */
+static void
+read_web_options(const struct fg_tool *t, struct fg_web_options *web)
 {
-	s->catalog = fg_catalog_open(s->store, err);
+	char *path = fg_asprintf("%s/floodgate.json", t->root);
+	struct fg_buf *b = fg_file_read(path, CONFIG_MAX, NULL);
+	json_t *j = b ? fg_json_parse((const char *)b->data, b->len, path, NULL) : NULL;
+	int64_t mb = FG_CATALOG_CACHE_BYTES >> 20;
+
+	if (j && fg_json_get_int(j, "upstream_cache_mb", FG_JSON_OPTIONAL, 0,
+		     (int64_t)1 << 30, &mb, NULL) < 0)
+		mb = 0;
+	web->cache_bytes = (uint64_t)mb << 20;
+	json_decref(j);
+	fg_buf_unref(b);
+	free(path);
+}
+
+static int
+open_catalog(struct fg_session *s, const struct fg_tool *t, struct fg_err *err)
+{
+	struct fg_web_options web = {.fresh_ms = -1};
+
+	read_web_options(t, &web);
+	s->catalog = fg_catalog_open_with(s->store, &web, err);
 	if (s->catalog)
 		return 0;
 	fg_session_close(s);
@@ -83,7 +105,7 @@ fg_session_open(struct fg_session *s, const struct fg_tool *t, bool create,
 	s->store = fg_store_open(t->root, create ? FG_STORE_CREATE : FG_STORE_WRITE,
 	    &opt, &locked);
 	if (s->store)
-		return open_catalog(s, err);
+		return open_catalog(s, t, err);
 	fg_session_close(s);
 	if (locked.code != FG_EBUSY)
 		return fg_fail(err, locked.code, "%s", locked.msg);
@@ -105,7 +127,7 @@ fg_session_read(struct fg_session *s, const struct fg_tool *t, struct fg_err *er
 		return -1;
 	s->store = fg_store_open(t->root, FG_STORE_READ, &opt, err);
 	if (s->store)
-		return open_catalog(s, err);
+		return open_catalog(s, t, err);
 	fg_session_close(s);
 	return -1;
 }

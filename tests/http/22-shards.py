@@ -1,59 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 # A sharded volume: its shard files by Range, byte for byte, and its chunks by name.
-import gzip
 import json
 import os
 import struct
 
-from lib import Server, Volume, done, has, is_, ok, write
+from lib import Server, Volume, done, has, is_, morton, ok, write, write_shards
 
 SIZE, OFFSET, CHUNK = (100, 80, 72), (8, 0, -16), (16, 16, 16)
-GRID = tuple(-(-n // c) for n, c in zip(SIZE, CHUNK))  # 7, 5, 5
-
-
-def morton(p):
-    """The compressed code of a grid position."""
-    code = bit = 0
-    for i in range(20):
-        for d in range(3):
-            if 1 << i < GRID[d]:
-                code |= (p[d] >> i & 1) << bit
-                bit += 1
-    return code
-
-
-def write_shards(folder, sharding, data):
-    """data: {key: bytes}. Hash identity; indices before the data, with gaps between."""
-    pre, mini, shard = (sharding[k] for k in
-                        ("preshift_bits", "minishard_bits", "shard_bits"))
-    files = {}
-    for key in sorted(data):
-        h = key >> pre
-        files.setdefault(h >> mini & (1 << shard) - 1, {}).setdefault(
-            h & (1 << mini) - 1, []).append(key)
-    for number, minishards in files.items():
-        blobs = {k: gzip.compress(data[k], mtime=0)
-                 if sharding["data_encoding"] == "gzip" else data[k]
-                 for keys in minishards.values() for k in keys}
-        room = sum(24 * len(keys) for keys in minishards.values()) + 3
-        body, indices, head = b"", b"", bytearray(16 << mini)
-        for m, keys in sorted(minishards.items()):
-            rows, last, end = [[], [], []], 0, 0
-            for k in keys:
-                body += b"-" * (k % 3)
-                rows[0].append(k - last)
-                rows[1].append(room + len(body) - end)
-                rows[2].append(len(blobs[k]))
-                body += blobs[k]
-                last, end = k, room + len(body)
-            index = struct.pack(f"<{3 * len(keys)}Q", *sum(rows, []))
-            struct.pack_into("<2Q", head, 16 * m, len(indices),
-                             len(indices) + len(index))
-            indices += index
-        name = f"{number:0{max(1, -(-shard // 4))}x}.shard"
-        write(os.path.join(folder, name),
-              bytes(head) + indices.ljust(room, b"-") + body)
 
 
 def make(server, name, skip=(), **sharding):
@@ -65,7 +19,7 @@ def make(server, name, skip=(), **sharding):
     v.info["scales"][0]["sharding"] = v.sharding
     write(os.path.join(path, "info"), json.dumps(v.info))
     write_shards(os.path.join(path, "8_8_8"), v.sharding, {
-        morton([a // c for (a, _), c in zip(box, CHUNK)]): v.cut(box)
+        morton([a // c for (a, _), c in zip(box, CHUNK)], SIZE, CHUNK): v.cut(box)
         for n, box in v.boxes() if n not in skip})
     v.path = path
     server.add_layer(name, path)

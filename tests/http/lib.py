@@ -297,6 +297,52 @@ class Volume:
         return bytes(out)
 
 
+def morton(p, size, chunk):
+    """The compressed code of a grid position."""
+    grid = [-(-n // c) for n, c in zip(size, chunk)]
+    code = bit = 0
+    for i in range(20):
+        for d in range(3):
+            if 1 << i < grid[d]:
+                code |= (p[d] >> i & 1) << bit
+                bit += 1
+    return code
+
+
+def write_shards(folder, sharding, data, more=0):
+    """data: {key: bytes}. Hash identity; indices before the data, with gaps between, and
+    more of them if wanted."""
+    pre, mini, shard = (sharding[k] for k in
+                        ("preshift_bits", "minishard_bits", "shard_bits"))
+    files = {}
+    for key in sorted(data):
+        h = key >> pre
+        files.setdefault(h >> mini & (1 << shard) - 1, {}).setdefault(
+            h & (1 << mini) - 1, []).append(key)
+    for number, minishards in files.items():
+        blobs = {k: gzip.compress(data[k], mtime=0)
+                 if sharding["data_encoding"] == "gzip" else data[k]
+                 for keys in minishards.values() for k in keys}
+        room = sum(24 * len(keys) for keys in minishards.values()) + 3
+        body, indices, head = b"", b"", bytearray(16 << mini)
+        for m, keys in sorted(minishards.items()):
+            rows, last, end = [[], [], []], 0, 0
+            for k in keys:
+                body += b"-" * (k % 3 + more)
+                rows[0].append(k - last)
+                rows[1].append(room + len(body) - end)
+                rows[2].append(len(blobs[k]))
+                body += blobs[k]
+                last, end = k, room + len(body)
+            index = struct.pack(f"<{3 * len(keys)}Q", *sum(rows, []))
+            struct.pack_into("<2Q", head, 16 * m, len(indices),
+                             len(indices) + len(index))
+            indices += index
+        name = f"{number:0{max(1, -(-shard // 4))}x}.shard"
+        write(os.path.join(folder, name),
+              bytes(head) + indices.ljust(room, b"-") + body)
+
+
 # ------------------------------------------------------------------ a tiny network
 
 CRC_TABLE = []

@@ -91,6 +91,11 @@ codings(void)
 	    {"gzip;q=0, *", FG_CODING_ZSTD},
 	    {"xgzip, gzipx", FG_CODING_NONE},
 	    {",,, ,gzip", FG_CODING_GZIP},
+	    {"gzip;q=1.000, zstd;q=0.999", FG_CODING_GZIP},
+	    {"gzip;q=1, zstd;q=0222222222222222222222222222222222222", FG_CODING_GZIP},
+	    {"zstd;q=1.001, gzip;q=0.1", FG_CODING_GZIP},
+	    {"zstd;q=nan, gzip;q=.5", FG_CODING_NONE},
+	    {"zstd;q=0.0001, gzip;q=0x1", FG_CODING_NONE},
 	};
 
 	for (size_t i = 0; i < FG_COUNTOF(cases); i++)
