@@ -63,7 +63,9 @@ fg_page_asset(struct fg_request *r, const char *name)
 	for (size_t i = 0; i < FG_COUNTOF(assets); i++) {
 		const struct asset *a = &assets[i];
 
-		if (strcmp(a->name, name) != 0)
+		/* The page's own addresses hold only where it is served, at the root.
+		 */
+		if (strcmp(a->name, name) != 0 || strcmp(name, "index.html") == 0)
 			continue;
 		fg_reply_bytes(r, 200, fg_type_of_name(name),
 		    fg_buf_copy(a->data, a->len));

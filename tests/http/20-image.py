@@ -128,9 +128,9 @@ def page(s):
        text.replace("<!doctype", "").replace("-->", "").replace("<!--", ""))
     has("it may run its own script only", r["Content-Security-Policy"],
         "script-src 'self'")
-    is_("its script", s.get("/api/www/status.js")["Content-Type"],
+    is_("its script", s.get("/api/www/page.js")["Content-Type"],
         "text/javascript; charset=utf-8")
-    is_("its style", s.get("/api/www/status.css").status, 200)
+    is_("its style", s.get("/api/www/page.css").status, 200)
     is_("nothing else", s.get("/api/www/index.html").status, 404)
 
 

@@ -60,7 +60,7 @@ def nobody(s):
            json.loads(r.body)["error"].encode().replace(b"begins", b"").split())
         is_("with a wrong one", ask(s, path, WRONG).status, 401)
         is_("with a wrong one in the URL", ask(s, f"/t/{WRONG}{path}").status, 401)
-    for path, status in (("/", 200), ("/healthz", 200), ("/api/www/status.js", 200),
+    for path, status in (("/", 200), ("/healthz", 200), ("/api/www/page.js", 200),
                          ("/api/access", 200)):
         is_(f"{path} is for everybody", ask(s, path).status, status)
     ok("the page names no layer", b'"em/"' not in ask(s, "/").body)
@@ -267,7 +267,7 @@ def public():
                  "https://em.lab.example:8443") as s:
         is_("everybody sees these", [x["name"] for x in s.get("/api/layers").json()], ["em"])
         is_("not those", s.get("/secret/info").status, 404)
-        is_("a token all", len(ask(s, "/api/layers", READ).json()), 4)
+        is_("a token all", len(ask(s, "/api/layers", READ).json()), 5)
         is_("nobody starts work", ask(s, MADE, None).status, 404)
         is_("links have the public address", s.get("/api/status").json()["url"],
             "https://em.lab.example:8443")
