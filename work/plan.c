@@ -28,86 +28,6 @@
 /* A job that cannot go on now (layer paused, disk full, no device) tries again. */
 #define AGAIN_NS (2 * FG_NS_PER_S)
 
-/* ------------------------------------------------------------- stages */
-
-struct run {
-	struct fg_plan *p;
-	struct fg_plan_job *job;
-	struct fg_layer *layer;
-	bool complete; /* out: the stage went over the whole box */
-};
-
-static void
-on_progress(void *ctx, const struct fg_bulk_progress *now)
-{
-	struct run *r = ctx;
-
-	pthread_mutex_lock(&r->p->lock);
-	r->job->progress[r->job->stage] = *now;
-	r->job->changed = ++r->p->changes;
-	pthread_mutex_unlock(&r->p->lock);
-}
-
-static struct fg_bulk_call
-call_of(struct run *r)
-{
-	return (struct fg_bulk_call){
-	    .layer = r->layer,
-	    .vx = r->job->wish.vx,
-	    .cls = r->job->wish.cls,
-	    .progress = on_progress,
-	    .ctx = r,
-	    .cancel = &r->job->cancel,
-	    .spare = &r->job->spare,
-	};
-}
-
-static int
-run_segment(struct run *r, struct fg_err *err)
-{
-	struct fg_bulk_call call = call_of(r);
-	int rc = fg_sched_blocks(r->p->sched, &call, err);
-
-	r->complete = call.complete;
-	return rc;
-}
-
-static int
-run_stitch(struct run *r, struct fg_err *err)
-{
-	struct fg_bulk_call call = call_of(r);
-	int rc = fg_sched_stitch(r->p->sched, &call, err);
-
-	r->complete = call.complete;
-	return rc;
-}
-
-static int
-run_downsample(struct run *r, struct fg_err *err)
-{
-	struct fg_bulk_call call = call_of(r);
-	int rc = fg_sched_coarse(r->p->sched, &call, err);
-
-	r->complete = call.complete;
-	return rc;
-}
-
-/* Each goes over the whole box and returns when that is done: 0, or -1 with r->complete
- * when parts failed for good. NULL: not available in this build. */
-static int (*const stage_run[FG_STAGES])(struct run *r, struct fg_err *err) = {
-    [FG_STAGE_SEGMENT] = run_segment,
-    [FG_STAGE_STITCH] = run_stitch,
-    [FG_STAGE_DOWNSAMPLE] = run_downsample,
-    [FG_STAGE_MESH] = NULL,
-    [FG_STAGE_SKELETON] = NULL,
-};
-
-bool
-fg_plan_has_stage(int stage)
-{
-	return stage_run[stage] != NULL;
-}
-
 /* ------------------------------------------------------------- the table of jobs */
 
 static bool
@@ -122,6 +42,7 @@ free_job(struct fg_plan_job *j)
 	if (!j)
 		return;
 	free(j->layer_name);
+	fg_wish_fini(&j->wish);
 	free(j);
 }
 
@@ -311,7 +232,7 @@ static int
 run_stages(struct fg_plan *p, struct fg_plan_job *j, bool *complete, struct fg_err *err)
 {
 	struct fg_layer *l = fg_catalog_get(p->catalog, j->wish.layer);
-	struct run r = {.p = p, .job = j, .layer = l};
+	struct fg_stage_run r = {.p = p, .job = j, .layer = l};
 	int rc = 0;
 
 	*complete = false;
@@ -325,7 +246,7 @@ run_stages(struct fg_plan *p, struct fg_plan_job *j, bool *complete, struct fg_e
 		pthread_mutex_unlock(&p->lock);
 		r.complete = false;
 		/* The first failure is the one to tell. */
-		if (stage_run[s](&r, err) < 0) {
+		if (fg_plan_run_stage(s, &r, err) < 0) {
 			rc = -1;
 			if (!r.complete)
 				break;

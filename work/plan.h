@@ -19,8 +19,8 @@
  * the other over the box; coarse chunks are also made as soon as there is something
  * below them (sched_coarse.c), so the later stages mostly find their work done.
  *
- * A stage is one row in the table of plan.c. A stage that this build lacks is refused
- * when a job asks for it.
+ * A stage is one row in the table of plan_stage.c. A stage that this build lacks is
+ * refused when a job asks for it.
  *
  * JSON of a job: {"id", "url", "layer", "box": [x0, y0, z0, x1, y1, z1] in voxels of
  * the finest scale, "class", "state": "waiting" | "running" | "paused" | "done" |

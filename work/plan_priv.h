@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What plan.c (life of jobs) and plan_view.c (their JSON, in and out) share. */
+/* What plan.c (life of jobs), plan_stage.c (what they do) and plan_view.c (their JSON,
+ * in and out) share. */
 #ifndef FG_WORK_PLAN_PRIV_H
 #define FG_WORK_PLAN_PRIV_H
 
@@ -22,6 +23,9 @@ struct fg_wish {
 	struct fg_box vx; /* voxels of the finest scale */
 	unsigned stages;  /* bits by enum fg_stage */
 	enum fg_class cls;
+	bool base;    /* meshes and skeletons: of base objects, not of components */
+	uint64_t *id; /* the same: of these; NULL: of all in the box. malloc'ed */
+	size_t ids;
 };
 
 struct fg_plan_job {
@@ -63,14 +67,26 @@ struct fg_plan {
 	bool stopping;
 };
 
+/* ------------------------------------------------------------- plan_stage.c */
+
+struct fg_stage_run {
+	struct fg_plan *p;
+	struct fg_plan_job *job;
+	struct fg_layer *layer;
+	bool complete; /* out: the stage went over the whole box */
+};
+
 /* Whether this build has the stage. */
 bool fg_plan_has_stage(int stage);
+int fg_plan_run_stage(int stage, struct fg_stage_run *r,
+    struct fg_err *err) FG_MUST_USE;
 
 /* ------------------------------------------------------------- plan_view.c */
 
 /* *l: a reference to the layer named in the spec. */
 int fg_wish_parse(struct fg_plan *p, const json_t *spec, struct fg_wish *w,
     struct fg_layer **l, struct fg_err *err) FG_MUST_USE;
+void fg_wish_fini(struct fg_wish *w);
 char *fg_wish_box_format(const struct fg_wish *w);
 /* The column `stages`: also holds the counts of a job that is over. */
 char *fg_wish_stages_format(const struct fg_plan_job *j);

@@ -7,7 +7,9 @@
 
 #include "work/plan_priv.h"
 
+#include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -33,7 +35,7 @@ static int
 check_keys(const json_t *spec, struct fg_err *err)
 {
 	static const char *const known[] = {"layer", "box", "unit", "scale", "stages",
-	    "class", "dry_run"};
+	    "class", "dry_run", "objects", "ids"};
 	const char *key;
 	json_t *v;
 
@@ -87,6 +89,68 @@ parse_stages(const json_t *spec, unsigned *out, struct fg_err *err)
 		bits |= 1u << s;
 	}
 	*out = bits;
+	return 0;
+}
+
+#define OBJECT_STAGES (1u << FG_STAGE_MESH | 1u << FG_STAGE_SKELETON)
+#define IDS_MAX 100000
+
+void
+fg_wish_fini(struct fg_wish *w)
+{
+	free(w->id);
+	w->id = NULL;
+	w->ids = 0;
+}
+
+/* An id as JSON: a number, or a string of digits where a number might be rounded. */
+static bool
+parse_id(const json_t *v, uint64_t *id)
+{
+	const char *text = json_string_value(v);
+	char *end;
+
+	if (json_is_integer(v)) {
+		*id = (uint64_t)json_integer_value(v);
+		return json_integer_value(v) > 0;
+	}
+	if (!text || strspn(text, "0123456789") != strlen(text) || strlen(text) > 20)
+		return false;
+	errno = 0;
+	*id = strtoull(text, &end, 10);
+	return errno == 0 && *id > 0;
+}
+
+/* "objects" and "ids": of which objects, for the stages that are about objects. */
+static int
+parse_objects(const json_t *spec, struct fg_wish *w, struct fg_err *err)
+{
+	const json_t *list = json_object_get(spec, "ids"), *v;
+	const char *which = "whole";
+	size_t i;
+
+	if (fg_json_get_string(spec, "objects", FG_JSON_OPTIONAL, &which, err) < 0)
+		return -1;
+	w->base = strcmp(which, "base") == 0;
+	if (!w->base && strcmp(which, "whole") != 0)
+		return fg_fail(err, FG_EINVAL,
+		    "\"objects\" is whole or base, not \"%.40s\"", which);
+	if (!list)
+		return 0;
+	if (w->stages & ~OBJECT_STAGES)
+		return fg_fail(err, FG_EINVAL,
+		    "\"ids\" is for the stages mesh and skeleton only");
+	if (!json_is_array(list) || json_array_size(list) == 0 ||
+	    json_array_size(list) > IDS_MAX)
+		return fg_fail(err, FG_EINVAL, "\"ids\" is not a list of 1 to %d ids",
+		    IDS_MAX);
+	w->id = fg_calloc(json_array_size(list), sizeof *w->id);
+	json_array_foreach(list, i, v)
+	{
+		if (!parse_id(v, &w->id[w->ids++]))
+			return fg_fail(err, FG_EINVAL, "\"ids\": entry %zu is no id",
+			    i);
+	}
 	return 0;
 }
 
@@ -213,6 +277,14 @@ fg_wish_parse(struct fg_plan *p, const json_t *spec, struct fg_wish *w,
 	l = fg_catalog_find(p->catalog, name, strlen(name));
 	if (!l)
 		return fg_fail(err, FG_ENOENT, "there is no layer \"%.64s\"", name);
+	if (l->agglomerated && parse_stages(spec, &w->stages, err) == 0 &&
+	    !(w->stages & ~OBJECT_STAGES)) {
+		/* NAME.agg has no job of its own, but objects. */
+		struct fg_layer *base = fg_layer_ref(l->base);
+
+		fg_layer_unref(l);
+		l = base;
+	}
 	if (l->base)
 		fg_fail(err, FG_EINVAL, "layer %s is made together with %s", l->name,
 		    l->base->name);
@@ -224,12 +296,14 @@ fg_wish_parse(struct fg_plan *p, const json_t *spec, struct fg_wish *w,
 		fg_fail(err, FG_EBUSY, "layer %s is degraded: %s", l->name, l->why);
 	else if (parse_stages(spec, &w->stages, err) == 0 &&
 		 parse_class(spec, &w->cls, err) == 0 &&
+		 parse_objects(spec, w, err) == 0 &&
 		 parse_box(spec, l, &w->vx, err) == 0) {
 		w->layer = l->id;
 		*out = l;
 		return 0;
 	}
 	fg_layer_unref(l);
+	fg_wish_fini(w);
 	return -1;
 }
 
@@ -287,6 +361,20 @@ fg_plan_stages(void)
 	return stages_json(has);
 }
 
+/* As strings: they may be above 2^63. */
+static json_t *
+ids_json(const struct fg_wish *w)
+{
+	json_t *list = json_array();
+	char id[24];
+
+	for (size_t i = 0; i < w->ids; i++) {
+		snprintf(id, sizeof id, "%llu", (unsigned long long)w->id[i]);
+		json_array_append_new(list, json_string(id));
+	}
+	return list;
+}
+
 char *
 fg_wish_stages_format(const struct fg_plan_job *j)
 {
@@ -299,6 +387,10 @@ fg_wish_stages_format(const struct fg_plan_job *j)
 	    stages_json(j->wish.stages), "done", (json_int_t)done, "skipped",
 	    (json_int_t)skipped, "failed", (json_int_t)failed, "seconds",
 	    j->seconds_before);
+	if (j->wish.base)
+		json_object_set_new(o, "objects", json_string("base"));
+	if (j->wish.id)
+		json_object_set_new(o, "ids", ids_json(&j->wish));
 	text = fg_json_format(o);
 	json_decref(o);
 	return text;
@@ -339,6 +431,7 @@ fg_wish_read(const struct fg_job_row *row, struct fg_plan_job *j, struct fg_err 
 		return fg_fail(err, FG_ECORRUPT, "the row of the job is incomplete");
 	o = fg_json_parse(row->stages, strlen(row->stages), "stages", err);
 	if (!o || parse_stages(o, &j->wish.stages, err) < 0 ||
+	    parse_objects(o, &j->wish, err) < 0 ||
 	    fg_json_get_int(o, "done", FG_JSON_OPTIONAL, 0, COORDINATE_MAX, &done,
 		err) < 0 ||
 	    fg_json_get_int(o, "skipped", FG_JSON_OPTIONAL, 0, COORDINATE_MAX, &skipped,
@@ -397,7 +490,9 @@ fraction_of(const struct fg_plan_job *j)
 	if (j->state == FG_JOB_DONE)
 		return 1;
 	for (int s = 0; s < FG_STAGES; s++) {
-		double weight = s == FG_STAGE_SEGMENT ? 100 : 1;
+		double weight = s == FG_STAGE_SEGMENT                          ? 100
+				: s == FG_STAGE_MESH || s == FG_STAGE_SKELETON ? 10
+									       : 1;
 
 		if (!(j->wish.stages & 1u << s))
 			continue;
@@ -633,7 +728,7 @@ fg_plan_dry(struct fg_plan *p, const json_t *spec, bool measure, json_t **out,
     struct fg_err *err)
 {
 	struct dry d = {.p = p};
-	struct fg_wish w;
+	struct fg_wish w = {0};
 	struct fg_store_counts counts = {0};
 	const char *bytes_basis, *time_basis;
 	double seconds;
@@ -654,6 +749,7 @@ fg_plan_dry(struct fg_plan *p, const json_t *spec, bool measure, json_t **out,
 	*out = tell_dry(&d, &w, bytes, bytes_basis, seconds, time_basis);
 	rc = 0;
 out:
+	fg_wish_fini(&w);
 	fg_reader_close(d.reader);
 	fg_layer_unref(d.layer);
 	return rc;

@@ -157,6 +157,14 @@ int fg_sched_coarse(struct fg_sched *s, struct fg_bulk_call *call,
  * (work/stitch.h), where that was not done yet. */
 int fg_sched_stitch(struct fg_sched *s, struct fg_bulk_call *call,
     struct fg_err *err) FG_MUST_USE;
+/*
+ * Make the meshes (in levels of detail too, where this build can) or skeletons of
+ * objects of call->layer (NAME: base objects, NAME.agg: components), in order of their
+ * ids; progress counts objects.
+ *   ids  n of them; NULL: all whose bounding box reaches into call->vx
+ */
+int fg_sched_objects(struct fg_sched *s, struct fg_bulk_call *call, enum fg_kind kind,
+    const uint64_t *ids, size_t n, struct fg_err *err) FG_MUST_USE;
 /* The blocks that a box touches, on the block grid; FG_EINVAL outside the layer, or if
  * they are more than one call takes (2^24). */
 int fg_sched_block_box(const struct fg_layer *l, const struct fg_box *vx,

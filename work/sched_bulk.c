@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Boxes of blocks: fg_sched_bulk walks the blocks of a box in Morton order and keeps a
- * window of them queued as BULK. What is present is skipped, what is being made anyway
- * is joined, so that restart, overlap and interactive traffic cost nothing.
+ * Boxes of blocks, and lists of objects: fg_sched_bulk walks the blocks of a box in
+ * Morton order and keeps a window of them queued as BULK. What is present is skipped,
+ * what is being made anyway is joined, so that restart, overlap and interactive traffic
+ * cost nothing.
  *
  * A struct job lives on the stack of the call. Tasks point to the jobs that count on
  * them; when one ends, each of its jobs is told under the lock.
@@ -15,8 +16,11 @@
 
 #include "base/clock.h"
 #include "base/morton.h"
+#include "mesh/draco.h"
+#include "work/artefact.h"
 
-#define POLL_NS (50 * FG_NS_PER_MS)   /* how soon a cancel is seen */
+#define POLL_NS (50 * FG_NS_PER_MS) /* how soon a cancel is seen */
+#define OBJECT_PAGE 4096
 #define BLOCKS_MAX (INT64_C(1) << 24) /* 128 MiB of list */
 
 struct job {
@@ -153,12 +157,40 @@ list_blocks(const struct fg_layer *l, const struct fg_box *vx, uint64_t **out,
 
 enum added { ADDED, SKIPPED, FAILED_BEFORE, ADD_ERROR };
 
-/* Join or make the task of one block, unless the index knows better. */
+/* What is known of a block or an object before its task is made. ADDED: nothing, make
+ * it. Not under the lock. */
 static enum added
-add_block(struct fg_sched *s, struct fg_layer *l, struct job *j, enum fg_class cls,
-    uint64_t at, struct fg_err *err)
+look(struct fg_sched *s, const struct fg_key *key, int *tries, int64_t *due_ns,
+    struct fg_err *err)
 {
-	struct fg_key key = {.layer = l->id, .kind = FG_KIND_BLOCK, .at = at};
+	bool current = false;
+
+	if (fg_store_room(s->store, err) < 0)
+		return ADD_ERROR;
+	if (fg_kind_is_artefact(key->kind)) {
+		if (fg_sched_look_artefact(s, key, &current, err) == 0)
+			return current ? SKIPPED : ADDED;
+		/* Part of another object by now, under whose id it is made. */
+		return err && err->code == FG_ENOENT ? SKIPPED : ADD_ERROR;
+	}
+	switch (fg_sched_look_block(s, key->layer, key->at, tries, due_ns, err)) {
+	case FOUND_DONE:
+		return SKIPPED;
+	case FOUND_FAILED:
+		return FAILED_BEFORE;
+	case FOUND_ERROR:
+		return ADD_ERROR;
+	default:
+		return ADDED;
+	}
+}
+
+/* Join or make the task of one block or object, unless the index knows better. */
+static enum added
+add_one(struct fg_sched *s, struct fg_layer *l, struct job *j, enum fg_class cls,
+    const struct fg_key *k, struct fg_err *err)
+{
+	struct fg_key key = *k;
 	int tries = 0;
 	int64_t due_ns = 0;
 	uint64_t ended = 0;
@@ -169,8 +201,11 @@ add_block(struct fg_sched *s, struct fg_layer *l, struct job *j, enum fg_class c
 
 		pthread_mutex_lock(&s->lock);
 		struct task *t = fg_sched_find(s, &key);
+		const char *why = fg_sched_failed_before(s, &key);
 		if (fg_sched_admit(s, l, err) < 0)
 			done = ADD_ERROR;
+		else if (why && !t)
+			fg_fail(err, FG_EIO, "%s", why);
 		else if (t)
 			join_task(s, j, t, cls);
 		else if (looked && ended == s->ended)
@@ -179,20 +214,14 @@ add_block(struct fg_sched *s, struct fg_layer *l, struct job *j, enum fg_class c
 			done = SKIPPED; /* for now: look first */
 		ended = s->ended;
 		pthread_mutex_unlock(&s->lock);
+		if (why && !t && done == ADDED)
+			return FAILED_BEFORE;
 		if (done != SKIPPED)
 			return done;
-		if (fg_store_room(s->store, err) < 0)
-			return ADD_ERROR;
-		switch (fg_sched_look_block(s, l->id, at, &tries, &due_ns, err)) {
-		case FOUND_DONE:
-			return SKIPPED;
-		case FOUND_FAILED:
-			return FAILED_BEFORE;
-		case FOUND_ERROR:
-			return ADD_ERROR;
-		default:
-			looked = true;
-		}
+		done = look(s, &key, &tries, &due_ns, err);
+		if (done != ADDED)
+			return done;
+		looked = true;
 	}
 }
 
@@ -202,6 +231,7 @@ struct bulk {
 	struct fg_layer *layer;
 	struct fg_bulk_call *call;
 	struct job job;
+	struct fg_key key; /* of its tasks, but for `at`: */
 	uint64_t *list;
 	size_t blocks, next;
 	uint64_t skipped, failed_before;
@@ -289,7 +319,8 @@ take_place(struct bulk *b)
 		return false;
 	pthread_mutex_lock(&b->s->lock);
 	bool room = b->job.used < b->job.size;
-	b->s->backlog -= room;
+	if (b->key.kind == FG_KIND_BLOCK)
+		b->s->backlog -= room;
 	pthread_mutex_unlock(&b->s->lock);
 	return room;
 }
@@ -319,8 +350,8 @@ walk(struct bulk *b, struct fg_err *err)
 			continue;
 		}
 		fg_err_clear(&one);
-		switch (add_block(b->s, b->layer, &b->job, b->call->cls,
-		    b->list[b->next++], &one)) {
+		b->key.at = b->list[b->next++];
+		switch (add_one(b->s, b->layer, &b->job, b->call->cls, &b->key, &one)) {
 		case ADD_ERROR:
 			fg_fail(err, one.code, "%s", one.msg);
 			return -1;
@@ -353,7 +384,8 @@ begin_job(struct bulk *b)
 	pthread_cond_init(&b->job.changed, &attr);
 	pthread_condattr_destroy(&attr);
 	/* Enough that no device waits for the planner. */
-	b->job.size = 2 * b->s->devices + 2;
+	b->job.size =
+	    2 * (b->key.kind == FG_KIND_BLOCK ? b->s->devices : b->s->makers) + 2;
 	b->job.window = fg_calloc((size_t)b->job.size, sizeof(struct task *));
 	b->job.err = FG_ERR_INIT;
 	b->started_ns = fg_clock_ns();
@@ -400,39 +432,132 @@ check_layer(const struct fg_layer *l, struct fg_err *err)
 	return 0;
 }
 
+/* Make what is on the list, which is freed. */
+static int
+run(struct bulk *b, const char *what, struct fg_err *err)
+{
+	struct fg_bulk_call *call = b->call;
+	struct fg_sched *s = b->s;
+	struct task *dead = NULL;
+	bool blocks = b->key.kind == FG_KIND_BLOCK;
+	int rc;
+
+	begin_job(b);
+	enter(s, blocks ? b->blocks : 0);
+
+	rc = walk(b, err);
+	call->complete = rc == 0;
+
+	pthread_mutex_lock(&s->lock);
+	abandon(s, &b->job, call->spare && *call->spare, &dead);
+	s->backlog -= blocks ? b->blocks - b->next : 0;
+	pthread_mutex_unlock(&s->lock);
+	fg_sched_bury(s, dead, FG_WAKE_RETRY);
+	tell_progress(b, true);
+	if (rc == 0 && b->job.failed + b->failed_before > 0)
+		rc = fg_fail(err, b->job.err.code, "%llu of %llu %s failed: %s",
+		    (unsigned long long)(b->job.failed + b->failed_before),
+		    (unsigned long long)b->blocks, what, b->job.err.msg);
+	leave(s);
+	pthread_cond_destroy(&b->job.changed);
+	free(b->job.window);
+	free(b->list);
+	return rc;
+}
+
 int
 fg_sched_blocks(struct fg_sched *s, struct fg_bulk_call *call, struct fg_err *err)
 {
 	struct fg_layer *l = call->layer;
-	struct bulk b = {.s = s, .layer = l->base ? l->base : l, .call = call};
-	struct task *dead = NULL;
-	int rc;
+	struct bulk b = {.s = s,
+	    .layer = l->base ? l->base : l,
+	    .call = call,
+	    .key = {.layer = l->id, .kind = FG_KIND_BLOCK}};
 
 	call->complete = false;
 	if (check_layer(l, err) < 0 ||
 	    list_blocks(l, &call->vx, &b.list, &b.blocks, err) < 0)
 		return -1;
-	begin_job(&b);
-	enter(s, b.blocks);
+	return run(&b, "blocks", err);
+}
 
-	rc = walk(&b, err);
-	call->complete = rc == 0;
+/* ------------------------------------------------------------- objects */
 
-	pthread_mutex_lock(&s->lock);
-	abandon(s, &b.job, call->spare && *call->spare, &dead);
-	s->backlog -= b.blocks - b.next;
-	pthread_mutex_unlock(&s->lock);
-	fg_sched_bury(s, dead, FG_WAKE_RETRY);
-	tell_progress(&b, true);
-	if (rc == 0 && b.job.failed + b.failed_before > 0)
-		rc = fg_fail(err, b.job.err.code, "%llu of %llu blocks failed: %s",
-		    (unsigned long long)(b.job.failed + b.failed_before),
-		    (unsigned long long)b.blocks, b.job.err.msg);
-	leave(s);
-	pthread_cond_destroy(&b.job.changed);
-	free(b.job.window);
-	free(b.list);
-	return rc;
+/* Ids of the layer's objects that reach into the box. */
+static int
+list_objects(struct fg_sched *s, const struct fg_bulk_call *call, uint64_t **out,
+    size_t *n, struct fg_err *err)
+{
+	struct fg_reader *r = fg_sched_take_reader(s, err);
+	struct fg_object *page = NULL;
+	uint64_t *list = NULL, after = 0;
+	size_t got = 0, k = 0;
+	int rc = 0;
+
+	if (!r)
+		return -1;
+	do {
+		rc = fg_reader_objects(r, call->layer->id,
+		    fg_layer_is_whole(call->layer), FG_OBJECTS_BY_ID, after,
+		    OBJECT_PAGE, &page, &got, err);
+		if (rc < 0)
+			break;
+		if (k + got > BLOCKS_MAX)
+			rc = fg_fail(err, FG_EINVAL,
+			    "more than %lld objects in one go: choose a smaller box",
+			    (long long)BLOCKS_MAX);
+		list = fg_realloc(list, k + got + 1, sizeof *list);
+		for (size_t i = 0; i < got && rc == 0; i++) {
+			struct fg_box b;
+
+			memcpy(b.lo, page[i].lo, sizeof b.lo);
+			memcpy(b.hi, page[i].hi, sizeof b.hi);
+			if (fg_box_intersect(&b, &call->vx, &b))
+				list[k++] = page[i].public_id;
+		}
+		after = got > 0 ? page[got - 1].id : 0;
+		free(page);
+		page = NULL;
+	} while (rc == 0 && got == OBJECT_PAGE);
+	fg_sched_put_reader(s, r);
+	if (rc < 0) {
+		free(list);
+		return -1;
+	}
+	*out = list;
+	*n = k;
+	return 0;
+}
+
+int
+fg_sched_objects(struct fg_sched *s, struct fg_bulk_call *call, enum fg_kind kind,
+    const uint64_t *ids, size_t n, struct fg_err *err)
+{
+	struct fg_layer *l = call->layer;
+	enum fg_product product = kind == FG_KIND_MESH && fg_draco_is_built()
+				      ? FG_PRODUCT_LODS
+				      : FG_PRODUCT_TABLE;
+	struct bulk b = {.s = s,
+	    .layer = l->base ? l->base : l,
+	    .call = call,
+	    .key = fg_artefact_key(l, kind, product, 0)};
+
+	call->complete = false;
+	if (fg_sched_check_artefact(l, &b.key, err) < 0)
+		return -1;
+	if (!ids) {
+		if (list_objects(s, call, &b.list, &b.blocks, err) < 0)
+			return -1;
+	} else {
+		b.list = fg_calloc(n + 1, sizeof *b.list);
+		memcpy(b.list, ids, n * sizeof *ids);
+		qsort(b.list, n, sizeof *b.list, by_code);
+		for (size_t i = 0; i < n; i++) {
+			if (i == 0 || b.list[i] != b.list[b.blocks - 1])
+				b.list[b.blocks++] = b.list[i];
+		}
+	}
+	return run(&b, "objects", err);
 }
 
 int

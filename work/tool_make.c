@@ -4,11 +4,14 @@
  * that holds the data directory. Blocks that exist are skipped, so it may be stopped
  * and started as one likes.
  *
+ * floodgate mesh, floodgate skeleton: the same for meshes and skeletons of objects.
+ *
  * floodgate job: the daemon's jobs. Without a daemon they are kept in the data
  * directory by this process, and begin when a daemon starts.
  */
 #include "config.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -39,8 +42,18 @@ static const struct fg_tool_option options[] = {
     {NULL, NULL, NULL, 0},
 };
 
+static const struct fg_tool_option object_options[] = {
+    {"box", "BOX",
+	"objects that reach into x0-x1_y0-y1_z0-z1, voxels of the\nfinest scale, or "
+	"whole (default whole)",
+	0},
+    {"ids", "LIST", "these objects only, with commas between", 0},
+    {NULL, NULL, NULL, 0},
+};
+
 struct making {
 	struct fg_progress bar;
+	const char *unit; /* NULL: blocks */
 	struct fg_bulk_progress last;
 };
 
@@ -51,8 +64,9 @@ on_progress(void *ctx, const struct fg_bulk_progress *p)
 	char note[64];
 
 	m->last = *p;
-	snprintf(note, sizeof note, "%llu of %llu blocks",
-	    (unsigned long long)(p->done + p->skipped), (unsigned long long)p->all);
+	snprintf(note, sizeof note, "%llu of %llu %s",
+	    (unsigned long long)(p->done + p->skipped), (unsigned long long)p->all,
+	    m->unit ? m->unit : "blocks");
 	fg_progress_note(&m->bar, p->fraction, 1, note);
 }
 
@@ -114,6 +128,22 @@ count_of(const json_t *j, const char *key)
 	return v > 0 ? (uint64_t)v : 0;
 }
 
+/* The counts of a job that has but one stage, and that about objects. */
+static void
+count_objects(const json_t *j, struct fg_bulk_progress *p)
+{
+	const json_t *list = json_object_get(j, "stages"), *s = json_array_get(list, 0);
+	const char *name = json_string_value(json_object_get(s, "name"));
+
+	if (json_array_size(list) != 1 || !name ||
+	    (strcmp(name, "mesh") != 0 && strcmp(name, "skeleton") != 0))
+		return;
+	p->all = count_of(s, "all");
+	p->done = count_of(s, "done");
+	p->skipped = count_of(s, "present");
+	p->failed = count_of(s, "failed");
+}
+
 /* One look at the job: 1 when it is over, 0 while it is not. */
 static int
 look(const json_t *j, struct making *m, struct fg_err *err)
@@ -127,6 +157,7 @@ look(const json_t *j, struct making *m, struct fg_err *err)
 	    .seconds = json_number_value(json_object_get(j, "seconds")),
 	    .fraction = json_number_value(json_object_get(j, "fraction"))};
 
+	count_objects(j, &p);
 	on_progress(m, &p);
 	if (!state)
 		return fg_fail(err, FG_EIO, "the daemon's reply has no \"state\"");
@@ -171,11 +202,10 @@ follow(struct fg_session *s, const char *path, bool take_back, struct making *m,
 	}
 }
 
+/* Have the daemon do it; body is given up. */
 static int
-make_there(struct fg_session *s, const char *layer, const struct fg_box *vx,
-    struct making *m, struct fg_err *err)
+make_there(struct fg_session *s, json_t *body, struct making *m, struct fg_err *err)
 {
-	json_t *body = json_pack("{s:s, s:o}", "layer", layer, "box", box_json(vx));
 	json_t *reply = NULL;
 	int64_t id = 0;
 	char *path;
@@ -208,9 +238,10 @@ report(const struct fg_tool *t, const char *name, const struct making *m)
 		    "skipped", (json_int_t)p->skipped, "failed", (json_int_t)p->failed,
 		    "seconds", p->seconds));
 	else
-		printf("%s: %llu blocks made, %llu were there, %llu failed, %s\n", name,
-		    (unsigned long long)p->done, (unsigned long long)p->skipped,
-		    (unsigned long long)p->failed, fg_tool_time(p->seconds, time));
+		printf("%s: %llu %s made, %llu were there, %llu failed, %s\n", name,
+		    (unsigned long long)p->done, m->unit ? m->unit : "blocks",
+		    (unsigned long long)p->skipped, (unsigned long long)p->failed,
+		    fg_tool_time(p->seconds, time));
 }
 
 static int
@@ -252,8 +283,11 @@ run_segment(struct fg_tool *t)
 	if (choose_box(t, &l->info, &vx, &err) < 0)
 		goto out;
 	fg_tool_catch_signals();
-	rc = s.control ? make_there(&s, l->name, &vx, &m, &err)
-		       : make_here(t, &s, l, &vx, &m, &err);
+	rc = s.control
+		 ? make_there(&s,
+		       json_pack("{s:s, s:o}", "layer", l->name, "box", box_json(&vx)),
+		       &m, &err)
+		 : make_here(t, &s, l, &vx, &m, &err);
 	fg_progress_end(&m.bar);
 	if (rc == 0 || m.last.all > 0)
 		report(t, t->arg[0], &m);
@@ -265,6 +299,130 @@ out:
 	return rc < 0 ? fg_tool_fail(t, &err) : FG_EXIT_OK;
 }
 
+/* ------------------------------------------------------------- mesh, skeleton */
+
+/* "17,18" */
+static int
+parse_ids(const char *text, uint64_t **out, size_t *n, struct fg_err *err)
+{
+	uint64_t *id = NULL;
+	size_t k = 0;
+
+	for (const char *p = text;; p++) {
+		size_t len = strspn(p, "0123456789");
+		char *end;
+
+		errno = 0;
+		id = fg_realloc(id, k + 1, sizeof *id);
+		id[k] = strtoull(p, &end, 10);
+		if (len == 0 || errno != 0 || id[k] == 0 || (p[len] && p[len] != ',')) {
+			free(id);
+			return fg_fail(err, FG_EINVAL,
+			    "--ids %.60s: wanted ids with commas between", text);
+		}
+		k++;
+		p += len;
+		if (!*p)
+			break;
+	}
+	*out = id;
+	*n = k;
+	return 0;
+}
+
+static int
+objects_here(struct fg_session *s, struct fg_layer *l, const struct fg_box *vx,
+    enum fg_kind kind, const uint64_t *id, size_t n, struct making *m,
+    struct fg_err *err)
+{
+	struct fg_sched *sched = fg_sched_new(s->store, s->catalog, NULL, err);
+	struct fg_bulk_call call = {.layer = l,
+	    .vx = *vx,
+	    .cls = FG_BULK,
+	    .progress = on_progress,
+	    .ctx = m,
+	    .cancel = &fg_tool_stop};
+	int rc;
+
+	if (!sched)
+		return -1;
+	rc = fg_sched_objects(sched, &call, kind, id, n, err);
+	fg_sched_stop(sched, fg_clock_ns() + (fg_tool_stop ? 0 : STOP_NS));
+	fg_sched_free(sched);
+	return rc;
+}
+
+static json_t *
+objects_body(const struct fg_layer *l, const struct fg_box *vx, enum fg_kind kind,
+    const uint64_t *id, size_t n)
+{
+	json_t *body = json_pack("{s:s, s:o, s:[s]}", "layer", l->name, "box",
+	    box_json(vx), "stages", kind == FG_KIND_MESH ? "mesh" : "skeleton");
+	json_t *list = json_array();
+	char text[24];
+
+	for (size_t i = 0; i < n; i++) {
+		snprintf(text, sizeof text, "%llu", (unsigned long long)id[i]);
+		json_array_append_new(list, json_string(text));
+	}
+	if (n > 0)
+		json_object_set(body, "ids", list);
+	json_decref(list);
+	if (!l->agglomerated)
+		json_object_set_new(body, "objects", json_string("base"));
+	return body;
+}
+
+static int
+run_objects(struct fg_tool *t, enum fg_kind kind)
+{
+	const char *word = kind == FG_KIND_MESH ? "mesh" : "skeleton";
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_session s = {0}, here = {0};
+	struct making m = {.bar = {.quiet = t->quiet}, .unit = "objects"};
+	struct fg_layer *l = NULL;
+	uint64_t *id = NULL;
+	size_t n = 0;
+	struct fg_box vx;
+	int rc = -1;
+
+	char *what = fg_asprintf("%s %s", word, t->arg[0]);
+	m.bar.what = what;
+	if ((fg_tool_has(t, "ids") &&
+		parse_ids(fg_tool_text(t, "ids", ""), &id, &n, &err) < 0) ||
+	    fg_session_open(&s, t, false, &err) < 0 ||
+	    (s.control && fg_session_read(&here, t, &err) < 0))
+		goto out;
+	l = fg_session_layer(s.control ? &here : &s, t->arg[0], &err);
+	if (!l || choose_box(t, &l->info, &vx, &err) < 0)
+		goto out;
+	fg_tool_catch_signals();
+	rc = s.control ? make_there(&s, objects_body(l, &vx, kind, id, n), &m, &err)
+		       : objects_here(&s, l, &vx, kind, id, n, &m, &err);
+	fg_progress_end(&m.bar);
+	if (rc == 0 || m.last.all > 0)
+		report(t, t->arg[0], &m);
+out:
+	free(id);
+	free(what);
+	fg_layer_unref(l);
+	fg_session_close(&here);
+	fg_session_close(&s);
+	return rc < 0 ? fg_tool_fail(t, &err) : FG_EXIT_OK;
+}
+
+static int
+run_mesh(struct fg_tool *t)
+{
+	return run_objects(t, FG_KIND_MESH);
+}
+
+static int
+run_skeleton(struct fg_tool *t)
+{
+	return run_objects(t, FG_KIND_SKELETON);
+}
+
 /* ------------------------------------------------------------- floodgate job */
 
 static const struct fg_tool_option submit_options[] = {
@@ -274,7 +432,9 @@ static const struct fg_tool_option submit_options[] = {
     {"scale", "KEY", "the box is in voxels of this scale", 0},
     {"nm", NULL, "the box is in nanometres", 0},
     {"stages", "LIST",
-	"stages with commas between: segment, downsample\n(default both)", 0},
+	"stages with commas between: segment, stitch, downsample,\nmesh, skeleton "
+	"(default the first three)",
+	0},
     {"class", "CLASS",
 	"bulk, or idle: only when nothing else is to be done\n(default bulk)", 0},
     {"dry-run", NULL, "say what it would cost, and do nothing", 0},
@@ -617,6 +777,25 @@ const struct fg_tool_command fg_tool_make_commands[] = {
 	    "command shows how far\nit is; Ctrl-C takes the order back.",
 	.options = options,
 	.run = run_segment},
+    {.name = "mesh",
+	.args = "LAYER",
+	.least = 1,
+	.most = 1,
+	.summary = "make the meshes of a layer's objects now",
+	.details =
+	    "LAYER.agg: of whole objects; LAYER: of the objects of single blocks. "
+	    "What is there\nis skipped, so this may be interrupted and started again. "
+	    "Nobody has to run it:\na mesh that is asked for is made then.",
+	.options = object_options,
+	.run = run_mesh},
+    {.name = "skeleton",
+	.args = "LAYER",
+	.least = 1,
+	.most = 1,
+	.summary = "make the skeletons of a layer's objects now",
+	.details = "As floodgate mesh.",
+	.options = object_options,
+	.run = run_skeleton},
     {.name = "job submit",
 	.args = "LAYER",
 	.least = 1,

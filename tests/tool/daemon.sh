@@ -63,7 +63,7 @@ exits 0 '"skipped": 1' "segment --json" segment seg --json -q
 exits 0 '8 blocks, 8 present, 0 to make' "a dry run" job submit seg --dry-run
 exits 0 '"time_basis": "measured"' "for programs" job submit seg --dry-run --json
 exits 2 'not "best"' "a bad class" job submit seg --class best
-exits 2 'available in this build' "a stage that is not there" job submit seg --stages mesh
+exits 2 'no stage' "a stage that is not there" job submit seg --stages meshes
 exits 3 'nowhere' "a layer that is not there" job submit nowhere
 ffn 0 'precision +f32' "a second layer" seg2
 exits 0 '^job [0-9]' "a job" job submit seg2 --nm --box 64-65_0-1_-128--127

@@ -1,0 +1,99 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+# Meshes and skeletons of many objects: as stages of a job, and with the tool, beside a
+# daemon and without one; stopped and begun again.
+import json
+import os
+import signal
+import subprocess
+
+from lib import BUILD, Server, Volume, done, has, is_, ok, tiny_ffn, wait_for, \
+    write_tiny_model
+
+TOOL = os.environ.get("FLOODGATE") or os.path.join(BUILD, "floodgate")
+
+
+def tool(s, *args, code=0):
+    r = subprocess.run([TOOL, *args, "--root", s.root, "--json"], capture_output=True,
+                       text=True, timeout=300, check=False)
+    is_(f"floodgate {' '.join(args)}", r.returncode, code)
+    if r.returncode != code:
+        print(f"# {r.stderr}")
+    return json.loads(r.stdout) if code == 0 else r.stderr
+
+
+def counts(j):
+    return j["done"], j["skipped"], j["failed"]
+
+
+with Server() as s:
+    model = os.path.join(s.own.name, "tiny")
+    write_tiny_model(model)
+    em = Volume(os.path.join(s.own.name, "em"))
+    s.add_layer("em", em.path)
+    made = s.call("POST", "/api/layers", {"name": "seg", "ffn": tiny_ffn(
+        model, delta=[4, 4, 4], halo=[8, 8, 8])})
+    is_("a layer", made.status, 201)
+
+    job = s.call("POST", "/api/jobs", {
+        "layer": "seg", "stages": ["segment", "stitch", "mesh", "skeleton"],
+        "box": [8, 0, -16, 72, 64, 48]}).json()
+    over = wait_for("the job", lambda: (lambda j: j if j["state"] in (
+        "done", "failed") else None)(s.get(job["url"]).json()))
+    is_("all stages", (over["state"], over["error"]), ("done", ""))
+    stage = {x["name"]: x for x in over["stages"]}
+    n = stage["mesh"]["all"]
+    ok(f"{n} objects have meshes and skeletons", n > 5 and
+       stage["mesh"]["done"] == stage["skeleton"]["done"] == n)
+    before = s.metrics()['floodgate_tasks_total{end="done"}']
+    first = [i for i in range(1, 60)
+             if s.request("HEAD", f"/seg.agg/mesh/{i}:0").status == 200]
+    is_("they are there without being made", (
+        len(first), s.metrics()['floodgate_tasks_total{end="done"}']), (n, before))
+
+    for what, spec in (("no such kind of objects", {"objects": "half"}),
+                       ("ids of a box's blocks", {"ids": ["1"], "stages": ["segment"]}),
+                       ("no ids", {"ids": [], "stages": ["mesh"]}),
+                       ("an id that is none", {"ids": ["x"], "stages": ["mesh"]}),
+                       ("an id that is zero", {"ids": [0], "stages": ["mesh"]}),
+                       ("stages that a stitched layer has not",
+                        {"layer": "seg.agg", "stages": ["segment"]})):
+        is_(what, s.call("POST", "/api/jobs", {"layer": "seg", **spec}).status, 400)
+
+    is_("the tool finds them there", counts(tool(s, "mesh", "seg.agg")), (0, n, 0))
+    base = tool(s, "mesh", "seg")
+    ok("base objects are others", base["done"] > 0 and base["failed"] == 0)
+    one = str(first[0])
+    is_("some by their ids", counts(tool(s, "skeleton", "seg", "--ids",
+                                         f"{one},{first[1]},{one}")), (2, 0, 0))
+    is_("an id that is no object is passed over", counts(
+        tool(s, "mesh", "seg", "--ids", str(2 ** 63 + 9))), (0, 1, 0))
+    has("ids that are none", tool(s, "mesh", "seg", "--ids", "1,,2", code=2), "--ids")
+    has("a box outside", tool(s, "mesh", "seg", "--box", "0-1_0-1_0-1", code=2), "--box")
+    has("no objects in an image", tool(s, "mesh", "em", code=2), "em")
+
+    # The rest, stopped by a signal and by an axe on the way.
+    tool(s, "segment", "seg")
+    p = subprocess.Popen([TOOL, "skeleton", "seg.agg", "--root", s.root],
+                         stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    p.send_signal(signal.SIGINT)
+    p.wait(100)
+    is_("stops cleanly", s.stop(), 0)
+    p = subprocess.Popen([TOOL, "mesh", "seg.agg", "--root", s.root],
+                         stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        p.wait(0.2)
+    except subprocess.TimeoutExpired:
+        p.kill()
+    p.wait(100)
+    rest = tool(s, "mesh", "seg.agg")
+    all_ = rest["done"] + rest["skipped"]
+    ok(f"without a daemon: {all_} objects", rest["failed"] == 0 and all_ >= n)
+    is_("again: nothing to do", counts(tool(s, "mesh", "seg.agg")), (0, all_, 0))
+    bones = tool(s, "skeleton", "seg.agg")
+    is_("skeletons of the same objects", bones["done"] + bones["skipped"], all_)
+    s.start()
+    is_("a daemon serves them", s.get("/api/status").status, 200)
+    is_("all", len([i for i in first if s.request(
+        "HEAD", f"/seg.agg/skeleton/{i}").status == 200]), len(first))
+done()
