@@ -66,7 +66,7 @@ def control(s):
 
 def layers(s, tiny):
     r = s.get("/api/layers")
-    is_("layers", [x["name"] for x in r.json()], ["em", "seg"])
+    is_("layers", [x["name"] for x in r.json()], ["em", "seg", "seg.agg"])
     is_("one layer", s.get("/api/layers/em").json()["kind"], "image")
     ok("no paths over TCP", s.root not in r.body.decode() and
        s.root not in s.get("/api/status").body.decode() and tiny not in r.body.decode())
@@ -82,7 +82,7 @@ def layers(s, tiny):
         r = s.call("POST", "/api/layers", body)
         ok(f"{what}: refused", r.status in (400, 404))
         has("with the reason", r.json()["error"], part)
-    is_("nothing came of it", len(s.get("/api/layers").json()), 2)
+    is_("nothing came of it", len(s.get("/api/layers").json()), 3)
     for method, path in (("GET", "/api/layers/x"), ("DELETE", "/api/layers/x"),
                          ("POST", "/api/layers/x/pause"), ("POST", "/api/layers/x/retry"),
                          ("GET", "/api/why/x/8_8_8/0-1_0-1_0-1"), ("GET", "/api/jobs/99"),

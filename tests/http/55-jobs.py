@@ -148,7 +148,7 @@ def dry(s):
             "POST", f"/api/jobs?dry={value}", {"layer": "seg"}).status, 400)
     j = s.call("POST", "/api/jobs", {"layer": "seg", "dry_run": True}).json()
     is_("all of the volume", (j["box"], j["blocks"], j["stages"]),
-        (WHOLE, 8, ["segment", "downsample"]))
+        (WHOLE, 8, ["segment", "stitch", "downsample"]))
     for box, spec in (([8, 0, -16, 9, 1, -15], {"unit": "nm", "box": [64, 0, -128, 72, 8, -120]}),
                       ([8, 0, -16, 10, 1, -15], {"unit": "nm",
                                                  "box": [65.5, 0, -128, 72.1, 0.1, -120]}),
@@ -172,7 +172,7 @@ def whole(s):
     is_("three blocks were made, each once", sorted(made(s).values()), [1, 1, 1])
     is_("the first had its coarse chunks made", [
         (x["name"], x["state"], x["all"] == x["done"] + x["present"]) for x in ja["stages"]],
-        [("segment", "done", True), ("downsample", "done", True)])
+        [("segment", "done", True), ("stitch", "done", True), ("downsample", "done", True)])
     is_("the second has one stage", [x["name"] for x in jb["stages"]], ["segment"])
     is_("its share of the work", (ja["fraction"], jb["fraction"], ja["failures"]), (1, 1, []))
     is_("its blocks are served", s.get("/seg/8_8_8/8-40_0-32_-16-16").status, 200)
