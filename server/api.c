@@ -247,6 +247,11 @@ static const struct call {
     {FG_POST, "layers/NAME/pause", FG_ROLE_ADMIN, IO, pause_layer},
     {FG_POST, "layers/NAME/resume", FG_ROLE_ADMIN, IO, resume_layer},
     {FG_POST, "layers/NAME/retry", FG_ROLE_COMPUTE, IO, retry_layer},
+    {FG_GET, "layers/NAME/objects/N", FG_ROLE_NONE, IO, fg_objects_show},
+    {FG_GET, "layers/NAME/merges", FG_ROLE_NONE, IO, fg_objects_merges},
+    {FG_GET, "layers/NAME/edits", FG_ROLE_NONE, IO, fg_objects_edits},
+    {FG_POST, "layers/NAME/edits", FG_ROLE_COMPUTE, CPU, fg_objects_edit},
+    {FG_DELETE, "layers/NAME/edits/N", FG_ROLE_COMPUTE, IO, fg_objects_undo},
     {FG_GET, "jobs", FG_ROLE_NONE, IO, fg_jobs_list},
     {FG_POST, "jobs", FG_ROLE_COMPUTE, CPU, fg_jobs_submit},
     {FG_GET, "jobs/N", FG_ROLE_NONE, IO, fg_jobs_show},
@@ -257,7 +262,7 @@ static const struct call {
     {FG_GET, "why/NAME/*", FG_ROLE_NONE, IO, why},
 };
 
-/* Whether path has the form; *name is the word at NAME or N. */
+/* Whether path has the form; *name is the word at NAME, else at N. */
 static bool
 matches(const char *form, const char *path, const char **name, size_t *name_n)
 {
@@ -272,8 +277,10 @@ matches(const char *form, const char *path, const char **name, size_t *name_n)
 		} else if (f == 1 && *form == 'N') {
 			if (p == 0 || p > 18 || strspn(path, "0123456789") != p)
 				return false;
-			*name = path;
-			*name_n = p;
+			if (*name_n == 0) {
+				*name = path;
+				*name_n = p;
+			}
 		} else if (f != p || memcmp(form, path, f) != 0) {
 			return false;
 		}

@@ -340,6 +340,8 @@ handle_file(struct fg_request *r)
 	case FG_CHUNK_NONE:
 		break;
 	}
+	if (fg_objects_file(r))
+		return;
 	if (l->broken)
 		fg_reply_later(r, 60, "layer %s cannot be served: %s", l->name, l->why);
 	else if (l->source && fg_source_is_remote(l->source))

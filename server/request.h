@@ -240,6 +240,15 @@ void fg_token_make(struct fg_request *r);     /* /api/tokens */
 void fg_preview_blocks(struct fg_request *r);
 void fg_preview_slice(struct fg_request *r);
 
+/* objects.c: a file of a layer that is about its objects; false: it is none. Event
+ * thread. The others: /api/layers/NAME/..., on worker threads. */
+bool fg_objects_file(struct fg_request *r);
+void fg_objects_merges(struct fg_request *r);
+void fg_objects_edits(struct fg_request *r);
+void fg_objects_edit(struct fg_request *r);
+void fg_objects_undo(struct fg_request *r);
+void fg_objects_show(struct fg_request *r);
+
 /* jobs.c: /api/jobs, on worker threads */
 void fg_jobs_submit(struct fg_request *r);
 void fg_jobs_list(struct fg_request *r);

@@ -134,7 +134,7 @@ open_generated(struct fg_catalog *c, struct fg_layer *l, const struct fg_layer_r
 	return 0;
 }
 
-/* A generated segmentation has meshes and skeletons. Its row does not say so: that rows
+/* A generated segmentation has meshes, skeletons and properties. Its row does not say so: that rows
  * of earlier versions have them too. */
 static void
 name_objects(struct fg_info *info)
@@ -143,6 +143,8 @@ name_objects(struct fg_info *info)
 		info->mesh = fg_strdup("mesh");
 	if (!info->skeletons)
 		info->skeletons = fg_strdup("skeleton");
+	if (!info->segment_properties)
+		info->segment_properties = fg_strdup("segment_properties");
 }
 
 struct fg_layer *

@@ -2,7 +2,8 @@
 /*
  * floodgate, the command line tool: find the command, parse its line, run it. The
  * commands are in tool_import.c, tool_export.c, tool_layer.c, tool_make.c, tool_read.c,
- * tool_care.c, tool_score.c and tool_daemon.c; what they share is in tool.h.
+ * tool_objects.c, tool_care.c, tool_score.c and tool_daemon.c; what they share is in
+ * tool.h.
  */
 #include "config.h"
 
@@ -22,6 +23,7 @@ static const struct fg_tool_command *const groups[] = {
     fg_tool_make_commands,
     fg_tool_read_commands,
     fg_tool_export_commands,
+    fg_tool_objects_commands,
     fg_tool_score_commands,
     fg_tool_care_commands,
     fg_tool_daemon_commands,

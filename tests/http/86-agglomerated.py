@@ -86,6 +86,123 @@ def names_of(voxels):
     return out
 
 
+def edit(s, layer, **spec):
+    r = s.call("POST", f"/api/layers/{layer}/edits", spec)
+    return r.status, r.json()
+
+
+def equivalences(s, layer):
+    """What a whole layer lists, against what its chunks say."""
+    base, _ = read(s, layer)
+    whole, _ = read(s, f"{layer}.agg")
+    members = {}
+    for v, i in base.items():
+        members.setdefault(whole[v], set()).add(i)
+    wanted = sorted(sorted(m) for m in members.values() if len(m) > 1)
+    got = s.get(f"/{layer}/equivalences").json()
+    is_("its equivalences", sorted(sorted(map(int, e)) for e in got["equivalences"]), wanted)
+    is_("that was all", got["next"], None)
+    lines = s.get(f"/{layer}/equivalences?format=csv").body.decode().split()
+    is_("as lines", sorted(tuple(map(int, x.split(","))) for x in lines[1:]),
+        sorted((i, m[0]) for m in wanted for i in m))
+    pages, after = [], 0
+    while after is not None:
+        page = s.get(f"/{layer}.agg/equivalences?max=3&after={after}").json()
+        pages += page["equivalences"]
+        after = page["next"]
+    is_("page by page", pages, got["equivalences"])
+    one = wanted[0]
+    is_("those of one object", s.get(f"/{layer}/equivalences?id={one[-1]}").json()
+        ["equivalences"], [[str(i) for i in one]])
+    box = s.get(f"/{layer}/equivalences?box=8-9_0-1_-16--15").json()["equivalences"]
+    first = {base[v] for v in base if max(v) < BLOCK}
+    is_("those of a box", sorted(sorted(map(int, e)) for e in box),
+        [m for m in wanted if first & set(m)])
+    for bad in ("id=0", "id=x", "id=-1", "box=1-2", "box=900-901_0-1_0-1", "format=xml",
+                "max=0", "id=99999999999999999999"):
+        is_(f"?{bad}", s.get(f"/{layer}/equivalences?{bad}").status, 400)
+    is_("an unknown id", s.get(f"/{layer}/equivalences?id=77").status, 404)
+    is_("an image has none", s.get("/em/equivalences").status, 404)
+    return wanted
+
+
+def decisions(s, layer, wanted):
+    whole, tags = read(s, f"{layer}.agg")
+    a, b = wanted[0], wanted[1]
+    is_("two objects are joined", edit(s, layer, join=[[str(a[1]), b[0]]], who="me"),
+        (201, {"edits": [1], "changed": True}))
+    after, now = read(s, f"{layer}.agg")
+    is_("under the smaller name", {after[v] for v in whole if whole[v] == b[0]},
+        {min(a[0], b[0])})
+    is_("and nothing else", {v for v in whole if after[v] != whole[v]},
+        {v for v in whole if whole[v] == max(a[0], b[0])})
+    names = {lo: n for n, lo, _ in chunks()}
+    changed = {names[tuple(x // 24 * 24 for x in v)] for v in whole
+               if after[v] != whole[v]}
+    is_("tags change where voxels do", {n for n in now if now[n] != tags[n]}, changed)
+    is_("a second time changes nothing", edit(s, layer, join=[[a[1], b[0]]])[1]["changed"],
+        False)
+    is_("both are withdrawn", [s.call("DELETE", f"/api/layers/{layer}/edits/{n}").json()
+                               ["changed"] for n in (2, 1)], [False, True])
+    is_("which gives the old bytes", read(s, f"{layer}.agg")[1], tags)
+    big = max(wanted, key=len)
+    is_("a cut", edit(s, layer, cut=[[big[0], i] for i in big[1:]])[1]["changed"], True)
+    after, _ = read(s, f"{layer}.agg")
+    base, _ = read(s, layer)
+    is_("sets it apart", {base[v] for v in whole if after[v] == big[0]}, {big[0]})
+    is_("from the rest", {after[v] for v in whole if base[v] in big[1:]}, {big[1]})
+    o = s.get(f"/api/layers/{layer}/objects/{big[-1]}").json()
+    ok("its parts answer for what they are in now", o["public"] != str(big[0]) and
+       o["id"] == str(big[-1]) and str(big[-1]) in o["members"])
+    rows = s.get(f"/api/layers/{layer}/edits").json()
+    is_("what was decided", [(r["kind"], r["undone"], r["who"]) for r in rows][:3],
+        [("join", True, "me"), ("join", True, ""), ("cut", False, "")])
+    merges = s.get(f"/api/layers/{layer}/merges?id={big[0]}").json()
+    ok("evidence", merges and all(m["both"] > 0 and int(m["a"]) < int(m["b"])
+                                  for m in merges))
+    for why, spec in (("an unknown key", {"glue": []}), ("no pairs", {"join": []}),
+                      ("one id", {"join": [[1]]}), ("three", {"cut": [[1, 2, 3]]}),
+                      ("zero", {"join": [[0, 1]]}), ("text", {"join": [["a", "b"]]}),
+                      ("itself", {"join": [[big[0], big[0]]]}),
+                      ("a long name", {"join": [[big[0], big[1]]], "who": "x" * 64})):
+        is_(why, edit(s, layer, **spec)[0], 400)
+    is_("an unknown id", edit(s, layer, join=[[big[0], 77]]),
+        (404, {"error": "edit 0: there is no object 77"}))
+    is_("an unknown edit", s.call("DELETE", f"/api/layers/{layer}/edits/999").status, 404)
+    is_("an image", edit(s, "em", join=[[1, 2]])[0], 400)
+    is_("40,000 times the same", edit(s, layer, join=[[a[0], a[1]]] * 40000)[0], 201)
+    ring = [b[0], b[1], a[0]]
+    is_("a ring", edit(s, layer, join=list(zip(ring, ring[1:] + ring[:1])))[0], 201)
+    is_("without a token", s.request("POST", f"/api/layers/{layer}/edits",
+                                     body=b"{}").status, 403)
+
+
+def properties(s, layer):
+    whole, _ = read(s, layer)
+    r = s.get(f"/{layer}/info").json()
+    p = s.get(f"/{layer}/{r['segment_properties']}/info").json()
+    is_("segment properties", p["@type"], "neuroglancer_segment_properties")
+    ids = list(map(int, p["inline"]["ids"]))
+    columns = {c["id"]: c["values"] for c in p["inline"]["properties"]}
+    sizes, boxes = {}, {}
+    for v, i in whole.items():
+        sizes[i] = sizes.get(i, 0) + 1
+        lo, hi = boxes.setdefault(i, (list(v), list(v)))
+        for d in range(3):
+            lo[d] = min(lo[d], v[d])
+            hi[d] = max(hi[d], v[d])
+    is_("all objects", sorted(ids), sorted(sizes))
+    is_("largest first", columns["voxels"], sorted(sizes.values(), reverse=True))
+    is_("their voxels", dict(zip(ids, columns["voxels"])), sizes)
+    is_("their boxes", {i: tuple(columns[k][n] for k in ("x0", "y0", "z0", "x1", "y1", "z1"))
+                        for n, i in enumerate(ids)},
+        {i: tuple(a + o for a, o in zip(lo, OFFSET)) + tuple(
+            a + o + 1 for a, o in zip(hi, OFFSET)) for i, (lo, hi) in boxes.items()})
+    page = s.get(f"/{layer}/segment_properties/info?skip=3&max=2").json()
+    is_("a page of them", list(map(int, page["inline"]["ids"])), ids[3:5])
+    return columns
+
+
 with Server() as s:
     top = os.path.dirname(s.root)
     # A field of view sees four voxels to each side: not through a wall.
@@ -113,6 +230,16 @@ with Server() as s:
         results[k] = whole
     is_("any order gives the same ids", results[1], results[0])
     is_("any order at all", results[2], results[0])
-    coarse = s.get("/seg0.agg/info").json()["scales"][1]
-    ok("there is a coarse scale", coarse["key"] == "16_16_16")
+    print("# properties of base objects")
+    parts = properties(s, "seg0")
+    is_("one part each", set(parts["parts"]), {1})
+    print("# properties of whole objects")
+    parts = properties(s, "seg0.agg")
+    is_("the corner cell has eight parts", max(parts["parts"]), 8)
+    is_("in eight blocks", max(parts["blocks"]), 8)
+    wanted = equivalences(s, "seg0")
+    decisions(s, "seg1", wanted)
+    s.stop()
+    s.start()
+    is_("a restart changes nothing", read(s, "seg0.agg")[0], results[0])
 done()

@@ -1,0 +1,475 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Objects of generated layers as JSON and text: see the header. */
+#include "config.h"
+
+#include "work/objects.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/morton.h"
+
+#define BOX_BLOCKS_MAX 100000 /* of one query */
+
+static json_t *
+id_text(uint64_t id)
+{
+	char text[24];
+
+	snprintf(text, sizeof text, "%" PRIu64, id);
+	return json_string(text);
+}
+
+#define MEMBERS_SHOWN 10000
+
+int
+fg_object_describe(const struct fg_layer *l, struct fg_reader *r, uint64_t id,
+    json_t **out, struct fg_err *err)
+{
+	uint64_t *member = NULL;
+	struct fg_object o;
+	json_t *list;
+	size_t n = 0;
+
+	if (fg_reader_object(r, l->id, id, &o, err) < 0 ||
+	    fg_reader_members(r, l->id, id, &member, &n, err) < 0)
+		return -1;
+	list = json_array();
+	for (size_t i = 0; i < n && i < MEMBERS_SHOWN; i++)
+		json_array_append_new(list, id_text(member[i]));
+	free(member);
+	*out = json_pack("{s:s, s:o, s:o, s:I, s:o, s:o, s:I, s:I, s:I, s:o}", "layer",
+	    l->name, "id", id_text(id), "public", id_text(o.public_id), "voxels",
+	    (json_int_t)o.voxels, "lo", fg_json_int3(o.lo), "hi", fg_json_int3(o.hi),
+	    "blocks", (json_int_t)o.blocks, "gen", (json_int_t)o.gen, "members_all",
+	    (json_int_t)n, "members", list);
+	return 0;
+}
+
+/* ------------------------------------------------------------- equivalences */
+
+struct listing {
+	const struct fg_layer *layer;
+	struct fg_reader *reader;
+	size_t max, members;
+	json_t *list;
+	struct fg_err *err;
+};
+
+/* Append the members of a component; those of a single object are left out. 1: no more
+ * room. */
+static int
+put_component(struct listing *g, uint64_t id)
+{
+	uint64_t *member = NULL;
+	json_t *set;
+	size_t n = 0;
+
+	if (fg_reader_members(g->reader, g->layer->id, id, &member, &n, g->err) < 0)
+		return -1;
+	if (n < 2) {
+		free(member);
+		return 0;
+	}
+	if (g->members > 0 && g->members + n > g->max) {
+		free(member);
+		return 1;
+	}
+	set = json_array();
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(set, id_text(member[i]));
+	json_array_append_new(g->list, set);
+	g->members += n;
+	free(member);
+	return 0;
+}
+
+static int
+by_value(const void *pa, const void *pb)
+{
+	uint64_t a = *(const uint64_t *)pa, b = *(const uint64_t *)pb;
+
+	return a < b ? -1 : a > b;
+}
+
+/* Public ids of the objects in the blocks that the box touches, sorted, each once. */
+static int
+public_in_box(struct listing *g, const struct fg_box *vx, uint64_t **out, size_t *n)
+{
+	const struct fg_layer *l = g->layer;
+	const struct fg_scale *s = &l->info.scale[0];
+	uint64_t *list = NULL;
+	struct fg_box b, blk;
+	int64_t p[3];
+	size_t k = 0, u = 0;
+
+	fg_scale_bounds(s, &b);
+	if (!fg_box_intersect(&b, vx, &b))
+		return fg_fail(g->err, FG_EINVAL, "the box is outside layer %s",
+		    l->name);
+	for (int d = 0; d < 3; d++) {
+		blk.lo[d] = (b.lo[d] - s->offset[d]) / l->recipe->block[d];
+		blk.hi[d] = fg_div_ceil(b.hi[d] - s->offset[d], l->recipe->block[d]);
+	}
+	if (fg_box_volume(&blk) > BOX_BLOCKS_MAX)
+		return fg_fail(g->err, FG_EINVAL,
+		    "the box has %lld blocks, at most %d are listed",
+		    (long long)fg_box_volume(&blk), BOX_BLOCKS_MAX);
+	for (p[2] = blk.lo[2]; p[2] < blk.hi[2]; p[2]++) {
+		for (p[1] = blk.lo[1]; p[1] < blk.hi[1]; p[1]++) {
+			for (p[0] = blk.lo[0]; p[0] < blk.hi[0]; p[0]++) {
+				uint64_t *in = NULL;
+				size_t m = 0;
+
+				if (fg_reader_block_objects(g->reader, l->id,
+					fg_morton_encode(p), &in, &m, g->err) < 0) {
+					free(list);
+					return -1;
+				}
+				list = fg_realloc(list, k + m + 1, sizeof *list);
+				if (m > 0)
+					memcpy(list + k, in, m * sizeof *list);
+				k += m;
+				free(in);
+			}
+		}
+	}
+	if (fg_reader_public(g->reader, l->id, list, k, list, g->err) < 0) {
+		free(list);
+		return -1;
+	}
+	qsort(list, k, sizeof *list, by_value);
+	for (size_t i = 0; i < k; i++) {
+		if (u == 0 || list[i] != list[u - 1])
+			list[u++] = list[i];
+	}
+	*out = list;
+	*n = u;
+	return 0;
+}
+
+static int
+list_box(struct listing *g, const struct fg_box *vx)
+{
+	uint64_t *pub = NULL;
+	size_t n = 0;
+	int rc = public_in_box(g, vx, &pub, &n);
+
+	for (size_t i = 0; i < n && rc == 0; i++) {
+		rc = put_component(g, pub[i]);
+		if (rc > 0)
+			rc = fg_fail(g->err, FG_EINVAL,
+			    "the box has more than %zu joined objects: ask for a "
+			    "smaller one",
+			    g->max);
+	}
+	free(pub);
+	return rc;
+}
+
+/* All components, by public id; *next: where to go on, 0 at the end. */
+static int
+list_page(struct listing *g, uint64_t after, uint64_t *next)
+{
+	struct fg_object *o = NULL;
+	size_t n = 0;
+	int rc;
+
+	*next = 0;
+	do {
+		free(o);
+		o = NULL;
+		rc = fg_reader_objects(g->reader, g->layer->id, true, FG_OBJECTS_BY_ID,
+		    after, 1000, &o, &n, g->err);
+		for (size_t i = 0; i < n && rc == 0; i++) {
+			if (o[i].members > 1)
+				rc = put_component(g, o[i].public_id);
+			if (rc == 0)
+				after = o[i].public_id;
+		}
+	} while (rc == 0 && n == 1000);
+	free(o);
+	if (rc > 0)
+		*next = after;
+	return FG_MIN(rc, 0);
+}
+
+int
+fg_equivalences(const struct fg_layer *l, struct fg_reader *r,
+    const struct fg_equivalences_query *q, json_t **out, struct fg_err *err)
+{
+	struct listing g = {.layer = l,
+	    .reader = r,
+	    .max = q->max,
+	    .list = json_array(),
+	    .err = err};
+	uint64_t next = 0;
+	int rc;
+
+	if (q->id)
+		rc = put_component(&g, q->id);
+	else if (q->boxed)
+		rc = list_box(&g, &q->vx);
+	else
+		rc = list_page(&g, q->after, &next);
+	if (rc < 0) {
+		json_decref(g.list);
+		return -1;
+	}
+	*out = json_pack("{s:s, s:o, s:o}", "layer", l->name, "equivalences", g.list,
+	    "next", next ? id_text(next) : json_null());
+	return 0;
+}
+
+char *
+fg_equivalences_csv(const json_t *equivalences)
+{
+	struct fg_str s = FG_STR_INIT;
+	const json_t *set, *id;
+	size_t i, k;
+
+	fg_str_puts(&s, "id,public\n");
+	json_array_foreach(json_object_get(equivalences, "equivalences"), i, set)
+	{
+		json_array_foreach(set, k, id)
+		{
+			fg_str_putf(&s, "%s,%s\n", json_string_value(id),
+			    json_string_value(json_array_get(set, 0)));
+		}
+	}
+	return s.data;
+}
+
+/* ------------------------------------------------------------- evidence */
+
+int
+fg_merges_list(const struct fg_layer *l, struct fg_reader *r, uint64_t id,
+    uint64_t skip, size_t max, json_t **out, struct fg_err *err)
+{
+	struct fg_merge *m = NULL;
+	json_t *list;
+	size_t n = 0;
+
+	if (fg_reader_merges(r, l->id, id, skip, max, &m, &n, err) < 0)
+		return -1;
+	list = json_array();
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(list,
+		    json_pack("{s:o, s:o, s:I, s:I, s:I, s:b}", "a", id_text(m[i].a),
+			"b", id_text(m[i].b), "both", (json_int_t)m[i].both, "only_a",
+			(json_int_t)m[i].only_a, "only_b", (json_int_t)m[i].only_b,
+			"joined", m[i].joined));
+	free(m);
+	*out = list;
+	return 0;
+}
+
+/* ------------------------------------------------------------- decisions */
+
+int
+fg_edits_list(const struct fg_layer *l, struct fg_reader *r, int64_t after, size_t max,
+    json_t **out, struct fg_err *err)
+{
+	struct fg_edit *e = NULL;
+	json_t *list;
+	size_t n = 0;
+
+	if (fg_reader_edits(r, l->id, after, max, &e, &n, err) < 0)
+		return -1;
+	list = json_array();
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(list,
+		    json_pack("{s:I, s:s, s:o, s:o, s:s, s:I, s:b}", "edit",
+			(json_int_t)e[i].edit, "kind",
+			e[i].kind == FG_EDIT_JOIN ? "join" : "cut", "a",
+			id_text(e[i].a), "b", id_text(e[i].b), "who", e[i].who, "at_ms",
+			(json_int_t)e[i].at_ms, "undone", e[i].undone));
+	free(e);
+	*out = list;
+	return 0;
+}
+
+/* A number, or decimal text of one. */
+static bool
+get_id(const json_t *v, uint64_t *id)
+{
+	const char *text = json_string_value(v);
+	char *end;
+
+	if (json_is_integer(v) && json_integer_value(v) > 0) {
+		*id = (uint64_t)json_integer_value(v);
+		return true;
+	}
+	if (!text || *text < '1' || *text > '9' || strlen(text) > 19)
+		return false;
+	*id = strtoull(text, &end, 10);
+	return *end == '\0';
+}
+
+static int
+get_pairs(const json_t *spec, const char *key, enum fg_edit_kind kind, const char *who,
+    struct fg_edit **edit, size_t *n, struct fg_err *err)
+{
+	const json_t *list = json_object_get(spec, key), *pair;
+	int64_t now = fg_clock_wall_ms();
+	size_t i;
+
+	if (!list)
+		return 0;
+	if (!json_is_array(list))
+		return fg_fail(err, FG_EINVAL, "\"%s\" is not a list of pairs", key);
+	if (*n + json_array_size(list) > FG_EDITS_MAX)
+		return fg_fail(err, FG_EINVAL, "more than %d decisions in one call",
+		    FG_EDITS_MAX);
+	*edit = fg_realloc(*edit, *n + json_array_size(list) + 1, sizeof **edit);
+	json_array_foreach(list, i, pair)
+	{
+		struct fg_edit *e = &(*edit)[*n];
+
+		*e = (struct fg_edit){.kind = kind, .at_ms = now};
+		if (json_array_size(pair) != 2 ||
+		    !get_id(json_array_get(pair, 0), &e->a) ||
+		    !get_id(json_array_get(pair, 1), &e->b))
+			return fg_fail(err, FG_EINVAL,
+			    "\"%s\": entry %zu is not a pair of ids", key, i);
+		snprintf(e->who, sizeof e->who, "%s", who);
+		++*n;
+	}
+	return 0;
+}
+
+static int
+check_spec(const json_t *spec, const char **who, struct fg_err *err)
+{
+	const char *key;
+	json_t *v;
+
+	if (!json_is_object(spec))
+		return fg_fail(err, FG_EINVAL,
+		    "wanted an object {\"join\": [[a, b], ...], \"cut\": [...]}");
+	json_object_foreach((json_t *)spec, key, v)
+	{
+		if (strcmp(key, "join") != 0 && strcmp(key, "cut") != 0 &&
+		    strcmp(key, "who") != 0)
+			return fg_fail(err, FG_EINVAL, "\"%.60s\" is not known", key);
+	}
+	*who = "";
+	if (fg_json_get_string(spec, "who", FG_JSON_OPTIONAL, who, err) < 0)
+		return -1;
+	if (strlen(*who) >= sizeof((struct fg_edit *)NULL)->who)
+		return fg_fail(err, FG_EINVAL, "\"who\" is longer than %zu bytes",
+		    sizeof((struct fg_edit *)NULL)->who - 1);
+	return 0;
+}
+
+int
+fg_edits_add(struct fg_store *s, struct fg_catalog *c, const struct fg_layer *l,
+    const json_t *spec, json_t **out, struct fg_err *err)
+{
+	struct fg_edit *edit = NULL;
+	const char *who;
+	bool changed = false;
+	size_t n = 0;
+	int rc = -1;
+
+	if (!l->recipe)
+		return fg_fail(err, FG_EINVAL,
+		    "layer %s is not made here: its objects cannot be joined", l->name);
+	if (check_spec(spec, &who, err) < 0 ||
+	    get_pairs(spec, "join", FG_EDIT_JOIN, who, &edit, &n, err) < 0 ||
+	    get_pairs(spec, "cut", FG_EDIT_CUT, who, &edit, &n, err) < 0)
+		goto out;
+	if (n == 0) {
+		fg_fail(err, FG_EINVAL, "neither \"join\" nor \"cut\" has a pair");
+		goto out;
+	}
+	pthread_mutex_lock(fg_catalog_writer(c));
+	rc = fg_store_edit(s, l->id, edit, n, &changed, err);
+	pthread_mutex_unlock(fg_catalog_writer(c));
+	if (rc == 0) {
+		json_t *list = json_array();
+
+		for (size_t i = 0; i < n; i++)
+			json_array_append_new(list, json_integer(edit[i].edit));
+		*out = json_pack("{s:o, s:b}", "edits", list, "changed", changed);
+	}
+out:
+	free(edit);
+	return rc;
+}
+
+int
+fg_edits_undo(struct fg_store *s, struct fg_catalog *c, const struct fg_layer *l,
+    int64_t edit, json_t **out, struct fg_err *err)
+{
+	bool changed = false;
+	int rc;
+
+	pthread_mutex_lock(fg_catalog_writer(c));
+	rc = fg_store_edit_undo(s, l->id, &edit, 1, &changed, err);
+	pthread_mutex_unlock(fg_catalog_writer(c));
+	if (rc == 0)
+		*out = json_pack("{s:[I], s:b}", "edits", (json_int_t)edit, "changed",
+		    changed);
+	return rc;
+}
+
+/* ------------------------------------------------------------- properties */
+
+static void
+put_numbers(json_t *list, const char *name, const char *type, const char *help,
+    json_t *values)
+{
+	json_array_append_new(list,
+	    json_pack("{s:s, s:s, s:s, s:s, s:o}", "id", name, "type", "number",
+		"data_type", type, "description", help, "values", values));
+}
+
+int
+fg_segment_properties(const struct fg_layer *l, struct fg_reader *r, uint64_t skip,
+    size_t max, json_t **out, struct fg_err *err)
+{
+	static const char *const corner[] = {"x0", "y0", "z0", "x1", "y1", "z1"};
+	json_t *ids, *list, *column[4], *box[6];
+	struct fg_object *o = NULL;
+	bool wide = false;
+	size_t n = 0;
+
+	if (fg_reader_objects(r, l->id, l->agglomerated, FG_OBJECTS_BY_VOXELS, skip,
+		max, &o, &n, err) < 0)
+		return -1;
+	ids = json_array();
+	list = json_array();
+	for (int k = 0; k < 4; k++)
+		column[k] = json_array();
+	for (int k = 0; k < 6; k++)
+		box[k] = json_array();
+	for (size_t i = 0; i < n; i++) {
+		const uint64_t v[4] = {o[i].voxels, o[i].members, o[i].blocks,
+		    (uint64_t)o[i].gen};
+
+		json_array_append_new(ids, id_text(o[i].public_id));
+		wide |= o[i].voxels > UINT32_MAX;
+		for (int k = 0; k < 4; k++)
+			json_array_append_new(column[k],
+			    json_integer((json_int_t)v[k]));
+		for (int k = 0; k < 6; k++)
+			json_array_append_new(box[k],
+			    json_integer(k < 3 ? o[i].lo[k] : o[i].hi[k - 3]));
+	}
+	free(o);
+	put_numbers(list, "voxels", wide ? "float32" : "uint32",
+	    "voxels of the finest scale", column[0]);
+	put_numbers(list, "parts", "uint32", "base objects in it", column[1]);
+	put_numbers(list, "blocks", "uint32", "blocks that it lies in", column[2]);
+	put_numbers(list, "gen", "uint32", "rises when it is joined or cut", column[3]);
+	for (int k = 0; k < 6; k++)
+		put_numbers(list, corner[k], "int32", "bounding box, voxels", box[k]);
+	*out =
+	    json_pack("{s:s, s:{s:o, s:o}}", "@type", "neuroglancer_segment_properties",
+		"inline", "ids", ids, "properties", list);
+	return 0;
+}
