@@ -145,7 +145,7 @@ def dry(s):
     is_("and how it knows", (j["bytes_basis"], j["time_basis"]), ("assumed", "estimated"))
     j = s.call("POST", "/api/jobs", {"layer": "seg", "dry_run": True}).json()
     is_("all of the volume", (j["box"], j["blocks"], j["stages"]),
-        (WHOLE, 8, ["segment", "downsample"]))
+        (WHOLE, 8, ["segment", "stitch", "downsample"]))
     for box, spec in (([8, 0, -16, 9, 1, -15], {"unit": "nm", "box": [64, 0, -128, 72, 8, -120]}),
                       ([8, 0, -16, 10, 1, -15], {"unit": "nm",
                                                  "box": [65.5, 0, -128, 72.1, 0.1, -120]}),
@@ -169,7 +169,8 @@ def whole(s):
     is_("three blocks were made, each once", sorted(made(s).values()), [1, 1, 1])
     is_("the first had its coarse chunks made", [
         (x["name"], x["state"], x["all"] == x["done"] + x["present"]) for x in ja["stages"]],
-        [("segment", "done", True), ("downsample", "done", True)])
+        [("segment", "done", True), ("stitch", "done", True),
+         ("downsample", "done", True)])
     is_("the second has one stage", [x["name"] for x in jb["stages"]], ["segment"])
     is_("its share of the work", (ja["fraction"], jb["fraction"], ja["failures"]), (1, 1, []))
     is_("its blocks are served", s.get("/seg/8_8_8/8-40_0-32_-16-16").status, 200)
@@ -347,6 +348,13 @@ def events(s):
     ok("in order", all(x == ["queued", "running", "present"] for x in states.values())) or \
         print("#", states)
     ok("coarse chunks, too", {"16_16_16", "32_32_32"} <= {e["scale"] for e in a.of("chunk")})
+    wait_for("stitching", lambda: len({tuple(e["at"]) for e in a.of("stitch")}) == 8)
+    ok("blocks are stitched", all(e["layer"] == "seg" for e in a.of("stitch")))
+    s.call("POST", "/api/layers/seg/retry", {"block": [1, 0, 0]})
+    s.call("POST", "/api/layers/seg/retry")
+    wait_for("retries", lambda: len(a.of("retry")) == 2)
+    is_("retries are told", a.of("retry"), [{"layer": "seg", "at": [1, 0, 0]},
+                                            {"layer": "seg", "at": None}])
     fractions = [j["fraction"] for j in a.of("job") if j["id"] == id]
     ok("the job's progress grows", fractions == sorted(fractions) and len(fractions) > 2)
     ok("its URL is whole", all(j["url"] == url for j in a.of("job") if j["id"] == id))
