@@ -21,6 +21,7 @@
 #include "base/log.h"
 #include "base/morton.h"
 #include "server/request.h"
+#include "work/artefact.h"
 #include "work/plan.h"
 
 #define TICK_NS (100 * FG_NS_PER_MS)
@@ -90,6 +91,19 @@ format_jobs(struct fg_events *e, const struct fg_request *r, uint64_t *since,
 	json_decref(jobs);
 }
 
+/* Ids are texts: not every reader holds 64 bits in a number. */
+static void
+format_object(const struct fg_layer *l, const struct fg_key *key, struct fg_str *out)
+{
+	bool whole = key->scale >= FG_PRODUCT_WHOLE;
+
+	format_event(out, "object",
+	    json_pack("{s:o, s:s, s:o}", "layer",
+		json_sprintf("%s%s", l->name, whole ? ".agg" : ""), "kind",
+		key->kind == FG_KIND_MESH ? "mesh" : "skeleton", "id",
+		json_sprintf("%llu", (unsigned long long)key->at)));
+}
+
 static void
 format_change(struct fg_events *e, const struct fg_change *c, struct fg_str *out)
 {
@@ -101,10 +115,19 @@ format_change(struct fg_events *e, const struct fg_change *c, struct fg_str *out
 	if (!l)
 		return;
 	fg_morton_decode(c->key.at, p);
-	if (c->key.kind == FG_KIND_BLOCK)
+	if (fg_kind_is_artefact(c->key.kind))
+		format_object(l, &c->key, out);
+	else if (c->now == FG_NOW_FORGOTTEN)
+		format_event(out, "retry",
+		    json_pack("{s:s, s:o}", "layer", l->name, "at",
+			c->key.at == UINT64_MAX ? json_null() : fg_json_int3(p)));
+	else if (c->key.kind == FG_KIND_BLOCK)
 		format_event(out, "block",
 		    json_pack("{s:s, s:o, s:s}", "layer", l->name, "at",
 			fg_json_int3(p), "state", now[c->now]));
+	else if (c->key.kind == FG_KIND_STITCH)
+		format_event(out, "stitch",
+		    json_pack("{s:s, s:o}", "layer", l->name, "at", fg_json_int3(p)));
 	else
 		format_event(out, "chunk",
 		    json_pack("{s:s, s:s, s:o, s:s}", "layer", l->name, "scale",

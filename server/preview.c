@@ -21,6 +21,7 @@
 #include "base/json.h"
 #include "base/morton.h"
 #include "server/request.h"
+#include "work/agglomerate.h"
 
 #define SIDE_MAX 1024                 /* pixels */
 #define CHUNKS_MAX 2048               /* looked at for one slice */
@@ -406,6 +407,18 @@ out:
 	return rc;
 }
 
+/* Public ids in the plane of the slice, the only part that is drawn. */
+static int
+name_publicly(const struct slice *s, int k, struct fg_array *a, const struct fg_box *vx,
+    struct fg_reader *reader, struct fg_err *err)
+{
+	size_t plane = (size_t)(a->shape[0] * a->shape[1]);
+	size_t z = (size_t)(depth_of(s, k) - vx->lo[2]);
+
+	return fg_agglomerate_voxels(s->l, reader, (uint64_t *)a->data + z * plane,
+	    plane, err);
+}
+
 /* The same of a layer that is made here, if it is stored. */
 static int
 draw_stored(struct slice *s, int k, const int64_t ch[3], struct fg_err *err)
@@ -440,6 +453,8 @@ draw_stored(struct slice *s, int k, const int64_t ch[3], struct fg_err *err)
 	    (fg_store_read(s->r->srv->store, &place, false, &bytes, err) < 0 ||
 		fg_codec_decode(&l->info.scale[k], bytes->data, bytes->len, &a, err) <
 		    0))
+		goto out;
+	if (l->agglomerated && name_publicly(s, k, &a, &vx, reader, err) < 0)
 		goto out;
 	set_range(s, &a);
 	draw(s, k, &a, &vx, NULL);

@@ -162,9 +162,7 @@ ring(struct fg_sched *s, const struct task *t)
 void
 fg_sched_note(struct fg_sched *s, const struct task *t, enum fg_now now)
 {
-	if (t->t.key.kind != FG_KIND_BLOCK &&
-	    (now != FG_NOW_PRESENT || t->t.key.kind == FG_KIND_STITCH ||
-		fg_kind_is_artefact(t->t.key.kind)))
+	if (t->t.key.kind != FG_KIND_BLOCK && now != FG_NOW_PRESENT)
 		return;
 	s->change[s->changes++ % CHANGES_MAX] =
 	    (struct fg_change){.key = t->t.key, .now = (uint8_t)now};
@@ -438,6 +436,12 @@ fg_sched_retry(struct fg_sched *s, struct fg_layer *l, uint64_t at, struct fg_er
 	rc = fg_store_retry(s->store, l->id, at, err);
 	pthread_mutex_unlock(writer);
 	pthread_mutex_lock(&s->lock);
+	if (rc == 0)
+		s->change[s->changes++ % CHANGES_MAX] =
+		    (struct fg_change){.key = {.layer = l->id,
+					   .kind = FG_KIND_BLOCK,
+					   .at = at},
+			.now = FG_NOW_FORGOTTEN};
 	fg_sched_lane(s, l->id)->stopped_until = 0;
 	fg_sched_forget_failed(s, l->id);
 	for (struct task *t = s->delayed.first, *next; t; t = next) {

@@ -207,17 +207,20 @@ int fg_sched_device_count(const struct fg_sched *s);
 /* True while no device can run the layer's recipe; why is filled in then. */
 bool fg_sched_stopped(struct fg_sched *s, uint32_t layer, char why[200]);
 
-/* Blocks that changed their state, and coarse chunks that were stored. */
+/* Blocks that changed their state, and coarse chunks, meshes and skeletons that were
+ * stored, and blocks that were compared with their neighbours. */
 enum fg_now {
 	FG_NOW_ABSENT, /* dropped: nobody wants it any more */
 	FG_NOW_QUEUED,
 	FG_NOW_DELAYED, /* a try failed, another is left */
 	FG_NOW_RUNNING,
 	FG_NOW_PRESENT,
-	FG_NOW_FAILED, /* for good */
+	FG_NOW_FAILED,    /* for good */
+	FG_NOW_FORGOTTEN, /* failures were: of the block, or at UINT64_MAX of all */
 };
 struct fg_change {
-	struct fg_key key; /* BLOCK, or CHUNK with scale >= 1 and PRESENT */
+	struct fg_key key; /* BLOCK; or PRESENT and CHUNK with scale >= 1, MESH,
+			      SKELETON or STITCH */
 	uint8_t now;       /* enum fg_now */
 };
 /*

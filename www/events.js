@@ -4,8 +4,8 @@
 //   const stop = listen(base, ({ name, data }) => …);
 //
 // base: URL of the folder that holds "api/", with its slash. name: "hello" (ask for the
-// state now; what follows are changes of it), "job", "block", "chunk", "lost" (ask for
-// the state again), "down" (no connection; a "hello" will follow).
+// state now; what follows are changes of it), "job", "block", "chunk", "object", "stitch",
+// "retry", "lost" (ask for the state again), "down" (no connection; a "hello" will follow).
 import { Stream } from "./stream.js";
 
 function connect(base, tell) {

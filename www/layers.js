@@ -5,7 +5,10 @@ import { bar, count, el, extent, percent, setText } from "./format.js";
 
 const SMALL = 112; // pixels of a picture's width
 
-const hidden = (layer) => layer.name.endsWith(".prob");
+const hidden = (layer) => Boolean(layer.probability_of);
+
+const chip = (layer) =>
+  layer.agglomeration_of ? "stitched" : layer.generated ? "made here" : layer.kind;
 
 export function blocksOf(layer) {
   return layer.blocks ? layer.blocks.reduce((a, b) => a * b, 1) : 0;
@@ -13,6 +16,7 @@ export function blocksOf(layer) {
 
 function stateText(layer) {
   if (layer.why) return layer.why;
+  if (layer.agglomeration_of) return `${layer.agglomeration_of} with its pieces joined`;
   if (!layer.generated) return "served as it is";
   const all = blocksOf(layer);
   const { blocks_done: done = 0, blocks_failed: failed = 0 } = layer.counts ?? {};
@@ -66,14 +70,14 @@ export class LayerList {
   update(layer, chosen) {
     const item = this.items.get(layer.name);
     const scale = layer.scales?.[0];
-    const made = layer.counts?.blocks_done ?? 0;
+    const made = (layer.maker ?? layer).counts?.blocks_done ?? 0;
     item.button.setAttribute("aria-pressed", String(chosen));
-    setText(item.kind, layer.generated ? "made here" : layer.kind);
+    setText(item.kind, chip(layer));
     item.kind.classList.toggle("made", Boolean(layer.generated));
     setText(item.facts, scale ? extent(scale.size, scale.resolution) : "");
     setText(item.state, stateText(layer));
     item.state.classList.toggle("bad", layer.state !== "ready" || Boolean(layer.why));
-    item.bar.hidden = !layer.generated;
+    item.bar.hidden = !layer.generated || Boolean(layer.agglomeration_of);
     item.bar.firstChild.style.width = `${(100 * made) / (blocksOf(layer) || 1)}%`;
     if (item.drawn !== made && scale) {
       item.drawn = made;

@@ -7,16 +7,17 @@ import { base } from "./api.js";
 export const metres = (nm) => (String(nm).includes("e") ? nm * 1e-9 : Number(`${nm}e-9`));
 
 const isShown = (layer) => layer.state !== "degraded" && layer.scales?.length > 0;
-const companion = (name) => /\.(prob|agg)$/.test(name);
+const isCompanion = (l) => Boolean(l.probability_of || l.agglomeration_of);
+const isStitched = (l, name) => l.agglomeration_of === name;
 
 // The layers that belong in a view of `focus`, lowest first: its image, then itself. A
 // stitched view of it stands for it where there is one.
 function chosen(layers, focus) {
   const all = layers.filter(isShown);
-  const image = focus?.recipe?.image?.name;
+  const name = focus?.agglomeration_of ?? focus?.probability_of ?? focus?.name;
+  const image = layers.find((l) => l.name === name)?.recipe?.image?.name;
   const list = focus
-    ? all.filter((l) => l.name === focus.name || l.name === image ||
-        l.name === `${focus.name}.agg`)
+    ? all.filter((l) => [name, image, focus.name].includes(l.name) || isStitched(l, name))
     : all;
   return [...list].sort((a, b) => (a.kind === "segmentation") - (b.kind === "segmentation"));
 }
@@ -32,8 +33,8 @@ function layerState(layer, list, segments) {
     state.notSelectedAlpha = 0.2;
     if (segments?.length) state.segments = segments.map(String);
   }
-  const stitched = list.some((l) => l.name === `${layer.name}.agg`);
-  if (stitched || layer.name.endsWith(".prob")) state.visible = false;
+  const stitched = list.some((l) => isStitched(l, layer.name));
+  if (stitched || layer.probability_of) state.visible = false;
   return state;
 }
 
@@ -41,7 +42,7 @@ function layerState(layer, list, segments) {
 // voxels of its finest scale that are to be seen. segments: ids to select.
 export function viewerState(layers, { focus = null, box = null, position = null, segments } = {}) {
   const list = chosen(layers, focus);
-  const space = focus ?? list.find((l) => !companion(l.name)) ?? list[0];
+  const space = focus ?? list.find((l) => !isCompanion(l)) ?? list[0];
   const state = { layers: list.map((l) => layerState(l, list, segments)) };
   if (space) {
     const { size, resolution, voxel_offset: offset } = space.scales[0];

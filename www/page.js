@@ -91,6 +91,9 @@ function initAccess() {
 
 // ------------------------------------------------------------------ the parts
 
+// The layer whose blocks make this one: itself, or the one that it comes with.
+const makerOf = (layer) =>
+  layerOf(layer.agglomeration_of ?? layer.probability_of ?? layer.name) ?? layer;
 const layerOf = (name) => status?.layers?.find((l) => l.name === name) ?? null;
 const linkTo = (what) => (status ? viewerLink(status, viewerState(status.layers, what)) : "#");
 
@@ -118,7 +121,7 @@ const layers = new LayerList(id("layers"), choose);
 const jobs = new JobList(id("jobs"), id("jobs-more"), {
   act,
   look: (job) => {
-    if (chosen !== job.layer) choose(job.layer);
+    if (layerOf(chosen)?.maker.name !== job.layer) choose(job.layer);
     if (region.layer) region.setBox(job.box, false);
     slice.lookAt(job.box);
     id("stage").scrollIntoView({ block: "start" });
@@ -140,25 +143,27 @@ function showStage() {
   id("stage").hidden = !layer;
   if (!layer) return;
   const scale = layer.scales?.[0];
+  const maker = makerOf(layer);
   setText(id("stage-name"), layer.name);
   setText(id("stage-facts"), scale
     ? [`${times(scale.size)} voxels`, `${scale.resolution.join(" × ")} nm`,
         extent(scale.size, scale.resolution), `${layer.data_type}, ${scale.encoding}`,
         `${layer.scales.length} scale${layer.scales.length === 1 ? "" : "s"}`].join(" · ")
     : layer.state);
-  setText(id("stage-made"), layer.recipe
-    ? `Made from ${layer.recipe.image.name} by ${layer.recipe.model?.path ?? "a network"} in blocks of ` +
-      `${times(layer.recipe.block)} voxels.`
+  const { recipe } = maker;
+  setText(id("stage-made"), recipe
+    ? `Made from ${recipe.image.name} by ${recipe.model?.path ?? "a network"} in blocks of ` +
+      `${times(recipe.block)} voxels.`
     : "");
   id("stage-link").href = linkTo({ focus: layer, position: place(layer) });
   id("show-labels").disabled = layer.kind === "image";
-  id("show-blocks").disabled = !layer.recipe;
-  id("draw").disabled = !layer.recipe;
-  if (!layer.recipe) setMode("move");
-  const other = slice.layer?.uuid !== layer.uuid;
-  region.show(layer); // its place is taken before the slice is fitted beside it
-  slice.setLayer(layer, layer.recipe ? layerOf(layer.recipe.image.name) : null);
-  region.setLayer(layer, status.stages, other);
+  id("show-blocks").disabled = !recipe;
+  id("draw").disabled = !recipe;
+  if (!recipe) setMode("move");
+  const other = slice.layer?.uuid !== layer.uuid || slice.layer?.name !== layer.name;
+  region.show(maker); // its place is taken before the slice is fitted beside it
+  slice.setLayer(layer, recipe ? layerOf(recipe.image.name) : null, maker);
+  region.setLayer(maker, status.stages, other);
 }
 
 // Where the slice is, once it was moved to somewhere.
@@ -194,7 +199,7 @@ function showBlocks({ counts, hidden, failures = [] }) {
         type: "button",
         "aria-label": `Retry block ${f.block.join(", ")}`,
         onclick: () => act(async () => {
-          await send("POST", layerPath(chosen, "/retry"), { block: f.block });
+          await send("POST", layerPath(slice.maker.name, "/retry"), { block: f.block });
           slice.loadBlocks();
           return `Block ${f.block.join(", ")} may be tried again.`;
         }),
@@ -230,9 +235,10 @@ function initStage() {
 
 function show(s) {
   status = s;
+  for (const l of s.layers) l.maker = makerOf(l);
   setText(id("version"), s.version);
   const usable = s.layers.filter((l) => l.scales?.length);
-  const first = usable.find((l) => l.generated) ?? usable[0];
+  const first = usable.find((l) => l.recipe) ?? usable[0];
   if (!layerOf(chosen)) chosen = first?.name ?? null;
   layers.show(s.layers, chosen);
   id("empty").hidden = s.layers.length > 0;
@@ -270,6 +276,8 @@ function hear({ name, data }) {
     showConnection("down", "connection lost");
   } else if (name === "block") {
     slice.blockChanged(data);
+  } else if (name === "retry" || name === "stitch") {
+    slice.layerChanged(data);
   } else if (name === "job" && status) {
     const over = jobs.jobs.get(data.id)?.state !== data.state;
     jobs.put(data);

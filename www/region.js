@@ -13,7 +13,7 @@ const NAMES = {
   mesh: "Meshes",
   skeleton: "Skeletons",
 };
-const DEFAULT = ["segment", "downsample"];
+const DEFAULT = ["segment", "stitch", "downsample"];
 
 export class RegionForm {
   // onBox(box): the numbers changed. started(job): a job was ordered. needToken(): asked

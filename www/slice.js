@@ -48,10 +48,12 @@ export class SliceView {
 
   // ---------------------------------------------------------------- what is shown
 
-  // layer: what is looked at. image: the layer below it, or null.
-  setLayer(layer, image) {
-    const other = layer?.uuid !== this.layer?.uuid;
+  // layer: what is looked at. image: the layer below it, or null. maker: the layer whose
+  // blocks make it.
+  setLayer(layer, image, maker) {
+    const other = layer?.uuid !== this.layer?.uuid || layer?.name !== this.layer?.name;
     this.layer = layer;
+    this.maker = maker;
     if (!other) return;
     this.image?.stop();
     this.labels?.stop();
@@ -208,7 +210,7 @@ export class SliceView {
   // Blocks in view at this depth, on the block grid.
   blockBox() {
     const seen = this.seen();
-    const block = this.layer.recipe?.block;
+    const block = this.maker.recipe?.block;
     if (!seen || !block) return null;
     const o = this.finest.voxel_offset;
     const z = Math.floor((this.view.z - o[2]) / block[2]);
@@ -240,7 +242,7 @@ export class SliceView {
     const abort = new AbortController();
     this.aborts.blocks = abort;
     try {
-      const reply = await get(layerPath(this.layer.name, `/blocks?box=${box.join()}`),
+      const reply = await get(layerPath(this.maker.name, `/blocks?box=${box.join()}`),
         abort.signal);
       this.blocks = { lo: reply.lo, hi: reply.hi, states: [...reply.states] };
       this.failures = reply.failures;
@@ -263,7 +265,7 @@ export class SliceView {
 
   // An event: a block of some layer has another state.
   blockChanged({ layer, at, state }) {
-    if (layer !== this.layer?.name || !this.blocks) return;
+    if (layer !== this.maker?.name || !this.blocks) return;
     const { lo, hi, states } = this.blocks;
     if (at.some((v, d) => v < lo[d] || v >= hi[d])) return;
     states[at[0] - lo[0] + (hi[0] - lo[0]) * (at[1] - lo[1])] = LETTER[state] ?? ".";
@@ -273,7 +275,7 @@ export class SliceView {
       if (state === "failed") this.loadBlocks(); // with its reason
     }, 250);
     if (state === "present") {
-      const { block } = this.layer.recipe;
+      const { block } = this.maker.recipe;
       const o = this.finest.voxel_offset;
       const corner = (n) => at.map((v, d) => o[d] + (v + n) * block[d]);
       this.labels?.spoil(corner(0), corner(1));
@@ -283,6 +285,16 @@ export class SliceView {
       }, LABELS_MS);
     }
     this.draw();
+  }
+
+  // Failures were forgotten, or pieces joined.
+  layerChanged({ layer }) {
+    if (layer !== this.maker?.name) return;
+    if (this.maker !== this.layer) this.labels?.spoil(this.labels.lo, this.labels.hi);
+    this.timers.labels ??= setTimeout(() => {
+      this.timers.labels = undefined;
+      this.load();
+    }, LABELS_MS);
   }
 
   // ---------------------------------------------------------------- drawing
@@ -342,14 +354,17 @@ export class SliceView {
   paintBlocks() {
     if (!this.blocks) return;
     const { lo, hi, states } = this.blocks;
-    const { block } = this.layer.recipe;
-    const o = this.finest.voxel_offset;
+    const { block } = this.maker.recipe;
+    const { size, voxel_offset: o } = this.finest;
     const { context: c } = this;
     let i = 0;
     for (let y = lo[1]; y < hi[1]; y++) {
       for (let x = lo[0]; x < hi[0]; x++) {
         const p = this.toPixel([o[0] + x * block[0], o[1] + y * block[1]]);
-        const q = this.toPixel([o[0] + (x + 1) * block[0], o[1] + (y + 1) * block[1]]);
+        const q = this.toPixel([
+          o[0] + Math.min((x + 1) * block[0], size[0]),
+          o[1] + Math.min((y + 1) * block[1], size[1]),
+        ]);
         this.paintBlock(c, states[i++], p[0], p[1], q[0] - p[0], q[1] - p[1]);
       }
     }
@@ -365,7 +380,7 @@ export class SliceView {
     if (state === ".") return;
     const colours = { q: "#e0a526", d: "#e0a526", r: "#4aa8ff", p: "#2fbf71", f: "#ff5d5d" };
     c.strokeStyle = colours[state];
-    c.fillStyle = `${colours[state]}${{ q: "33", d: "33", r: "66", p: "22", f: "66" }[state]}`;
+    c.fillStyle = `${colours[state]}${{ q: "33", d: "33", r: "55", p: "14", f: "55" }[state]}`;
     c.fillRect(x + edge, y + edge, w - 2 * edge, h - 2 * edge);
     if (!edge) return;
     c.strokeRect(x + 1.5, y + 1.5, w - 3, h - 3);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The server's events (docs/http.md, "Events") as one stream that mends itself: used by
 // the worker that all tabs share, and by a tab whose browser has no shared workers.
-const NAMES = ["hello", "job", "block", "chunk", "lost"];
+const NAMES = ["hello", "job", "block", "chunk", "object", "stitch", "retry", "lost"];
 // After an answer that is no stream: the server has too many listeners, or is going down.
 const AGAIN_MS = 5000;
 

@@ -23,8 +23,12 @@ const shot = (page, name, fullPage = true) =>
   page.screenshot({ path: join(pictures, `page-${name}.png`), fullPage });
 
 // Everything that the slice shows is loaded and painted.
-const settled = (page) => page.waitForFunction(() => window.floodgate?.slice.layer &&
-  window.floodgate.slice.complete, null, { timeout: 60_000 });
+async function settled(page) {
+  await page.waitForFunction(() => window.floodgate?.slice.layer &&
+    window.floodgate.slice.complete, null, { timeout: 60_000 });
+  await page.evaluate(() => new Promise((done) =>
+    requestAnimationFrame(() => requestAnimationFrame(done))));
+}
 
 const numbers = (page) => page.$$eval("#region .numbers input", (list) =>
   list.map((i) => Number(i.value)));
@@ -55,7 +59,7 @@ async function looking() {
   await page.goto(url);
   await page.waitForSelector("#connection[data-state=live]");
   is("layers are listed", await page.$$eval("button.layer .name", (list) =>
-    list.map((n) => n.textContent).sort()), ["cells", "cells2", "em", "made", "made2", "seg"]);
+    list.map((n) => n.textContent).sort()), ["cells", "cells2", "em", "made", "made.agg", "made2", "made2.agg", "seg", "seg.agg"]);
   await choose(page, "em");
   await settled(page);
   has("a layer's facts", await text(page, "#stage-facts"), "256 × 256 × 256 voxels · 8 × 8 × 8 nm");
@@ -176,13 +180,28 @@ async function making() {
   const href = await page.locator(".job a").getAttribute("href");
   const state = JSON.parse(decodeURIComponent(href.split("#!")[1]));
   is("the job's link shows image and labels", state.layers.map((l) => [l.type, l.name]),
-    [["image", "em"], ["segmentation", "seg"]]);
+    [["image", "em"], ["segmentation", "seg"], ["segmentation", "seg.agg"]]);
   ok("at its box", Math.abs(state.position[0] - (drawn[0] + drawn[1]) / 2) <= 1 &&
     state.position[2] === 140.5, JSON.stringify(state.position));
+  await stitched(page);
   await orders(page);
   is("accessible, light", await axe(page, packages), []);
   is("nothing was complained of", problems, []);
   await close();
+}
+
+// The stitched view of a layer has its blocks and jobs, and labels of its own.
+async function stitched(page) {
+  await choose(page, "seg.agg");
+  await settled(page);
+  has("a stitched view shows the blocks that it is made of", await text(page, "#blocks-text"),
+    "2 present");
+  has("and where they come from", await text(page, "#stage-made"), "Made from em");
+  const state = JSON.parse(decodeURIComponent(
+    (await page.getAttribute("#stage-link", "href")).split("#!")[1]));
+  is("its link shows it over the image", state.layers.map((l) => [l.name, l.visible ?? true]),
+    [["em", true], ["seg", false], ["seg.agg", true]]);
+  await choose(page, "seg");
 }
 
 // A job that takes long: the whole volume. With the keyboard alone.

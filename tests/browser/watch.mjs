@@ -13,7 +13,7 @@ const [url, token, packages, bundle, pictures, mend] = process.argv.slice(2);
 const browser = await startBrowser(packages, url);
 // Not yet is an answer; so is that of the chunk that is broken on purpose.
 const expected = (t) => /503 \(Service Unavailable\)/.test(t) || /500 .*\/made2\//.test(t) ||
-  /404 \(Not Found\).*\/(seg|made2)\/\d/.test(t);
+  /404 \(Not Found\).*\/(seg|made2)\/(\d|mesh\/|skeleton\/)/.test(t);
 
 async function api(path, method = "GET", body) {
   const reply = await fetch(`${url}/${path}`, {
@@ -41,13 +41,13 @@ function stateOf(image, labels, position, scale) {
   };
 }
 
-async function open(state, context) {
+async function open(state) {
   const watched = await browser.open({ viewport: { width: 480, height: 420 } }, expected);
-  const page = context ? await context.newPage() : watched.page;
+  const { page } = watched;
   await page.goto(`${url}/viewer/#!${encodeURIComponent(JSON.stringify(state))}`);
-  await page.waitForFunction(() => window.viewer?.layerManager.managedLayers.length === 2 &&
-    window.viewer.layerManager.managedLayers.every((l) => l.isReady()));
-  return { ...watched, page };
+  await page.waitForFunction((n) => window.viewer?.layerManager.managedLayers.length === n &&
+    window.viewer.layerManager.managedLayers.every((l) => l.isReady()), state.layers.length);
+  return watched;
 }
 
 const valuesAt = (page, layer, points) => page.evaluate(([name, at]) =>
@@ -129,6 +129,47 @@ async function fromAfar() {
   await ours.close();
 }
 
+// An object that is selected before any block brought it forth: 404, and final. `made` is
+// the same computation, so its ids are those that `made2` will have.
+async function meshes() {
+  const chunk = await fetch(`${url}/made/8_8_8/8-40_0-32_-16-16`);
+  is("a like layer is made", chunk.status, 200);
+  const objects = await firstIds();
+  const state = {
+    ...stateOf("cells2", "made2", [40, 32, 16], 1),
+    layout: "3d",
+    showSlices: false,
+    projectionScale: 160,
+  };
+  state.layers = [{ ...state.layers[1], segments: objects.map(String) }];
+  const { page, problems, close } = await open(state);
+  const plain = await openViewer(packages, bundle);
+  await plain.show(state);
+  await waitFor("the plain viewer to be told", () =>
+    [...plain.missed].some((path) => path.startsWith("/made2/mesh/")));
+  is("there is no mesh", await coloured(page, join(pictures, "watch-mesh-before.png")), 0);
+  await jobOver([8, 0, -16, 72, 64, 48], "made2");
+  await waitFor("the mesh", async () =>
+    (await coloured(page, join(pictures, "watch-mesh.png"))) > 2000, 60);
+  ok("meshes appear by themselves", true);
+  is("a plain viewer goes on showing none", await coloured(plain.page), 0);
+  is("nothing was complained of", problems, []);
+  await plain.close();
+  await close();
+}
+
+// Ids of objects in the first block of `made`, as its viewer sees them.
+async function firstIds() {
+  const { page, close } = await open(stateOf("cells", "made", [40, 32, 16], 0.3));
+  const points = square(10, 70, 16, 3);
+  const ids = await waitFor("labels", async () => {
+    const values = await valuesAt(page, "made", points);
+    return some(values) && values;
+  });
+  await close();
+  return [...new Set(ids)].filter((v) => /^[1-9]/.test(v)).slice(0, 6);
+}
+
 // A block that fails is final for Neuroglancer, too.
 async function failed() {
   const { page, problems, close } = await open(stateOf("cells2", "made2", [84, 72, 20], 0.05));
@@ -172,6 +213,7 @@ async function oneStream() {
 try {
   await onDemand();
   await fromAfar();
+  await meshes();
   await failed();
   await oneStream();
 } catch (error) {

@@ -172,7 +172,8 @@ def whole(s):
     is_("three blocks were made, each once", sorted(made(s).values()), [1, 1, 1])
     is_("the first had its coarse chunks made", [
         (x["name"], x["state"], x["all"] == x["done"] + x["present"]) for x in ja["stages"]],
-        [("segment", "done", True), ("stitch", "done", True), ("downsample", "done", True)])
+        [("segment", "done", True), ("stitch", "done", True),
+         ("downsample", "done", True)])
     is_("the second has one stage", [x["name"] for x in jb["stages"]], ["segment"])
     is_("its share of the work", (ja["fraction"], jb["fraction"], ja["failures"]), (1, 1, []))
     is_("its blocks are served", s.get("/seg/8_8_8/8-40_0-32_-16-16").status, 200)
@@ -350,6 +351,13 @@ def events(s):
     ok("in order", all(x == ["queued", "running", "present"] for x in states.values())) or \
         print("#", states)
     ok("coarse chunks, too", {"16_16_16", "32_32_32"} <= {e["scale"] for e in a.of("chunk")})
+    wait_for("stitching", lambda: len({tuple(e["at"]) for e in a.of("stitch")}) == 8)
+    ok("blocks are stitched", all(e["layer"] == "seg" for e in a.of("stitch")))
+    s.call("POST", "/api/layers/seg/retry", {"block": [1, 0, 0]})
+    s.call("POST", "/api/layers/seg/retry")
+    wait_for("retries", lambda: len(a.of("retry")) == 2)
+    is_("retries are told", a.of("retry"), [{"layer": "seg", "at": [1, 0, 0]},
+                                            {"layer": "seg", "at": None}])
     fractions = [j["fraction"] for j in a.of("job") if j["id"] == id]
     ok("the job's progress grows", fractions == sorted(fractions) and len(fractions) > 2)
     ok("its URL is whole", all(j["url"] == url for j in a.of("job") if j["id"] == id))

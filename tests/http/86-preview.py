@@ -129,20 +129,7 @@ def labels(s):
     j = states(s)
     is_("one block is made", j["states"], "p.......")
     is_("a part of the grid", states(s, box="0,0,0,1,2,9")["hi"], [1, 2, 2])
-    w, h, c, rows = png(slice_of(s, "seg", width=100, z=5).body)
-    colours, clear, wrong, n = {}, 0, [], 0
-    for cy in range(0, 64, 32):
-        for cx in range(8, 72, 32):
-            raw = s.get(f"/seg/8_8_8/{cx}-{cx + 32}_{cy}-{cy + 32}_-16-16").body
-            for y in range(32):
-                for x in range(32):
-                    at = (x + 32 * (y + 32 * 21)) * 8
-                    id = int.from_bytes(raw[at:at + 8], "little")
-                    p = rows[cy + y][4 * (cx - 8 + x):][:4]
-                    n += 1
-                    clear += p[3] == 0
-                    if (id == 0) != (p[3] == 0) or (id and colours.setdefault(id, p) != p):
-                        wrong.append((cx + x, cy + y, id, tuple(p)))
+    colours, clear, wrong, n, rows = pixels(s, "seg")
     is_("every pixel is its label's", (n, wrong[:3]), (4096, []))
     ok("there are labels and background", len(colours) > 1 and 0 < clear < 4096)
     is_("each label has a colour of its own", len(set(colours.values())), len(colours))
@@ -150,6 +137,39 @@ def labels(s):
         any(rows[y][4 * 64:]) for y in range(80)) and not any(map(any, rows[64:])))
     w, h, c, rows = png(slice_of(s, "seg", width=25, z=5).body)
     ok("a coarse one shows them as well", (w, h) == (25, 20) and any(map(any, rows)))
+
+
+def pixels(s, name, chunk=32, end=64):
+    """The slice z = 5 of a layer beside its chunks up to `end`: colours by id, clear pixels,
+    those that are wrong, how many were looked at, and all of the picture."""
+    w, h, c, rows = png(slice_of(s, name, width=100, z=5).body)
+    colours, clear, wrong, n = {}, 0, [], 0
+    z = (5 + 16) // chunk * chunk - 16
+    for cy in range(0, end, chunk):
+        for cx in range(8, 8 + end, chunk):
+            raw = s.get(f"/{name}/8_8_8/{cx}-{cx + chunk}_{cy}-{cy + chunk}_{z}-{z + chunk}").body
+            for y in range(chunk):
+                for x in range(chunk):
+                    at = (x + chunk * (y + chunk * (5 - z))) * 8
+                    id = int.from_bytes(raw[at:at + 8], "little")
+                    p = rows[cy + y][4 * (cx - 8 + x):][:4]
+                    n += 1
+                    clear += p[3] == 0
+                    if (id == 0) != (p[3] == 0) or (id and colours.setdefault(id, p) != p):
+                        wrong.append((cx + x, cy + y, id, tuple(p)))
+    return colours, clear, wrong, n, rows
+
+
+def stitched(s):
+    """Blocks that overlap: in the joined view one object has one colour."""
+    url = s.call("POST", "/api/jobs", {"layer": "joined", "stages": ["segment", "stitch",
+                                                                     "downsample"]}).json()["url"]
+    wait_for("the job", lambda: s.get(url).json()["state"] == "done")
+    own, agg = (pixels(s, name, 24, 72) for name in ("joined", "joined.agg"))
+    is_("every pixel of a joined view is its public label's", (agg[3], agg[2][:3]), (5184, []))
+    whole = [len({bytes(row[x:x + 4]) for row in r[4] for x in range(0, len(row), 4)})
+             for r in (own, agg)]
+    ok("fewer colours than without", whole[1] < whole[0]) or print("#", whole)
 
 
 def failures(s, em):
@@ -209,9 +229,13 @@ with Server("--devices", "cpu:0") as server:
     server.add_layer("em", volume.path)
     is_("a generated layer", server.call("POST", "/api/layers", {
         "name": "seg", "ffn": tiny_ffn(model, encoding="raw", halo=[0, 0, 0])}).status, 201)
+    is_("one whose blocks overlap", server.call("POST", "/api/layers", {
+        "name": "joined", "ffn": tiny_ffn(model, encoding="raw", block=[48] * 3, chunk=[24] * 3,
+                                          halo=[16] * 3)}).status, 201)
     images(server)
     bad(server)
     labels(server)
+    stitched(server)
     failures(server, volume)
     bounded(server)
     status = server.get("/api/status").json()

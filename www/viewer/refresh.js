@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Refreshes what the viewer shows of this server's layers when the server says that it
-// was made: labels of a block at the finest scale, coarse chunks above it, and meshes.
+// was made: labels of a block at the finest scale, coarse chunks above it, meshes and
+// skeletons, and the stitched view when blocks were joined.
 // Neuroglancer asks for a chunk a few times and then takes "not there" for final; this
 // way a segmentation appears while it is being made, however long that takes.
 //
@@ -9,9 +10,15 @@
 import { listen } from "../events.js";
 
 const TOGETHER_MS = 200; // events within this time are one refresh
-const MESH_MS = 1500; // an object grows with every block: not more often than this
+const OBJECTS_MS = 1500; // an object grows with every block: not more often than this
 // Layers that are made together with NAME and change with it.
-const COMPANIONS = ["", ".agg", ".prob"];
+// Which chunks are asked for again: see worker.js.
+const FAILED = 0;
+const MISSING = 1;
+const WAITING = 2;
+const ALL = 3;
+
+const baseOf = (layer) => layer.replace(/\.(agg|prob)$/, "");
 
 const plain = (url) => url.replace(/\/+$/, "");
 
@@ -22,9 +29,11 @@ class Refresher {
     this.layers = new Map(); // name -> promise of its description
     this.blocks = new Map(); // layer -> positions on the block grid
     this.chunks = new Map(); // layer/scale -> chunk names
+    this.objects = new Map(); // layer -> ids
     this.grown = new Set(); // layers whose objects may have changed
+    this.stitched = new Set(); // layers whose stitched view may have changed
     this.timer = 0;
-    this.meshTimer = 0;
+    this.objectsTimer = 0;
   }
 
   describe(name) {
@@ -37,63 +46,78 @@ class Refresher {
     return this.layers.get(name);
   }
 
-  // Everything in the viewer that reads below one of our URLs.
+  // Everything in the viewer that reads below one of our URLs: NAME or NAME@view, and
+  // what follows.
   *sources() {
     for (const source of this.viewer.chunkManager.rpc.objects.values()) {
       const url = source?.parameters?.url;
-      if (typeof url === "string" && url.startsWith(this.base) && source.rpcId !== null)
-        yield { source, path: plain(url.slice(this.base.length)) };
+      if (typeof url !== "string" || !url.startsWith(this.base) || source.rpcId === null)
+        continue;
+      const [layer, ...rest] = plain(url.slice(this.base.length)).split("/");
+      const isVolume = Boolean(source.spec?.chunkDataSize);
+      yield { source, layer: layer.replace(/@.*/, ""), rest: rest.join("/"), isVolume };
     }
   }
 
-  refresh(source, keys, all) {
+  refresh(source, keys, which) {
     this.viewer.chunkManager.rpc.invoke("floodgate.refresh", {
       id: source.rpcId,
       keys,
-      all,
+      which,
     });
   }
 
   tell({ name, data }) {
-    if (name === "block") {
-      if (data.state !== "present" && data.state !== "absent") return;
-      if (!this.blocks.has(data.layer)) this.blocks.set(data.layer, []);
-      this.blocks.get(data.layer).push(data.at);
+    if (name === "hello" || name === "lost") {
+      this.everything(null, MISSING);
+    } else if (name === "retry") {
+      this.everything(data.layer, FAILED);
+    } else if (name === "block") {
+      if (data.state !== "present") return;
+      this.put(this.blocks, data.layer, data.at);
       this.grown.add(data.layer);
     } else if (name === "chunk") {
-      const path = `${data.layer}/${data.scale}`;
-      if (!this.chunks.has(path)) this.chunks.set(path, []);
-      this.chunks.get(path).push(data.at.join());
-    } else if (name === "hello" || name === "lost") {
-      this.everything();
-      return;
+      this.put(this.chunks, `${data.layer}/${data.scale}`, data.at.join());
+    } else if (name === "object") {
+      this.put(this.objects, data.layer, data.id);
+    } else if (name === "stitch") {
+      this.grown.add(data.layer);
+      this.stitched.add(data.layer);
     } else {
       return;
     }
     this.timer ||= setTimeout(() => this.flush(), TOGETHER_MS);
     if (this.grown.size > 0)
-      this.meshTimer ||= setTimeout(() => this.flushMeshes(), MESH_MS);
+      this.objectsTimer ||= setTimeout(() => this.flushObjects(), OBJECTS_MS);
   }
 
-  // Events were missed: whatever was not there may be there now.
-  everything() {
-    for (const { source } of this.sources()) this.refresh(source, null, false);
+  put(map, key, value) {
+    if (!map.has(key)) map.set(key, []);
+    map.get(key).push(value);
+  }
+
+  // Events were missed, or failures forgotten: what was not there may be there now.
+  everything(name, which) {
+    for (const { source, layer } of this.sources())
+      if (name === null || baseOf(layer) === name) this.refresh(source, null, which);
   }
 
   async flush() {
-    const { blocks, chunks } = this;
+    const { blocks, chunks, objects } = this;
     this.blocks = new Map();
     this.chunks = new Map();
+    this.objects = new Map();
     this.timer = 0;
-    for (const { source, path } of this.sources()) {
-      const [layer, scale] = path.split("/");
-      for (const end of COMPANIONS) {
-        if (!layer.endsWith(end)) continue;
-        const base = layer.slice(0, layer.length - end.length);
-        const names = chunks.get(`${base}/${scale}`);
-        if (names) this.refresh(source, names, true);
-        if (blocks.has(base)) await this.refreshBlocks(source, base, scale, blocks.get(base));
+    for (const { source, layer, rest, isVolume } of [...this.sources()]) {
+      if (!isVolume) {
+        // Whoever waits for it need not wait for the next try.
+        if (objects.has(layer)) this.refresh(source, objects.get(layer), WAITING);
+        continue;
       }
+      const base = baseOf(layer);
+      const names = chunks.get(`${base}/${rest}`);
+      if (names) this.refresh(source, names, ALL);
+      if (blocks.has(base)) await this.refreshBlocks(source, base, rest, blocks.get(base));
     }
   }
 
@@ -110,22 +134,20 @@ class Refresher {
         for (let y = lo[1]; y < hi[1]; y++)
           for (let x = lo[0]; x < hi[0]; x++) names.push(`${x},${y},${z}`);
     }
-    this.refresh(source, names, false);
+    this.refresh(source, names, WAITING);
   }
 
-  // Lists of fragments and skeletons, by object: the viewer holds those it shows.
-  flushMeshes() {
-    const { grown } = this;
+  // Lists of fragments and skeletons, by object, of those that the viewer holds; and the
+  // stitched view, where a new joint may rename what was drawn long ago.
+  flushObjects() {
+    const { grown, stitched } = this;
     this.grown = new Set();
-    this.meshTimer = 0;
-    for (const { source, path } of this.sources()) {
-      const [layer, ...rest] = path.split("/");
-      const known = COMPANIONS.some(
-        (end) => layer.endsWith(end) && grown.has(layer.slice(0, layer.length - end.length)),
-      );
-      // A volume's source has a grid; what is left is asked for by object.
-      if (known && rest.length > 0 && !source.spec?.chunkDataSize)
-        this.refresh(source, null, true);
+    this.stitched = new Set();
+    this.objectsTimer = 0;
+    for (const { source, layer, rest, isVolume } of this.sources()) {
+      const base = baseOf(layer);
+      if (isVolume ? layer !== base && stitched.has(base) : rest && grown.has(base))
+        this.refresh(source, null, ALL);
     }
   }
 }

@@ -6,6 +6,8 @@ import { ChunkState } from "neuroglancer/unstable/chunk_manager/base.js";
 import { PrecomputedVolumeChunkSource } from "neuroglancer/unstable/datasource/precomputed/backend.js";
 import { registerRPC } from "neuroglancer/unstable/worker_rpc.js";
 
+const AT_ONCE = 4; // chunks that are replaced while they are drawn
+
 // Which chunks came without data ("not there"): it cannot be seen later, when the data
 // has moved on to the GPU.
 const empty = new WeakSet();
@@ -16,12 +18,16 @@ PrecomputedVolumeChunkSource.prototype.download = async function (chunk, signal)
   if (chunk.data === null) empty.add(chunk);
 };
 
+const isDrawn = (chunk) => chunk.state === ChunkState.GPU_MEMORY;
+const isVolume = (chunk) => chunk.source instanceof PrecomputedVolumeChunkSource;
+
 function stopDownload(chunk) {
   const controller = chunk.downloadAbortController;
   chunk.downloadAbortController = undefined;
   controller?.abort(new DOMException("asked for again", "AbortError"));
 }
 
+// Back to the queue, as when it is evicted.
 function askAgain(manager, chunk) {
   switch (chunk.state) {
     case ChunkState.DOWNLOADING:
@@ -43,18 +49,53 @@ function askAgain(manager, chunk) {
   manager.updateChunkState(chunk, ChunkState.QUEUED);
 }
 
-// keys: names of chunks, null for all of the source. all: also those that have data.
-registerRPC("floodgate.refresh", function ({ id, keys, all }) {
+// A chunk that is drawn stays until its new data is here, so that nothing flickers.
+const waiting = new Set();
+let replacing = 0;
+
+async function replaceNext() {
+  if (replacing >= AT_ONCE || waiting.size === 0) return;
+  const [chunk] = waiting;
+  waiting.delete(chunk);
+  if (chunk.source === null || !isDrawn(chunk)) {
+    replaceNext();
+    return;
+  }
+  const { source } = chunk;
+  const manager = source.chunkManager.queueManager;
+  replacing++;
+  try {
+    await source.download(chunk, new AbortController().signal);
+    if (chunk.source === source && isDrawn(chunk)) {
+      manager.freeChunkGPUMemory(chunk);
+      manager.freeChunkSystemMemory(chunk); // what the page holds of it
+      manager.updateChunkState(chunk, ChunkState.SYSTEM_MEMORY_WORKER);
+    }
+  } catch {
+    if (chunk.source === source && isDrawn(chunk)) askAgain(manager, chunk);
+  }
+  replacing--;
+  replaceNext();
+}
+
+// How far a chunk is from being there: what refresh.js asks for is this or less.
+function rank(chunk) {
+  if (chunk.state === ChunkState.FAILED) return 0;
+  if (empty.has(chunk)) return 1;
+  return chunk.state === ChunkState.DOWNLOADING ? 2 : 3;
+}
+
+// keys: names of chunks, null for all of the source. which: 0 those that failed, 1 also
+// those that were not there, 2 also those that are waited for, 3 all.
+registerRPC("floodgate.refresh", function ({ id, keys, which }) {
   const source = this.get(id);
   if (!source?.chunks) return;
   const manager = source.chunkManager.queueManager;
   for (const key of keys ?? [...source.chunks.keys()]) {
     const chunk = source.chunks.get(key);
-    if (!chunk) continue;
-    const without =
-      chunk.state === ChunkState.DOWNLOADING ||
-      chunk.state === ChunkState.FAILED ||
-      empty.has(chunk);
-    if (all || without) askAgain(manager, chunk);
+    if (!chunk || rank(chunk) > which) continue;
+    if (isVolume(chunk) && isDrawn(chunk)) waiting.add(chunk);
+    else askAgain(manager, chunk);
   }
+  for (let i = 0; i < AT_ONCE; i++) replaceNext();
 });
