@@ -17,8 +17,7 @@ int fg_raw_encode(const struct fg_array *in, struct fg_buf **out,
     struct fg_err *err) FG_MUST_USE;
 
 /* quality 0..100, -1 = ours */
-int fg_jpeg_decode(const uint8_t *p, size_t n, struct fg_array *out,
-    struct fg_err *err) FG_MUST_USE;
+/* fg_jpeg_decode is in formats/codec.h */
 int fg_jpeg_encode(int quality, const struct fg_array *in, struct fg_buf **out,
     struct fg_err *err) FG_MUST_USE;
 

@@ -66,4 +66,11 @@ int fg_png_read(const uint8_t *p, size_t n, int64_t limit, struct fg_array *out,
 int fg_png_probe(const uint8_t *p, size_t n, int64_t *width, int64_t *height,
     enum fg_dtype *dtype, struct fg_err *err) FG_MUST_USE;
 
+/* --- the same for JPEG, formats/jpeg.c: 8 bits, 1 or 3 channels. Reading is
+ * fg_codec_decode's with an array of that size. */
+int fg_jpeg_probe(const uint8_t *p, size_t n, int64_t *width, int64_t *height,
+    int *channels, struct fg_err *err) FG_MUST_USE;
+int fg_jpeg_decode(const uint8_t *p, size_t n, struct fg_array *out,
+    struct fg_err *err) FG_MUST_USE;
+
 #endif

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Volumes in the files of other programs, read box by box where they are: HDF5
- * datasets, TIFF stacks, Zarr and N5 arrays. One table of functions per kind; a kind
- * that needs a library which this build lacks is FG_ENOTSUP when opened.
+ * datasets, TIFF stacks, Zarr and N5 arrays, NIfTI images, NumPy arrays. One table of
+ * functions per kind; a kind that needs a library which this build lacks is FG_ENOTSUP
+ * when opened.
  *
  *   hdf5  FILE:/PATH/OF/DATASET     formats/hdf5.c   libhdf5
  *   tiff  FILE                      formats/tiff.c   libtiff
  *   zarr  FOLDER                    formats/zarr.c   (blosc: c-blosc)
  *   n5    FOLDER                    formats/n5.c     (blosc: c-blosc)
+ *   nifti FILE.nii, FILE.nii.gz     formats/nifti.c
+ *   npy   FILE.npy                  formats/npy_file.c
  *
  * A reader is immutable after opening and may be read by any number of threads.
  */
@@ -46,8 +49,9 @@ struct fg_foreign {
 /*
  * Open. axes: the order of the axes as letters of x, y, z and c, slowest first ("zyx",
  * "czyx"; N5 counts the other way round, so there "xyz" is the usual one); NULL: as the
- * file says, else the usual order of its kind. Fails with the file named: FG_ENOENT,
- * FG_ENOTSUP (types and encodings that are not read), FG_EINVAL (axes), FG_ECORRUPT.
+ * file says, else the usual order of its kind (NIfTI counts as N5 does). Fails with the
+ * file named: FG_ENOENT, FG_ENOTSUP (types and encodings that are not read), FG_EINVAL
+ * (axes), FG_ECORRUPT.
  */
 struct fg_foreign *fg_foreign_open(const char *kind, const char *path, const char *axes,
     struct fg_err *err) FG_MUST_USE;
@@ -83,6 +87,7 @@ void fg_axes_copy(const struct fg_axes *a, const void *piece, const int64_t *lo,
     const int64_t *size, bool c_order, bool swap, const struct fg_box *vx,
     struct fg_array *out);
 
-extern const struct fg_foreign_ops fg_hdf5_ops, fg_tiff_ops, fg_zarr_ops, fg_n5_ops;
+extern const struct fg_foreign_ops fg_hdf5_ops, fg_tiff_ops, fg_zarr_ops, fg_n5_ops,
+    fg_nifti_ops, fg_npy_ops;
 
 #endif

@@ -20,6 +20,7 @@
 #include <jerror.h>
 
 #include "formats/chunk.h"
+#include "formats/codec.h"
 
 #define QUALITY_DEFAULT 85 /* usual for EM: no visible blocks, about 4:1 */
 #define SIDE_MAX 65500     /* JPEG_MAX_DIMENSION of libjpeg */
@@ -158,6 +159,41 @@ fg_jpeg_decode(const uint8_t *p, size_t n, struct fg_array *out, struct fg_err *
 	rc = decode(&d, p, n, out);
 	jpeg_destroy_decompress(&d.j);
 	free(d.pixels);
+	return rc;
+}
+
+static int
+read_header(struct decoder *d, const uint8_t *p, size_t n)
+{
+	if (setjmp(d->h.jump))
+		return -1;
+	jpeg_create_decompress(&d->j);
+	jpeg_mem_src(&d->j, p, n);
+	jpeg_read_header(&d->j, TRUE);
+	return 0;
+}
+
+int
+fg_jpeg_probe(const uint8_t *p, size_t n, int64_t *width, int64_t *height,
+    int *channels, struct fg_err *err)
+{
+	struct fg_err local = FG_ERR_INIT;
+	struct decoder d = {.pixels = NULL};
+	int rc;
+
+	if (n == 0)
+		return fg_fail(err, FG_ECORRUPT, "JPEG file is empty");
+	d.j.err = handler_init(&d.h, FG_ECORRUPT, err ? err : &local);
+	rc = read_header(&d, p, n);
+	if (rc == 0 && d.j.num_components != 1 && d.j.num_components != 3)
+		rc =
+		    fg_fail(err, FG_ENOTSUP, "JPEG of %d channels", d.j.num_components);
+	if (rc == 0) {
+		*width = d.j.image_width;
+		*height = d.j.image_height;
+		*channels = d.j.num_components;
+	}
+	jpeg_destroy_decompress(&d.j);
 	return rc;
 }
 

@@ -297,6 +297,29 @@ byte_count(const int64_t shape[4], size_t size, size_t *bytes)
 }
 
 int
+fg_npy_probe(const uint8_t *p, size_t n, struct fg_npy_head *out, struct fg_err *err)
+{
+	struct header h;
+	size_t at;
+
+	if (parse_header(p, n, &h, &at, err) < 0)
+		return -1;
+	if (h.rank < 1 || h.rank > 4)
+		return fg_fail(err, FG_ENOTSUP, "npy: array of %d axes, not 1 to 4",
+		    h.rank);
+	*out = (struct fg_npy_head){
+	    .dtype = dtype_of(&h),
+	    .is_signed64 = h.kind == 'i' && h.size == 8,
+	    .swap = h.big,
+	    .fortran = h.fortran,
+	    .rank = h.rank,
+	    .values = at,
+	};
+	memcpy(out->shape, h.shape, sizeof out->shape);
+	return 0;
+}
+
+int
 fg_npy_decode(const uint8_t *p, size_t n, size_t limit, struct fg_array *out,
     struct fg_err *err)
 {

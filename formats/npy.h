@@ -16,6 +16,18 @@
  * are refused) and bool (u8). `limit`: most bytes of voxel data to allocate. */
 int fg_npy_decode(const uint8_t *p, size_t n, size_t limit, struct fg_array *out,
     struct fg_err *err) FG_MUST_USE;
+/* What the header at p[0..n) says. shape and axes are the file's: slowest first, unless
+ * fortran. */
+struct fg_npy_head {
+	enum fg_dtype dtype;
+	bool is_signed64, swap, fortran;
+	int rank; /* 1..4 */
+	int64_t shape[4];
+	size_t values; /* bytes before the first value */
+};
+int fg_npy_probe(const uint8_t *p, size_t n, struct fg_npy_head *out,
+    struct fg_err *err) FG_MUST_USE;
+
 /* Member `name` (with or without ".npy") of a .npz. name NULL: the only member. */
 int fg_npz_decode(const uint8_t *p, size_t n, const char *name, size_t limit,
     struct fg_array *out, struct fg_err *err) FG_MUST_USE;

@@ -267,3 +267,5 @@ const struct fg_source_ops fg_files_hdf5_ops = FILES("hdf5");
 const struct fg_source_ops fg_files_tiff_ops = FILES("tiff");
 const struct fg_source_ops fg_files_zarr_ops = FILES("zarr");
 const struct fg_source_ops fg_files_n5_ops = FILES("n5");
+const struct fg_source_ops fg_files_nifti_ops = FILES("nifti");
+const struct fg_source_ops fg_files_npy_ops = FILES("npy");

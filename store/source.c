@@ -26,6 +26,8 @@ static const struct fg_source_ops *const schemes[] = {
     &fg_files_tiff_ops,
     &fg_files_zarr_ops,
     &fg_files_n5_ops,
+    &fg_files_nifti_ops,
+    &fg_files_npy_ops,
     &fg_phantom_ops,
     &fg_remote_http_ops,
     &fg_remote_https_ops,

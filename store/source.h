@@ -9,7 +9,7 @@
  *   http://HOST/PATH  https:  s3://BUCKET/PATH  gs://BUCKET/PATH
  *              a precomputed directory on a web server or in a bucket, through a cache
  *              (store/remote.c); "precomputed://" may stand in front of any of these
- *   hdf5:FILE:/DATASET  tiff:FILE  zarr:FOLDER  n5:FOLDER
+ *   hdf5:FILE:/DATASET  tiff:FILE  zarr:FOLDER  n5:FOLDER  nifti:FILE  npy:FILE
  *              files of other programs; the URL may end in options such as
  *              ?nm=8,8,8&axes=zyx, see store/files.c
  *   phantom:KEY=VALUE,...  a computed specimen (store/phantom.h); also the keys

@@ -103,7 +103,8 @@ fg_catalog_open_passive(struct fg_catalog *c, struct fg_layer *l,
 static bool
 names_a_file(const char *url)
 {
-	static const char *const scheme[] = {"hdf5:", "tiff:", "zarr:", "n5:"};
+	static const char *const scheme[] = {"hdf5:", "tiff:", "zarr:", "n5:", "nifti:",
+	    "npy:"};
 
 	for (size_t i = 0; i < FG_COUNTOF(scheme); i++) {
 		if (strncmp(url, scheme[i], strlen(scheme[i])) == 0)

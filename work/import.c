@@ -4,6 +4,11 @@
  * Sections are read a few at a time, in parallel, each with its own statistics; then
  * they are put into the pyramid one after the other.
  *
+ * An interrupted import goes on where it was saved last: the file .import in its folder
+ * holds a mark of input and options, the statistics so far and the state of the
+ * pyramid. It is written after a sync of the file system, at the end of a row of chunks
+ * or when the import is cancelled between two sections.
+ *
  * The folder ROOT/layers/.NAME.importing is ours while we hold a lock on it (flock on
  * the folder itself, gone with the process). Nobody serves a name that begins with a
  * dot, so half a layer is never seen; after one sync of the file system it gets its
@@ -13,6 +18,7 @@
 
 #include "work/import.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -24,7 +30,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/json.h"
 #include "formats/codec.h"
 #include "work/catalog.h"
@@ -77,10 +85,125 @@ fg_import_discard(const char *root, const char *name, struct fg_err *err)
 	return rc;
 }
 
-/* Make the folder and lock it; what a dead import left is removed first. Returns a
- * descriptor that holds the lock, or -1. */
+/* ------------------------------------------------------------- going on */
+
+#define STATE_MAGIC "floodgate import 1\n"
+
+/* What an import must have in common with the one that it goes on with: 64 hex digits
+ * of the input (with size and time of change, as far as one file or folder shows them)
+ * and of everything that forms the output. */
+static void
+make_mark(const struct fg_import *im, const struct fg_info *info,
+    char out[FG_SHA256_HEX])
+{
+	json_t *j = fg_info_format(info);
+	char *text = fg_json_format(j), *all;
+	struct stat st = {0};
+	uint8_t sum[FG_SHA256_SIZE];
+
+	if (stat(im->input, &st) < 0)
+		st = (struct stat){0}; /* "FILE:/DATASET" and the like */
+	all = fg_asprintf("%s\n%s\n%d %d\n%lld %lld.%09ld\n", im->input, text, im->gzip,
+	    im->allow_holes, (long long)st.st_size, (long long)st.st_mtim.tv_sec,
+	    st.st_mtim.tv_nsec);
+	fg_sha256(all, strlen(all), sum);
+	fg_hex_format(sum, sizeof sum, out);
+	free(all);
+	free(text);
+	json_decref(j);
+}
+
+/* The folder's state file behind its mark, open; NULL: there is none with this mark. */
+static FILE *
+open_state(const char *dir, const char *mark)
+{
+	char *path = fg_asprintf("%s/.import", dir);
+	FILE *f = fopen(path, "rbe");
+	char head[sizeof STATE_MAGIC + FG_SHA256_HEX] = "";
+	size_t n = sizeof STATE_MAGIC - 1;
+
+	free(path);
+	if (f && fread(head, 1, n + FG_SHA256_HEX - 1, f) == n + FG_SHA256_HEX - 1 &&
+	    memcmp(head, STATE_MAGIC, n) == 0 && strcmp(head + n, mark) == 0)
+		return f;
+	if (f)
+		fclose(f);
+	return NULL;
+}
+
+static bool
+has_mark(const char *dir, const char *mark)
+{
+	FILE *f = open_state(dir, mark);
+
+	if (f)
+		fclose(f);
+	return f != NULL;
+}
+
 static int
-claim_folder(const char *path, const char *name, struct fg_err *err)
+write_state(FILE *f, const char *mark, const struct section_stats *total,
+    const struct fg_pyramid *p, struct fg_err *err)
+{
+	if (fwrite(STATE_MAGIC, 1, sizeof STATE_MAGIC - 1, f) !=
+		sizeof STATE_MAGIC - 1 ||
+	    fwrite(mark, 1, FG_SHA256_HEX - 1, f) != FG_SHA256_HEX - 1 ||
+	    fwrite(total, sizeof *total, 1, f) != 1)
+		return fg_fail_errno(err, "state of the import");
+	if (fg_pyramid_save(p, f, err) < 0)
+		return -1;
+	if (fflush(f) != 0 || fsync(fileno(f)) < 0)
+		return fg_fail_errno(err, "state of the import");
+	return 0;
+}
+
+/* Chunks first, then the state that counts on them. */
+static int
+save_state(const char *dir, int fd, const char *mark, const struct section_stats *total,
+    const struct fg_pyramid *p, struct fg_err *err)
+{
+	char *tmp = fg_asprintf("%s/.import.new", dir);
+	char *path = fg_asprintf("%s/.import", dir);
+	FILE *f = NULL;
+	int rc = -1;
+
+	if (syncfs(fd) < 0 || !(f = fopen(tmp, "wbe")))
+		fg_fail_errno(err, "%s", tmp);
+	else
+		rc = write_state(f, mark, total, p, err);
+	if (f && fclose(f) != 0 && rc == 0)
+		rc = fg_fail_errno(err, "%s", tmp);
+	if (rc == 0 && rename(tmp, path) < 0)
+		rc = fg_fail_errno(err, "%s", path);
+	if (rc == 0)
+		rc = fg_file_sync_dir(dir, err);
+	free(tmp);
+	free(path);
+	return rc;
+}
+
+/* False: there is no state that fits, begin at the first section. */
+static bool
+load_state(const char *dir, const char *mark, struct section_stats *total,
+    struct fg_pyramid *p, struct fg_err *err)
+{
+	FILE *f = open_state(dir, mark);
+	bool ok = false;
+
+	if (!f)
+		return false;
+	if (fread(total, sizeof *total, 1, f) != 1)
+		fg_fail(err, FG_ECORRUPT, "the state of the import is cut off");
+	else
+		ok = fg_pyramid_load(p, f, err) == 0;
+	fclose(f);
+	return ok;
+}
+
+/* Make the folder and lock it; what a dead import left is removed first, unless it can
+ * be gone on with. Returns a descriptor that holds the lock, or -1. */
+static int
+claim_folder(const char *path, const char *name, const char *mark, struct fg_err *err)
 {
 	for (int tries = 0; tries < 3; tries++) {
 		struct stat a, b;
@@ -99,8 +222,8 @@ claim_folder(const char *path, const char *name, struct fg_err *err)
 			    name);
 		}
 		/* The lock counts only if the name still means this folder. */
-		if (made && fstat(fd, &a) == 0 && stat(path, &b) == 0 &&
-		    a.st_ino == b.st_ino)
+		if ((made || has_mark(path, mark)) && fstat(fd, &a) == 0 &&
+		    stat(path, &b) == 0 && a.st_ino == b.st_ino)
 			return fd;
 		if (!made && remove_tree(path, err) < 0) {
 			close(fd);
@@ -293,31 +416,62 @@ read_item(void *ctx, size_t i, struct fg_err *err)
 	return 0;
 }
 
+/* One run over the sections, from where it goes on. */
+struct run {
+	const struct fg_import *im;
+	const struct fg_stack *stack;
+	const char *dir, *mark;
+	int fd; /* the folder's */
+	struct fg_pyramid *p;
+	struct section_stats total;
+	int64_t saved_ns;
+};
+
 static int
-stream(const struct fg_import *im, const struct fg_stack *stack,
-    const struct fg_info *info, struct fg_pyramid *p, struct section_stats *total,
-    struct fg_err *err)
+put_batch(struct run *r, struct batch *b, int64_t n, struct fg_err *err)
+{
+	int64_t least = r->im->checkpoint_ms > 0 ? r->im->checkpoint_ms : 20000;
+
+	for (int64_t i = 0; i < n; i++) {
+		if (fg_pyramid_put(r->p, b->convert ? &b->stored[i] : &b->native[i],
+			err) < 0)
+			return -1;
+		merge_stats(&r->total, &b->stats[i]);
+		if (!fg_pyramid_is_even(r->p) ||
+		    fg_clock_ns() - r->saved_ns < least * FG_NS_PER_MS)
+			continue;
+		if (save_state(r->dir, r->fd, r->mark, &r->total, r->p, err) < 0)
+			return -1;
+		r->saved_ns = fg_clock_ns();
+	}
+	return 0;
+}
+
+static int
+stream(struct run *r, const struct fg_info *info, struct fg_err *err)
 {
 	struct batch *b = fg_calloc(1, sizeof *b);
+	const struct fg_import *im = r->im;
 	int threads = fg_parallel_cores(), rc = -1;
 	int64_t shape[4];
 
-	fg_stack_shape(stack, shape);
+	fg_stack_shape(r->stack, shape);
 	uint64_t plane = (uint64_t)(shape[0] * shape[1]);
 	int64_t n = FG_MIN(FG_MIN(threads, BATCH_MAX), shape[2]);
-	if (batch_init(b, stack, info->dtype, (int)n, err) < 0)
+	if (batch_init(b, r->stack, info->dtype, (int)n, err) < 0)
 		goto out;
-	for (; b->z0 < shape[2]; b->z0 += n) {
+	for (b->z0 = fg_pyramid_sections(r->p); b->z0 < shape[2]; b->z0 += n) {
 		n = FG_MIN(n, shape[2] - b->z0);
 		if (fg_parallel_for((size_t)n, threads, read_item, b, im->cancel, err) <
-		    0)
+		    0) {
+			/* Between two sections: all that was put can be kept. */
+			if (err && err->code == FG_ECANCELED)
+				(void)(save_state(r->dir, r->fd, r->mark, &r->total,
+					   r->p, NULL) < 0);
 			goto out;
-		for (int64_t i = 0; i < n; i++) {
-			merge_stats(total, &b->stats[i]);
-			if (fg_pyramid_put(p,
-				b->convert ? &b->stored[i] : &b->native[i], err) < 0)
-				goto out;
 		}
+		if (put_batch(r, b, n, err) < 0)
+			goto out;
 		if (im->progress)
 			im->progress(im->ctx, plane * (uint64_t)(b->z0 + n),
 			    plane * (uint64_t)shape[2]);
@@ -421,26 +575,86 @@ summarise(const struct fg_info *info, const struct fg_stack *stack,
 	memcpy(sum->size, info->scale[0].size, sizeof sum->size);
 }
 
+static bool
+is_chunk(const struct fg_scale *s, const char *name, bool gzip)
+{
+	size_t n = strlen(name);
+	struct fg_box vx;
+	int64_t ch[3];
+
+	if (gzip && (n < 3 || strcmp(name + n - 3, ".gz") != 0))
+		return false;
+	return fg_chunk_name_parse(name, gzip ? n - 3 : n, &vx) &&
+	       fg_scale_chunk_find(s, &vx, ch);
+}
+
+/* What a killed import left half written is no chunk, and goes. */
+static int
+sweep(const char *dir, const struct fg_scale *s, bool gzip, struct fg_err *err)
+{
+	char *path = fg_asprintf("%s/%s", dir, s->key);
+	DIR *d = opendir(path);
+	int rc = 0;
+
+	if (!d)
+		rc = fg_fail_errno(err, "%s", path);
+	for (struct dirent *e; d && rc == 0 && (e = readdir(d)) != NULL;) {
+		if (e->d_name[0] != '.' && is_chunk(s, e->d_name, gzip))
+			continue;
+		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+			continue;
+		if (unlinkat(dirfd(d), e->d_name, 0) < 0)
+			rc = fg_fail_errno(err, "%s/%s", path, e->d_name);
+	}
+	if (d)
+		closedir(d);
+	free(path);
+	return rc;
+}
+
+/* The state file has done its work. */
+static int
+remove_state(const char *dir, struct fg_err *err)
+{
+	char *path = fg_asprintf("%s/.import", dir);
+	int rc = 0;
+
+	if (unlink(path) < 0 && errno != ENOENT)
+		rc = fg_fail_errno(err, "%s", path);
+	free(path);
+	return rc;
+}
+
 /* Everything between claiming the folder and giving it its name. */
 static int
-fill_folder(const struct fg_import *im, const struct fg_stack *stack,
-    const struct fg_info *info, const char *dir, struct fg_import_summary *sum,
+fill_folder(struct run *r, const struct fg_info *info, struct fg_import_summary *sum,
     struct fg_err *err)
 {
-	struct section_stats total = {.min = INFINITY, .max = -INFINITY};
-	struct fg_pyramid *p =
-	    fg_pyramid_new(dir, info, im->gzip, fg_parallel_cores(), im->cancel, err);
 	int rc = -1;
+	int64_t kept;
 
-	if (!p)
+	r->total = (struct section_stats){.min = INFINITY, .max = -INFINITY};
+	r->saved_ns = fg_clock_ns();
+	r->p = fg_pyramid_new(r->dir, info, r->im->gzip, fg_parallel_cores(),
+	    r->im->cancel, err);
+	if (!r->p)
 		return -1;
-	if (stream(im, stack, info, p, &total, err) < 0 ||
-	    write_info(dir, info, err) < 0)
+	load_state(r->dir, r->mark, &r->total, r->p, err);
+	if (err && err->code != FG_OK)
 		goto out;
-	summarise(info, stack, p, &total, sum);
+	kept = fg_pyramid_sections(r->p);
+	for (int i = 0; kept > 0 && i < info->scales; i++) {
+		if (sweep(r->dir, &info->scale[i], r->im->gzip, err) < 0)
+			goto out;
+	}
+	if (stream(r, info, err) < 0 || write_info(r->dir, info, err) < 0 ||
+	    remove_state(r->dir, err) < 0)
+		goto out;
+	summarise(info, r->stack, r->p, &r->total, sum);
+	sum->kept = kept;
 	rc = 0;
 out:
-	fg_pyramid_free(p);
+	fg_pyramid_free(r->p);
 	return rc;
 }
 
@@ -464,8 +678,10 @@ fg_import_run(const struct fg_import *im, struct fg_import_summary *sum,
 	char *folder = fg_asprintf("%s/layers", im->root);
 	char *final = fg_asprintf("%s/%s", folder, im->name);
 	char *tmp = fg_asprintf("%s/.%s.importing", folder, im->name);
+	struct fg_err local = FG_ERR_INIT, *e = err ? err : &local;
 	struct fg_info info = {0};
 	struct fg_stack *stack = NULL;
+	char mark[FG_SHA256_HEX];
 	int rc = -1, fd = -1;
 
 	if (check_name(im, final, err) < 0)
@@ -475,12 +691,16 @@ fg_import_run(const struct fg_import *im, struct fg_import_summary *sum,
 		goto out;
 	if (fg_file_mkdirs(folder, err) < 0)
 		goto out;
-	fd = claim_folder(tmp, im->name, err);
+	make_mark(im, &info, mark);
+	fd = claim_folder(tmp, im->name, mark, err);
 	if (fd < 0)
 		goto out;
-	if (fill_folder(im, stack, &info, tmp, sum, err) < 0 ||
-	    publish(tmp, final, folder, fd, err) < 0) {
-		remove_tree(tmp, NULL);
+	struct run r = {.im = im, .stack = stack, .dir = tmp, .mark = mark, .fd = fd};
+	if (fill_folder(&r, &info, sum, e) < 0 ||
+	    publish(tmp, final, folder, fd, e) < 0) {
+		/* Cancelled before anything was saved: there is nothing to keep. */
+		if (e->code != FG_ECANCELED || !has_mark(tmp, mark))
+			remove_tree(tmp, NULL);
 		goto out;
 	}
 	rc = 0;

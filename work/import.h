@@ -7,8 +7,10 @@
  * chunk depth of sections (times the pyramid), not by the volume.
  *
  * Writing goes to ROOT/layers/.NAME.importing, which is locked, synced and renamed
- * when complete and removed on failure. What a killed import left there is removed by
- * the next import of that name.
+ * when complete and removed on failure. An import that was cancelled or killed is gone
+ * on with by the next one of that name, if input and options are the same: every
+ * `checkpoint_ms` what is not on disk yet (the begun rows of chunks of all scales) is
+ * saved there. Otherwise what it left is removed.
  */
 #ifndef FG_WORK_IMPORT_H
 #define FG_WORK_IMPORT_H
@@ -28,6 +30,7 @@ struct fg_import {
 	int jxl_quality, jxl_effort; /* 0: defaults; quality 100 is lossless */
 	int scales;                  /* 0: until the volume fits one chunk */
 	bool gzip;                   /* store chunks as NAME.gz */
+	int checkpoint_ms;           /* least time between two savings; 0: 20 s */
 	bool allow_holes; /* missing sections become zeros instead of an error */
 	const _Atomic bool *cancel; /* may be NULL */
 	/* Voxels read so far and in all; on the caller's thread. May be NULL. */
@@ -43,6 +46,7 @@ struct fg_import_summary {
 	uint64_t chunks, empty, bytes; /* over all scales */
 	uint64_t chunks0, empty0;      /* of scale 0: empty = all voxels zero */
 	int64_t holes;                 /* sections filled with zeros */
+	int64_t kept;                  /* sections that an earlier try had dealt with */
 	int scales;
 };
 
@@ -53,8 +57,8 @@ struct fg_import_summary {
  * the mean. Where the encoding is compressed_segmentation, 8- and 16-bit labels are
  * stored as 32-bit ones; signed labels become unsigned, a negative one is refused.
  * Fails: FG_EINVAL (bad input or option; name taken), FG_EBUSY (the same name is being
- * imported), FG_ECANCELED, FG_EFULL, FG_EIO, FG_ECORRUPT, FG_ENOTSUP, FG_ENOMEM. Then
- * nothing of it is left.
+ * imported), FG_EFULL, FG_EIO, FG_ECORRUPT, FG_ENOTSUP, FG_ENOMEM: then nothing of it
+ * is left. FG_ECANCELED: what was done stays for the next call.
  */
 int fg_import_run(const struct fg_import *im, struct fg_import_summary *sum,
     struct fg_err *err) FG_MUST_USE;

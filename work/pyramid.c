@@ -412,3 +412,100 @@ fg_pyramid_get_stats(const struct fg_pyramid *p, struct fg_pyramid_stats *out)
 		out->bytes += p->count[i].bytes;
 	}
 }
+
+/* ------------------------------------------------------------- going on later */
+
+/* What of a level is saved besides its voxels. */
+struct saved {
+	int64_t z, lo, hi, waiting, slab_bytes, window_bytes;
+	uint64_t chunks, empty, bytes;
+};
+
+static struct saved
+describe_level(const struct fg_pyramid *p, int i)
+{
+	const struct level *l = &p->level[i];
+
+	return (struct saved){
+	    .z = l->z,
+	    .lo = l->slab_box.lo[2],
+	    .hi = l->slab_box.hi[2],
+	    .waiting = l->waiting,
+	    .slab_bytes = l->slab_box.lo[2] < l->slab_box.hi[2]
+			      ? (int64_t)fg_array_bytes(&l->slab)
+			      : 0,
+	    .window_bytes = l->waiting ? (int64_t)fg_array_bytes(&l->window) : 0,
+	    .chunks = p->count[i].chunks,
+	    .empty = p->count[i].empty,
+	    .bytes = p->count[i].bytes,
+	};
+}
+
+int
+fg_pyramid_save(const struct fg_pyramid *p, FILE *f, struct fg_err *err)
+{
+	for (int i = 0; i < p->info->scales; i++) {
+		const struct level *l = &p->level[i];
+		struct saved s = describe_level(p, i);
+
+		if (fwrite(&s, sizeof s, 1, f) != 1 ||
+		    fwrite(l->slab.data, 1, (size_t)s.slab_bytes, f) !=
+			(size_t)s.slab_bytes ||
+		    fwrite(l->window.data, 1, (size_t)s.window_bytes, f) !=
+			(size_t)s.window_bytes)
+			return fg_fail_errno(err, "state of the import");
+	}
+	return 0;
+}
+
+/* Does it fit the level, so that nothing is read beyond its arrays? */
+static bool
+is_possible(const struct level *l, const struct saved *s)
+{
+	int64_t first = l->scale->offset[2], end = first + l->scale->size[2];
+	int64_t slab = s->lo < s->hi ? (int64_t)fg_array_bytes(&l->slab) : 0;
+	int64_t window = s->waiting ? (int64_t)fg_array_bytes(&l->window) : 0;
+
+	return s->z >= first && s->z <= end && s->lo >= first && s->lo <= s->hi &&
+	       s->hi == s->z && s->hi - s->lo <= l->slab.shape[2] &&
+	       (s->lo - first) % l->scale->chunk[2] == 0 && s->waiting >= 0 &&
+	       s->waiting <= (l->window.data ? l->window.shape[2] : 0) &&
+	       s->slab_bytes == slab && s->window_bytes == window;
+}
+
+int
+fg_pyramid_load(struct fg_pyramid *p, FILE *f, struct fg_err *err)
+{
+	for (int i = 0; i < p->info->scales; i++) {
+		struct level *l = &p->level[i];
+		struct saved s;
+
+		if (fread(&s, sizeof s, 1, f) != 1 || !is_possible(l, &s) ||
+		    fread(l->slab.data, 1, (size_t)s.slab_bytes, f) !=
+			(size_t)s.slab_bytes ||
+		    fread(l->window.data, 1, (size_t)s.window_bytes, f) !=
+			(size_t)s.window_bytes)
+			return fg_fail(err, FG_ECORRUPT,
+			    "the state of scale %d is not one of this import", i);
+		l->z = s.z;
+		l->slab_box.lo[2] = s.lo;
+		l->slab_box.hi[2] = s.hi;
+		l->waiting = s.waiting;
+		p->count[i].chunks = s.chunks;
+		p->count[i].empty = s.empty;
+		p->count[i].bytes = s.bytes;
+	}
+	return 0;
+}
+
+bool
+fg_pyramid_is_even(const struct fg_pyramid *p)
+{
+	return p->level[0].slab_box.lo[2] == p->level[0].slab_box.hi[2];
+}
+
+int64_t
+fg_pyramid_sections(const struct fg_pyramid *p)
+{
+	return p->level[0].z - p->level[0].scale->offset[2];
+}

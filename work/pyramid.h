@@ -15,6 +15,8 @@
 #ifndef FG_WORK_PYRAMID_H
 #define FG_WORK_PYRAMID_H
 
+#include <stdio.h>
+
 #include "formats/info.h"
 
 /*
@@ -43,6 +45,17 @@ struct fg_pyramid *fg_pyramid_new(const char *dir, const struct fg_info *info,
 /* The next section of the finest scale: its dtype, shape (x, y, 1, channels). */
 int fg_pyramid_put(struct fg_pyramid *p, const struct fg_array *section,
     struct fg_err *err) FG_MUST_USE;
+/* What is not on disk yet, for going on later in another process: between two sections,
+ * to or from the present place of a file. load: into a new writer of the same folder,
+ * info and gzip. Fails: FG_EIO, FG_ECORRUPT (not such a state, or of another volume).
+ */
+int fg_pyramid_save(const struct fg_pyramid *p, FILE *f,
+    struct fg_err *err) FG_MUST_USE;
+int fg_pyramid_load(struct fg_pyramid *p, FILE *f, struct fg_err *err) FG_MUST_USE;
+/* True where no section of the finest scale waits to be written: least to save. */
+bool fg_pyramid_is_even(const struct fg_pyramid *p);
+/* Sections that were put, also before a load. */
+int64_t fg_pyramid_sections(const struct fg_pyramid *p);
 /* After the last section: everything is written. */
 void fg_pyramid_get_stats(const struct fg_pyramid *p, struct fg_pyramid_stats *out);
 void fg_pyramid_free(struct fg_pyramid *p);

@@ -26,14 +26,9 @@
 #include "formats/foreign.h"
 #include "formats/npy.h"
 #include "work/parallel.h"
+#include "work/section.h"
 
-/* Longest edge of one section, and largest file: far above any microscope's, small
- * enough that a hostile header cannot ask for the machine's memory. */
-#define EDGE_MAX 131072
-#define FILE_MAX ((size_t)8 << 30)
-/* A PNG's header chunk ends at byte 33; more is read for readers that want a palette
- * or gamma chunk seen as well. */
-#define PROBE_BYTES 4096
+#define EDGE_MAX FG_SECTION_EDGE_MAX
 /* Sections in one stack, holes counted. */
 #define SECTIONS_MAX 2000000
 #define DIGITS_MAX 18
@@ -193,7 +188,7 @@ order_names(struct names *l, struct fg_err *err)
 static int
 list_folder(const char *dir, struct names *l, struct fg_err *err)
 {
-	const char *other = NULL;
+	const char *kind = NULL;
 	DIR *d = opendir(dir);
 	bool info = false;
 
@@ -202,13 +197,19 @@ list_folder(const char *dir, struct names *l, struct fg_err *err)
 	for (struct dirent *e; (e = readdir(d)) != NULL;) {
 		if (e->d_name[0] == '.')
 			continue;
-		if (has_suffix(e->d_name, ".tif") || has_suffix(e->d_name, ".tiff"))
-			other = "TIFF";
-		if (has_suffix(e->d_name, ".jpg") || has_suffix(e->d_name, ".jpeg"))
-			other = "JPEG";
+		const char *k = fg_section_kind(e->d_name);
+
 		info = info || strcmp(e->d_name, "info") == 0;
-		if (!has_suffix(e->d_name, ".png"))
+		if (!k)
 			continue;
+		if (kind && strcmp(k, kind) != 0) {
+			fg_fail(err, FG_EINVAL,
+			    "%s: %s is %s and %s is %s: a stack is of one kind", dir,
+			    l->v[0].text, kind, e->d_name, k);
+			closedir(d);
+			return -1;
+		}
+		kind = k;
 		if (l->n == l->cap) {
 			l->cap = l->cap ? l->cap * 2 : 256;
 			l->v = fg_realloc(l->v, l->cap, sizeof *l->v);
@@ -220,14 +221,10 @@ list_folder(const char *dir, struct names *l, struct fg_err *err)
 		return 0;
 	if (info)
 		return fg_fail(err, FG_EINVAL,
-		    "%s holds an info file and no .png files: a precomputed volume "
-		    "needs no import, `floodgate layer add NAME DIR` serves it in "
-		    "place",
+		    "%s holds an info file and no images: a precomputed volume needs "
+		    "no import, `floodgate layer add NAME DIR` serves it in place",
 		    dir);
-	if (other)
-		return fg_fail(err, FG_ENOTSUP,
-		    "%s: no .png files in it, and %s files are not read", dir, other);
-	return fg_fail(err, FG_ENOENT, "%s: no .png files in it", dir);
+	return fg_fail(err, FG_ENOENT, "%s: no .png, .jpg or .tif files in it", dir);
 }
 
 /* From sorted names to the table z -> file. */
@@ -263,36 +260,7 @@ lay_out(struct fg_stack *s, struct names *l, bool allow_holes, struct fg_err *er
 	return 0;
 }
 
-/* ------------------------------------------------------------- PNG files */
-
-/* Header of one file: from its first bytes where that does, else (a long comment or
- * colour profile before the pixels) from all of it. */
-static int
-probe(const struct fg_stack *s, int64_t z, int64_t size[2], enum fg_dtype *t,
-    struct fg_err *err)
-{
-	char *path = fg_asprintf("%s/%s", s->dir, s->file[z]);
-	uint8_t head[PROBE_BYTES];
-	struct fg_buf *whole = NULL;
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	ssize_t n = fd < 0 ? -1 : pread(fd, head, sizeof head, 0);
-	int rc = -1;
-
-	if (n < 0)
-		fg_fail_errno(err, "%s", s->file[z]);
-	else
-		rc = fg_png_probe(head, (size_t)n, &size[0], &size[1], t,
-		    n == sizeof head ? NULL : err);
-	if (rc < 0 && n == sizeof head && (whole = fg_file_read(path, FILE_MAX, err)))
-		rc = fg_png_probe(whole->data, whole->len, &size[0], &size[1], t, err);
-	if (rc < 0 && n >= 0)
-		fg_err_prefix(err, "%s", s->file[z]);
-	fg_buf_unref(whole);
-	if (fd >= 0)
-		close(fd);
-	free(path);
-	return rc;
-}
+/* ------------------------------------------------------------- files of sections */
 
 static const char *
 first_name(const struct fg_stack *s)
@@ -301,7 +269,7 @@ first_name(const struct fg_stack *s)
 }
 
 static int
-check_like_first(const struct fg_stack *s, const char *name, const int64_t size[2],
+check_like_first(const struct fg_stack *s, const char *name, const int64_t size[4],
     enum fg_dtype t, struct fg_err *err)
 {
 	if (size[0] != s->shape[0] || size[1] != s->shape[1])
@@ -313,14 +281,35 @@ check_like_first(const struct fg_stack *s, const char *name, const int64_t size[
 		return fg_fail(err, FG_EINVAL,
 		    "%s: %zu bits a pixel, wanted %zu as in %s", name,
 		    8 * fg_dtype_size(t), 8 * fg_dtype_size(s->dtype), first_name(s));
+	if (size[3] != s->shape[3])
+		return fg_fail(err, FG_EINVAL,
+		    "%s: %lld channels, wanted %lld as in %s", name, (long long)size[3],
+		    (long long)s->shape[3], first_name(s));
 	return 0;
+}
+
+static int
+probe(const struct fg_stack *s, int64_t z, int64_t shape[4], enum fg_dtype *t,
+    struct fg_err *err)
+{
+	char *path = fg_asprintf("%s/%s", s->dir, s->file[z]);
+	struct fg_err why = FG_ERR_INIT;
+	int rc = fg_section_probe(path, shape, t, &why);
+
+	if (rc < 0)
+		fg_fail(err, why.code, "%s: %s", s->file[z],
+		    strncmp(why.msg, path, strlen(path)) == 0
+			? why.msg + strlen(path) + 2
+			: why.msg);
+	free(path);
+	return rc;
 }
 
 static int
 probe_item(void *ctx, size_t i, struct fg_err *err)
 {
 	struct fg_stack *s = ctx;
-	int64_t size[2];
+	int64_t size[4];
 	enum fg_dtype t;
 
 	if (!s->file[i])
@@ -334,15 +323,17 @@ static int
 open_folder(struct fg_stack *s, const char *dir, bool allow_holes, struct fg_err *err)
 {
 	struct names l = {0};
+	int64_t shape[4];
 	int rc = -1;
 
 	s->dir = fg_strdup(dir);
-	s->shape[3] = 1;
 	if (list_folder(dir, &l, err) < 0 || order_names(&l, err) < 0 ||
 	    lay_out(s, &l, allow_holes, err) < 0)
 		goto out;
-	if (probe(s, 0, s->shape, &s->dtype, err) < 0)
+	if (probe(s, 0, shape, &s->dtype, err) < 0)
 		goto out;
+	shape[2] = s->shape[2];
+	memcpy(s->shape, shape, sizeof s->shape);
 	if (s->shape[0] > EDGE_MAX || s->shape[1] > EDGE_MAX) {
 		fg_fail(err, FG_ENOTSUP,
 		    "%s: %lld x %lld pixels, at most %d a side are read", first_name(s),
@@ -358,26 +349,27 @@ out:
 }
 
 static int
-read_png(const struct fg_stack *s, int64_t z, struct fg_array *out, struct fg_err *err)
+read_section(const struct fg_stack *s, int64_t z, struct fg_array *out,
+    struct fg_err *err)
 {
 	char *path = fg_asprintf("%s/%s", s->dir, s->file[z]);
 	struct fg_array a = FG_ARRAY_INIT;
 	struct fg_err why = FG_ERR_INIT;
-	int rc = -1;
-	struct fg_buf *b = fg_file_read(path, FILE_MAX, &why);
+	int rc = fg_section_read(path, &a, &why);
 
-	if (b && fg_png_read(b->data, b->len, EDGE_MAX, &a, &why) == 0) {
+	if (rc < 0) {
+		/* Messages of files name the path, those of bytes nothing. */
+		if (strstr(why.msg, s->file[z]))
+			fg_fail(err, why.code, "%s", why.msg);
+		else
+			fg_fail(err, why.code, "%s: %s", s->file[z], why.msg);
+	} else {
 		/* The file may have changed since it was probed. */
 		rc = check_like_first(s, s->file[z], a.shape, a.dtype, err);
 		if (rc == 0)
 			memcpy(out->data, a.data, fg_array_bytes(out));
-	} else if (!b) {
-		fg_fail(err, why.code, "%s", why.msg);
-	} else {
-		fg_fail(err, why.code, "%s: %s", s->file[z], why.msg);
 	}
 	fg_array_fini(&a);
-	fg_buf_unref(b);
 	free(path);
 	return rc;
 }
@@ -390,7 +382,8 @@ array_limit(void)
 {
 	long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
 
-	return pages > 0 && size > 0 ? (size_t)pages / 2 * (size_t)size : FILE_MAX;
+	return pages > 0 && size > 0 ? (size_t)pages / 2 * (size_t)size
+				     : FG_SECTION_FILE_MAX;
 }
 
 static int
@@ -404,11 +397,8 @@ open_array(struct fg_stack *s, const char *input, struct fg_err *err)
 	s->npy = fg_file_read(path, array_limit(), err);
 	if (!s->npy)
 		goto out;
-	rc = has_suffix(path, ".npz")
-		 ? fg_npz_decode(s->npy->data, s->npy->len,
-		       colon ? input + n + 1 : NULL, array_limit(), &s->array, err)
-		 : fg_npy_decode(s->npy->data, s->npy->len, array_limit(), &s->array,
-		       err);
+	rc = fg_npz_decode(s->npy->data, s->npy->len, colon ? input + n + 1 : NULL,
+	    array_limit(), &s->array, err);
 	fg_buf_unref(s->npy);
 	s->npy = NULL;
 	if (rc < 0) {
@@ -441,11 +431,13 @@ read_plane(const struct fg_stack *s, int64_t z, struct fg_array *out)
 static const char *
 find_kind(const char *input, const char **path)
 {
-	static const char *const kinds[] = {"hdf5", "tiff", "zarr", "n5"};
+	static const char *const kinds[] = {"hdf5", "tiff", "zarr", "n5", "nifti",
+	    "npy"};
 	static const struct {
 		const char *suffix, *kind;
 	} names[] = {{".tif", "tiff"}, {".tiff", "tiff"}, {".zarr", "zarr"},
-	    {".n5", "n5"}};
+	    {".n5", "n5"}, {".nii", "nifti"}, {".nii.gz", "nifti"}, {".npy", "npy"},
+	    {".npy.gz", "npy"}};
 	struct stat st;
 
 	for (size_t i = 0; i < FG_COUNTOF(kinds); i++) {
@@ -463,7 +455,8 @@ find_kind(const char *input, const char **path)
 	for (size_t i = 0; i < FG_COUNTOF(names); i++) {
 		/* A folder of TIFF files is not a TIFF file. */
 		if (has_suffix(input, names[i].suffix) && stat(input, &st) == 0 &&
-		    (strcmp(names[i].kind, "tiff") != 0 || S_ISREG(st.st_mode)))
+		    (S_ISREG(st.st_mode) || strcmp(names[i].kind, "zarr") == 0 ||
+			strcmp(names[i].kind, "n5") == 0))
 			return names[i].kind;
 	}
 	return NULL;
@@ -566,7 +559,7 @@ fg_stack_open(const char *input, bool allow_holes, struct fg_err *err)
 	pthread_mutex_init(&s->lock, NULL);
 	if (kind)
 		rc = open_foreign(s, kind, path, err);
-	else if (npz || has_suffix(input, ".npy"))
+	else if (npz)
 		rc = open_array(s, input, err);
 	else if (stat(input, &st) < 0)
 		rc = fg_fail_errno(err, "%s", input);
@@ -574,8 +567,8 @@ fg_stack_open(const char *input, bool allow_holes, struct fg_err *err)
 		rc = open_folder(s, input, allow_holes, err);
 	else
 		rc = fg_fail(err, FG_ENOTSUP,
-		    "%s: neither a folder of .png files nor a .npy, .npz, .tif, .h5, "
-		    ".zarr or .n5",
+		    "%s: neither a folder of .png, .jpg or .tif files nor a .npy, "
+		    ".npz, .tif, .nii, .h5, .zarr or .n5",
 		    input);
 	if (rc < 0) {
 		fg_stack_close(s);
@@ -634,7 +627,7 @@ fg_stack_read(const struct fg_stack *s, int64_t z, struct fg_array *out,
 		return 0;
 	}
 	if (s->file[z])
-		return read_png(s, z, out, err);
+		return read_section(s, z, out, err);
 	memset(out->data, 0, fg_array_bytes(out));
 	return 0;
 }

@@ -2,10 +2,11 @@
 /*
  * What `import` reads: a volume that comes as sections, one z after the other.
  *
- *   a folder    of grey PNG files of 8 or 16 bits, one section each
- *   X.npy       an array (z, y, x) or (z, y, x, channel)
+ *   a folder    of PNG (grey, 8 or 16 bits), JPEG or TIFF files, one section each
+ *   X.npy       an array (z, y, x) or (z, y, x, channel), read as it is needed
+ *   X.nii, X.nii.gz  a NIfTI image
  *   X.npz       the only array of an archive; X.npz:MEMBER for one of several
- *   hdf5:FILE:/DATASET  tiff:FILE  zarr:FOLDER  n5:FOLDER
+ *   hdf5:FILE:/DATASET  tiff:FILE  zarr:FOLDER  n5:FOLDER  nifti:FILE  npy:FILE
  *               what formats/foreign.h reads (the finest scale), also by the names
  *               X.h5:/DATASET, X.tif, X.zarr and X.n5; ?axes=LETTERS may follow
  *
@@ -24,7 +25,7 @@ struct fg_stack;
  * unreadable section is refused before any work. allow_holes: missing sections read as
  * zeros. Fails with the file named: FG_ENOENT (nothing there), FG_EINVAL (holes, sizes
  * or depths differ, names that give no order), FG_ENOTSUP, FG_ECORRUPT, FG_EIO.
- * Limit: an array file is held in memory whole.
+ * Limit: a .npz is held in memory whole.
  */
 struct fg_stack *fg_stack_open(const char *input, bool allow_holes,
     struct fg_err *err) FG_MUST_USE;

@@ -153,14 +153,15 @@ summary_json(const struct fg_import *im, const struct fg_import_summary *s,
     double seconds)
 {
 	return json_pack("{s:s, s:o, s:s, s:i, s:o, s:o, s:o, s:i, s:I, s:I, s:I, s:f, "
-			 "s:I, s:f}",
+			 "s:I, s:I, s:f}",
 	    "layer", im->name, "size", fg_json_int3(s->size), "data_type",
 	    fg_dtype_name(s->dtype), "num_channels", s->channels, "min", number(s->min),
 	    "max", number(s->max), "mean", number(s->mean), "scales", s->scales,
 	    "chunks", (json_int_t)s->chunks, "empty_chunks", (json_int_t)s->empty,
 	    "bytes", (json_int_t)s->bytes, "empty_fraction",
 	    (double)s->empty0 / (double)s->chunks0, "missing_sections",
-	    (json_int_t)s->holes, "seconds", seconds);
+	    (json_int_t)s->holes, "kept_sections", (json_int_t)s->kept, "seconds",
+	    seconds);
 }
 
 static void
@@ -178,6 +179,9 @@ print_summary(const struct fg_import *im, const struct fg_import_summary *s,
 	    (unsigned long long)s->chunks, s->scales, s->scales == 1 ? "" : "s",
 	    fg_tool_bytes((double)s->bytes, bytes),
 	    100.0 * (double)s->empty0 / (double)s->chunks0);
+	if (s->kept)
+		printf("  kept      %lld sections of an earlier try\n",
+		    (long long)s->kept);
 	if (s->holes)
 		printf("  missing   %lld sections, black now\n", (long long)s->holes);
 	printf("  time      %s\n", fg_tool_time(seconds, time));
@@ -230,16 +234,19 @@ const struct fg_tool_command fg_tool_import_commands[] = {
 	.most = 2,
 	.summary = "write a stack of images as a layer of the data directory",
 	.details =
-	    "INPUT is a folder of grey PNG files of 8 or 16 bits, one section each,\n"
-	    "whose names differ in one number; or a .npy file; or a .npz file, as\n"
-	    "FILE.npz:MEMBER where it holds several arrays. Arrays have the axes\n"
-	    "(z, y, x) or (z, y, x, channel). Also HDF5 (FILE.h5:/DATASET), TIFF and\n"
-	    "BigTIFF (FILE.tif), Zarr (FOLDER.zarr) and N5 (FOLDER.n5), whatever the\n"
-	    "name as hdf5:, tiff:, zarr: or n5:INPUT; ?axes=LETTERS behind it gives "
-	    "the\n"
-	    "order of the axes. Coarser scales are made by averaging.\n"
+	    "INPUT is a folder of PNG (grey, 8 or 16 bits), JPEG or TIFF files, one\n"
+	    "section each, whose names differ in one number; or a .npy file; or a "
+	    ".npz\n"
+	    "file, as FILE.npz:MEMBER where it holds several arrays. Arrays have the\n"
+	    "axes (z, y, x) or (z, y, x, channel). Also NIfTI (FILE.nii, "
+	    "FILE.nii.gz),\n"
+	    "HDF5 (FILE.h5:/DATASET), TIFF and BigTIFF (FILE.tif), Zarr (FOLDER.zarr)\n"
+	    "and N5 (FOLDER.n5), whatever the name as npy:, nifti:, hdf5:, tiff:, "
+	    "zarr:\n"
+	    "or n5:INPUT; ?axes=LETTERS behind it gives the order of the axes. Coarser "
+	    "scales are made by averaging.\n"
 	    "A precomputed volume needs no import: floodgate layer add serves it in\n"
-	    "place. Ctrl-C leaves nothing behind.",
+	    "place. After Ctrl-C or a crash the same command goes on where it stopped.",
 	.options = options,
 	.run = run_import},
     {.name = NULL},

@@ -594,8 +594,9 @@ const struct fg_tool_command fg_tool_layer_commands[] = {
 	.summary = "serve a volume, or make a segmentation on demand",
 	.details =
 	    "With DIR_OR_URL, an existing precomputed volume is served as NAME, in "
-	    "place;\nalso HDF5, TIFF, Zarr and N5 as hdf5:FILE:/DATASET, tiff:FILE, "
-	    "zarr:FOLDER\nand n5:FOLDER, with what the file does not tell behind "
+	    "place;\nalso HDF5, TIFF, Zarr, N5, NIfTI and NumPy as "
+	    "hdf5:FILE:/DATASET,\ntiff:FILE, zarr:FOLDER, n5:FOLDER, nifti:FILE and "
+	    "npy:FILE, with what the file\ndoes not tell behind "
 	    "it:\n?nm=X,Y,Z&offset=X,Y,Z&chunk=X,Y,Z&axes=LETTERS&type=segmentation;"
 	    "\nphantom:KEY=VALUE,... is a specimen that is computed; https://HOST/PATH,"
 	    "\ns3://BUCKET/PATH and gs://BUCKET/PATH are precomputed volumes elsewhere,"

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Volumes in other programs' files: tests/cases/files, written by h5py, tifffile and
- * zarr-python (N5 by hand from its specification). Voxel (x, y, z, c) of each is
- * 1 + x + 3y + 7z + 11c, modulo the type's largest number; float: a quarter of it.
+ * Volumes in other programs' files: tests/cases/files, written by h5py, tifffile,
+ * nibabel, numpy and zarr-python (N5 by hand from its specification). Voxel (x, y, z,
+ * c) of each is 1 + x + 3y + 7z + 11c, modulo the type's largest number; float: a
+ * quarter of it.
  */
 #include "config.h"
 
@@ -284,9 +285,57 @@ test_n5(void)
 	broken("n5", "long.n5", FG_ECORRUPT, "extent 4000000000 on axis 2");
 }
 
+static void
+test_nifti(void)
+{
+	good("nifti", "u1.nii", FG_U8, small);
+	good("nifti", "u2.nii.gz", FG_U16, small);
+	good("nifti", "u4.nii.gz", FG_U32, small);
+	good("nifti", "i2-big.nii", FG_I16, small);
+	good("nifti", "f4-2.nii", FG_F32, small);
+	good("nifti", "u8.nii", FG_U64, small);
+	good("nifti", "i8.nii", FG_U64, small);
+	good("nifti", "scaled.nii", FG_F32, small); /* int16 with a slope of 1/4 */
+	good("nifti", "i1-channels.nii", FG_I8, (int64_t[4]){9, 7, 5, 3});
+	good("nifti", "u1-vectors.nii", FG_U8, (int64_t[4]){9, 7, 5, 2});
+	resolution("nifti", "u1.nii", 0, 8000, 8000, 40000);
+	resolution("nifti", "u2.nii.gz", 0, 8000, 8000, 40000);
+	resolution("nifti", "f4-2.nii", 0, 8000, 8000, 40000);
+	refused("nifti", "cut.nii", NULL, FG_ECORRUPT, "has 666 bytes");
+	refused("nifti", "huge.nii", NULL, FG_ECORRUPT, "values need");
+	refused("nifti", "short.nii", NULL, FG_ECORRUPT, "NIfTI header");
+	refused("nifti", "pair.nii", NULL, FG_ENOTSUP, "two files");
+	refused("nifti", "magic.nii", NULL, FG_ECORRUPT, "no magic bytes");
+	refused("nifti", "axes-0.nii", NULL, FG_ECORRUPT, "0 axes");
+	refused("nifti", "size-minus.nii", NULL, FG_EINVAL, "axis x has extent -9");
+	refused("nifti", "f8.nii", NULL, FG_ENOTSUP, "float64");
+	refused("nifti", "offset.nii", NULL, FG_ECORRUPT, "begin at byte 100");
+	refused("nifti", "u2.npy", NULL, FG_ECORRUPT, "no NIfTI file");
+	refused("nifti", "none.nii", NULL, FG_ENOENT, "none.nii");
+	refused("nifti", "u1.nii", "xy", FG_EINVAL, "array of 3 axes");
+	broken("nifti", "cut.nii.gz", FG_ECORRUPT, "gzip: ends after");
+}
+
+static void
+test_npy(void)
+{
+	good("npy", "u2.npy", FG_U16, small);
+	good("npy", "u2.npy.gz", FG_U16, small);
+	good("npy", "f4-fortran.npy", FG_F32, small);
+	good("npy", "u4-channels.npy", FG_U32, (int64_t[4]){9, 7, 5, 3});
+	good("npy", "i8.npy", FG_U64, small);
+	broken("npy", "negative.npy", FG_ENOTSUP, "int64 value -5 is negative");
+	refused("npy", "cut.npy", NULL, FG_ECORRUPT, "has 757 bytes");
+	refused("npy", "text.npy", NULL, FG_ECORRUPT, "npy: no magic bytes");
+	refused("npy", "short.nii", NULL, FG_ECORRUPT, "npy: no magic bytes");
+	refused("npy", "u2.npy", "yx", FG_EINVAL, "array of 3 axes");
+}
+
 int
 main(void)
 {
+	test_nifti();
+	test_npy();
 	test_hdf5();
 	test_tiff();
 	test_zarr();

@@ -74,7 +74,7 @@ refuse() { # CODE PATTERN TEXT INPUT [OPTION...]
 }
 refuse 3 'nowhere' "no such folder" "$top/nowhere"
 mkdir "$top/empty"
-refuse 3 'no .png files' "an empty folder" "$top/empty"
+refuse 3 'no .png, .jpg or .tif files' "an empty folder" "$top/empty"
 make_stack "$top/holes" 20 20 1 2 5 6
 refuse 2 '2 of 6 sections are missing.*between s2.png and s5.png' "holes" "$top/holes"
 make_stack "$top/odd" 20 20 1 3
@@ -117,15 +117,17 @@ kill -TERM $pid
 wait $pid
 is "exit code of an interrupted import" $? 130
 ok "it says so" grep -q 'interrupted' "$top/err"
-is "nothing is left of it" "$(layers_left)" "$before"
-"${builddir:?}/floodgate" import "$top/long" long --resolution 1 --allow-holes --gzip \
+exits 0 'black' "another input of that name begins anew" import "$top/holes" long \
+	--resolution 1 --allow-holes
+ok "and nothing is left of the first" test ! -e "$FLOODGATE_ROOT/layers/.long.importing"
+"${builddir:?}/floodgate" import "$top/long" long2 --resolution 1 --allow-holes --gzip \
 	--scales 1 >"$top/out" 2>"$top/err" &
 pid=$!
-wait_for "it began again" ls "$FLOODGATE_ROOT/layers/.long.importing/1_1_1"
+wait_for "it began again" ls "$FLOODGATE_ROOT/layers/.long2.importing/1_1_1"
 kill -KILL $pid
 wait $pid 2>/dev/null
 exits 0 'voxels' "a killed import does not block the next" \
-	import "$top/stack" long --resolution 1
-ok "whose chunks alone are there" test ! -e "$FLOODGATE_ROOT/layers/.long.importing"
+	import "$top/stack" long2 --resolution 1
+ok "whose chunks alone are there" test ! -e "$FLOODGATE_ROOT/layers/.long2.importing"
 
 tap_done

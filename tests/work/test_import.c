@@ -12,6 +12,7 @@
 #include <math.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -529,7 +530,8 @@ test_refused(void)
 	struct fg_buf *b;
 
 	refuse(path_in(top, "nowhere"), FG_ENOENT, "nowhere", "no such folder");
-	refuse(new_folder(), FG_ENOENT, "no .png files", "an empty folder");
+	refuse(new_folder(), FG_ENOENT, "no .png, .jpg or .tif files",
+	    "an empty folder");
 	write_png(dir, "s3.png", 21, 20, 0, FG_U8);
 	refuse(dir, FG_EINVAL, "s3.png: 21 x 20 pixels, wanted 20 x 20 as in s1.png",
 	    "a section of another size");
@@ -562,8 +564,12 @@ test_refused(void)
 	refuse(dir, FG_EINVAL, "layer add", "a precomputed volume");
 	dir = new_folder();
 	write_bytes(path_in(dir, "a1.tif"), "II", 2);
+	refuse(dir, FG_ECORRUPT, "a1.tif: no TIFF", "a broken TIFF");
+	write_png(dir, "a2.png", 8, 8, 0, FG_U8);
+	refuse(dir, FG_EINVAL, "a stack is of one kind", "two kinds of images");
+	dir = new_folder();
 	write_bytes(path_in(dir, "a1.doc"), "II", 2);
-	refuse(dir, FG_ENOTSUP, "TIFF", "a stack of another format");
+	refuse(dir, FG_ENOENT, "no .png", "a stack of another format");
 	refuse(path_in(dir, "a1.doc"), FG_ENOTSUP, "neither a folder", "a lone file");
 
 	struct fg_import im = job(new_stack(8, 8, 2, 0), "../evil");
@@ -610,9 +616,10 @@ test_cancel(void)
 	im.ctx = &stop;
 	tap_fails(fg_import_run(&im, &sum, &err), &err, FG_ECANCELED, "interrupted",
 	    "an import can be interrupted");
-	tap_int(entries(path_in(root, "layers")), before, "and leaves nothing");
+	tap_int(entries(path_in(root, "layers")), before + 1, "and leaves what it has");
 
-	/* What a killed import leaves is removed; what a running one has is not. */
+	/* Of another import it is removed; what a running one has is not. */
+	im.chunk[0] = 8;
 	snprintf(claimed, sizeof claimed, "%s/layers/.stopped.importing/10_10_10",
 	    root);
 	fg_assert(fg_file_mkdirs(claimed, NULL) == 0);
@@ -628,6 +635,7 @@ test_cancel(void)
 	    "the running one is left alone");
 	close(fd);
 	tap_rc(fg_import_run(&im, &sum, &err), &err, "a dead one's rest is replaced");
+	tap_int(sum.kept, 0, "from the begin");
 	tap_int(entries(path_in(root, "layers")), before + 1, "and removed");
 	snprintf(claimed, sizeof claimed, "%s/layers/stopped/10_10_10/half", root);
 	tap_ok(access(claimed, F_OK) < 0, "all of it");
@@ -635,6 +643,100 @@ test_cancel(void)
 	tap_int(entries(path_in(root, "layers")), before, "with everything in it");
 	tap_fails(fg_import_discard(root, "stopped", &err), &err, FG_ENOENT, "stopped",
 	    "once");
+}
+
+/* Both trees are the same, file for file. */
+static bool
+same_trees(const char *a, const char *b)
+{
+	char cmd[1400];
+
+	snprintf(cmd, sizeof cmd, "diff -r '%s/layers/%s' '%s/layers/%s'", root, a,
+	    root, b);
+	return system(cmd) == 0;
+}
+
+static void
+die_after(void *ctx, uint64_t done, uint64_t all)
+{
+	(void)all;
+	if (done >= *(const uint64_t *)ctx)
+		_exit(7);
+}
+
+/* Killed after so many voxels; then gone on with. */
+static int64_t
+kill_and_go_on(struct fg_import *im, uint64_t after, struct fg_import_summary *sum)
+{
+	char half[600];
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		im->progress = die_after;
+		im->ctx = &after;
+		im->checkpoint_ms = 1;
+		_exit(fg_import_run(im, sum, NULL) == 0 ? 0 : 1);
+	}
+	fg_assert(pid > 0 && waitpid(pid, &status, 0) == pid);
+	tap_ok(WIFEXITED(status) && WEXITSTATUS(status) == 7, "killed");
+	/* Names of files that are being written begin like this. */
+	snprintf(half, sizeof half, "%s/layers/.%s.importing/10_10_10", root, im->name);
+	write_bytes(path_in(half, ".half-written"), "x", 1);
+	tap_rc(fg_import_run(im, sum, &err), &err, "gone on with");
+	return sum->kept;
+}
+
+static void
+test_resume(void)
+{
+	const char *dir = new_stack(40, 36, 150, 1000);
+	struct fg_import im = job(dir, "whole");
+	struct fg_import_summary whole, sum;
+	struct stopper stop = {.after = 40 * 36 * 70};
+
+	im.offset[2] = -3;
+	im.chunk[2] = 7; /* rows of the scales end at different sections */
+	im.gzip = true;
+	tap_rc(fg_import_run(&im, &whole, &err), &err, "an import in one go");
+	im.name = "in-two";
+	im.cancel = &stop.cancel;
+	im.progress = stop_after;
+	im.ctx = &stop;
+	tap_fails(fg_import_run(&im, &sum, &err), &err, FG_ECANCELED, "interrupted",
+	    "interrupted at 70 sections");
+	im.cancel = NULL;
+	im.progress = NULL;
+	tap_rc(fg_import_run(&im, &sum, &err), &err, "gone on with");
+	tap_ok(sum.kept >= 70 && sum.kept < 90, "after %d sections", (int)sum.kept);
+	tap_ok(same_trees("whole", "in-two"), "gives the same files");
+	tap_ok(sum.min == whole.min && sum.max == whole.max && sum.mean == whole.mean &&
+		   sum.chunks == whole.chunks && sum.empty == whole.empty &&
+		   sum.bytes == whole.bytes,
+	    "and the same summary");
+
+	im.name = "killed";
+	int64_t kept = kill_and_go_on(&im, 40 * 36 * 100, &sum);
+	tap_ok(kept >= 80 && kept <= 100, "after %d sections", (int)kept);
+	tap_ok(same_trees("whole", "killed"), "gives the same files");
+	tap_ok(sum.mean == whole.mean && sum.bytes == whole.bytes, "and the summary");
+
+	/* A damaged state is not believed. */
+	stop = (struct stopper){.after = 40 * 36 * 70};
+	im.name = "damaged";
+	im.cancel = &stop.cancel;
+	im.progress = stop_after;
+	im.ctx = &stop;
+	tap_fails(fg_import_run(&im, &sum, &err), &err, FG_ECANCELED, "interrupted",
+	    "interrupted");
+	im.cancel = NULL;
+	im.progress = NULL;
+	fg_assert(
+	    truncate(path_in(root, "layers/.damaged.importing/.import"), 300) == 0);
+	tap_fails(fg_import_run(&im, &sum, &err), &err, FG_ECORRUPT, "state of",
+	    "a state cut off");
+	tap_rc(fg_import_run(&im, &sum, &err), &err, "then from the begin");
+	tap_ok(sum.kept == 0 && same_trees("whole", "damaged"), "the same files");
 }
 
 int
@@ -654,6 +756,7 @@ main(void)
 	test_encodings();
 	test_refused();
 	test_cancel();
+	test_resume();
 	snprintf(cmd, sizeof cmd, "rm -rf '%s'", top);
 	if (system(cmd) != 0)
 		printf("# could not remove %s\n", top);

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Sections in files of their own: see the header. */
+#include "config.h"
+
+#include "work/section.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "formats/codec.h"
+#include "formats/foreign.h"
+
+/* A PNG's header chunk ends at byte 33, and a JPEG's frame header mostly stands in its
+ * first kilobytes; where it does not (a colour profile, a preview), all of the file is
+ * read. */
+#define PROBE_BYTES 16384
+
+const char *
+fg_section_kind(const char *name)
+{
+	static const struct {
+		const char *ending, *kind;
+	} kinds[] = {{".png", "png"}, {".jpg", "jpeg"}, {".jpeg", "jpeg"},
+	    {".tif", "tiff"}, {".tiff", "tiff"}};
+	size_t n = strlen(name);
+
+	for (size_t i = 0; i < FG_COUNTOF(kinds); i++) {
+		size_t k = strlen(kinds[i].ending);
+
+		if (n > k && strcasecmp(name + n - k, kinds[i].ending) == 0)
+			return kinds[i].kind;
+	}
+	return NULL;
+}
+
+static bool
+is_kind(const char *path, const char *kind)
+{
+	const char *k = fg_section_kind(path);
+
+	return k && strcmp(k, kind) == 0;
+}
+
+static int
+probe_bytes(bool png, const uint8_t *p, size_t n, int64_t shape[4], enum fg_dtype *t,
+    struct fg_err *err)
+{
+	int channels = 1;
+
+	if (png)
+		return fg_png_probe(p, n, &shape[0], &shape[1], t, err);
+	if (fg_jpeg_probe(p, n, &shape[0], &shape[1], &channels, err) < 0)
+		return -1;
+	*t = FG_U8;
+	shape[3] = channels;
+	return 0;
+}
+
+/* From the first bytes where that does, else from all of it. */
+static int
+probe_file(const char *path, int64_t shape[4], enum fg_dtype *t, struct fg_err *err)
+{
+	bool png = is_kind(path, "png");
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	uint8_t *head = fg_alloc(PROBE_BYTES);
+	ssize_t n = fd < 0 ? -1 : pread(fd, head, PROBE_BYTES, 0);
+	struct fg_buf *whole;
+	int rc = -1;
+
+	if (n < 0)
+		fg_fail_errno(err, "cannot be read");
+	else
+		rc = probe_bytes(png, head, (size_t)n, shape, t,
+		    n == PROBE_BYTES ? NULL : err);
+	if (fd >= 0)
+		close(fd);
+	free(head);
+	if (rc == 0 || n < PROBE_BYTES)
+		return rc;
+	whole = fg_file_read(path, FG_SECTION_FILE_MAX, err);
+	if (whole)
+		rc = probe_bytes(png, whole->data, whole->len, shape, t, err);
+	fg_buf_unref(whole);
+	return rc;
+}
+
+static struct fg_foreign *
+open_page(const char *path, int64_t shape[4], struct fg_err *err)
+{
+	struct fg_foreign *f = fg_foreign_open("tiff", path, NULL, err);
+
+	if (!f)
+		return NULL;
+	memcpy(shape, f->scale[0].size, sizeof f->scale[0].size);
+	shape[3] = f->channels;
+	if (shape[2] == 1)
+		return f;
+	fg_fail(err, FG_EINVAL, "%lld pages, wanted one section a file",
+	    (long long)shape[2]);
+	fg_foreign_close(f);
+	return NULL;
+}
+
+int
+fg_section_probe(const char *path, int64_t shape[4], enum fg_dtype *t,
+    struct fg_err *err)
+{
+	struct fg_foreign *f;
+
+	for (int d = 0; d < 4; d++)
+		shape[d] = 1;
+	if (!is_kind(path, "tiff"))
+		return probe_file(path, shape, t, err);
+	f = open_page(path, shape, err);
+	if (!f)
+		return -1;
+	*t = f->dtype;
+	fg_foreign_close(f);
+	return 0;
+}
+
+static int
+read_page(const char *path, struct fg_array *out, struct fg_err *err)
+{
+	int64_t shape[4];
+	struct fg_foreign *f = open_page(path, shape, err);
+	struct fg_box all = {.hi = {0, 0, 1}};
+	int rc;
+
+	if (!f)
+		return -1;
+	all.hi[0] = shape[0];
+	all.hi[1] = shape[1];
+	rc = fg_array_init(out, f->dtype, shape, err);
+	if (rc == 0)
+		rc = fg_foreign_box(f, 0, &all, out, err);
+	fg_foreign_close(f);
+	return rc;
+}
+
+static int
+read_jpeg(const struct fg_buf *b, struct fg_array *out, struct fg_err *err)
+{
+	int64_t shape[4] = {1, 1, 1, 1};
+	int channels;
+
+	if (fg_jpeg_probe(b->data, b->len, &shape[0], &shape[1], &channels, err) < 0)
+		return -1;
+	shape[3] = channels;
+	if (shape[0] > FG_SECTION_EDGE_MAX || shape[1] > FG_SECTION_EDGE_MAX)
+		return fg_fail(err, FG_ENOTSUP, "%lld x %lld pixels, at most %d a side",
+		    (long long)shape[0], (long long)shape[1], FG_SECTION_EDGE_MAX);
+	if (fg_array_init(out, FG_U8, shape, err) < 0)
+		return -1;
+	return fg_jpeg_decode(b->data, b->len, out, err);
+}
+
+int
+fg_section_read(const char *path, struct fg_array *out, struct fg_err *err)
+{
+	struct fg_array a = FG_ARRAY_INIT;
+	struct fg_buf *b = NULL;
+	int rc = -1;
+
+	if (is_kind(path, "tiff"))
+		rc = read_page(path, &a, err);
+	else if ((b = fg_file_read(path, FG_SECTION_FILE_MAX, err)))
+		rc = is_kind(path, "png")
+			 ? fg_png_read(b->data, b->len, FG_SECTION_EDGE_MAX, &a, err)
+			 : read_jpeg(b, &a, err);
+	fg_buf_unref(b);
+	if (rc < 0)
+		fg_array_fini(&a);
+	else
+		*out = a;
+	return rc;
+}
