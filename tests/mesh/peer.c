@@ -9,7 +9,8 @@
  *   WHAT    surfaces [NM]      DIR/ID: legacy fragments, closed on all sides;
  *                              simplified by that much, sharply
  *           distances [BORDER] DIR/distances: f32
- *           skeletons [DUST]   DIR/ID: skeletons, defaults otherwise
+ *           skeletons [DUST [BORDERS [AREAS]]]
+ *                              DIR/ID: skeletons, defaults otherwise
  *           levels BLOCK BITS ERROR OX OY OZ
  *                              DIR/info, DIR/ID, DIR/ID.index: multi-resolution
  *                              meshes from blocks; the volume begins at voxel OX OY OZ
@@ -118,6 +119,8 @@ skeletons(const struct job *j)
 
 	memcpy(p.nm, j->nm, sizeof p.nm);
 	p.dust_threshold = (uint64_t)number(j, 0, 1000);
+	p.fix_borders = number(j, 1, 1) != 0;
+	p.cross_sectional_area = number(j, 2, 0) != 0;
 	if (fg_skeletons_make(&j->labels, &p, &s, &err) < 0)
 		give_up();
 	for (size_t i = 0; i < s.count; i++) {
