@@ -83,7 +83,8 @@ int fg_plan_run_stage(int stage, struct fg_stage_run *r,
 
 /* ------------------------------------------------------------- plan_view.c */
 
-/* *l: a reference to the layer named in the spec. */
+/* *w is overwritten; fg_wish_fini it after success. *l: a reference to the layer named
+ * in the spec (NAME for NAME.agg). */
 int fg_wish_parse(struct fg_plan *p, const json_t *spec, struct fg_wish *w,
     struct fg_layer **l, struct fg_err *err) FG_MUST_USE;
 void fg_wish_fini(struct fg_wish *w);

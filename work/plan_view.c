@@ -271,6 +271,7 @@ fg_wish_parse(struct fg_plan *p, const json_t *spec, struct fg_wish *w,
 	struct fg_layer *l;
 	const char *name;
 
+	*w = (struct fg_wish){0};
 	if (check_keys(spec, err) < 0 ||
 	    fg_json_get_string(spec, "layer", FG_JSON_NEEDED, &name, err) < 0)
 		return -1;
@@ -767,6 +768,7 @@ fg_plan_voxels(struct fg_plan *p, const json_t *spec, double *voxels,
 	*voxels = 1;
 	for (int d = 0; d < 3; d++)
 		*voxels *= (double)(w.vx.hi[d] - w.vx.lo[d]);
+	fg_wish_fini(&w);
 	fg_layer_unref(l);
 	return 0;
 }

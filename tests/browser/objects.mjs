@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// usage: node objects.mjs SERVER_URL PACKAGES VIEWER PICTURES SECONDS CASES
+//
+// Objects of a segmentation in three dimensions: for each case a real Neuroglancer shows
+// one layer with some segments selected, nothing of which need exist before, and waits
+// until all is loaded. CASES is JSON: [{name, layer, ids, skeletons, nm, position}].
+// Screenshots are PICTURES-NAME.png; look at them after a change. Output is TAP.
+import { done, ok } from "./browser.mjs";
+import { openViewer } from "./viewer.mjs";
+
+const [base, packages, bundle, pictures, seconds, text] = process.argv.slice(2);
+
+function stateFor(one) {
+  const axis = (d) => [one.nm[d] * 1e-9, "m"];
+  const subsources = { mesh: !one.skeletons, skeletons: Boolean(one.skeletons) };
+  return {
+    dimensions: { x: axis(0), y: axis(1), z: axis(2) },
+    position: one.position,
+    projectionScale: one.extent,
+    layers: [{
+      type: "segmentation",
+      name: one.layer,
+      source: { url: `precomputed://${base}/${one.layer}`, subsources },
+      segments: one.ids,
+      skeletonRendering: { mode2d: "lines_and_points", mode3d: "lines" },
+    }],
+    showSlices: false,
+    showAxisLines: false,
+    layout: "3d",
+  };
+}
+
+for (const one of JSON.parse(text)) {
+  const viewer = await openViewer(packages, bundle);
+  const asked = new Set();
+  viewer.page.on("response", (r) => {
+    if (r.status() < 300) asked.add(new URL(r.url()).pathname);
+  });
+  try {
+    await viewer.show(stateFor(one));
+    const ready = await viewer.ready(Number(seconds));
+    const errors = await viewer.layerErrors();
+    ok(`${one.name}: the layer opens`, errors.length === 0, errors.join("\n"));
+    ok(`${one.name}: all of it is loaded and drawn`, ready,
+      [...viewer.statuses].join(" "));
+    const missing = one.ids.filter((id) =>
+      ![...asked].some((path) => new RegExp(`/${id}(:|\\.index|$)`).test(path)));
+    ok(`${one.name}: each object was asked for and sent`, missing.length === 0,
+      missing.join(" "));
+    const { colours, share } = await viewer.pictureShare();
+    ok(`${one.name}: the screen shows objects`, colours > one.colours && share > one.share,
+      `${colours} colours, ${share}`);
+    ok(`${one.name}: nothing on the console, no request lost`,
+      viewer.problems.length === 0, viewer.problems.join("\n"));
+    await viewer.screenshot(`${pictures}-${one.name}.png`);
+    console.log(`# ${[...asked].length} files, ${colours} colours, ${share.toFixed(3)}`);
+  } finally {
+    await viewer.close();
+  }
+}
+done();
