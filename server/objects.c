@@ -18,6 +18,7 @@
 #define MEMBERS_MAX 1000000
 #define SEGMENTS_DEFAULT 50000 /* what a viewer's list takes without effort */
 #define SEGMENTS_MAX 1000000
+#define NUMBER_MAX ((UINT64_C(1) << 53) - 1) /* exact in every client */
 #define ROWS_DEFAULT 1000
 #define ROWS_MAX 100000
 
@@ -90,8 +91,8 @@ equivalences(struct fg_request *r)
 	json_t *j = NULL;
 
 	(void)fg_route_query(&r->route, "format", format, sizeof format);
-	if (!reader || query_number(r, "id", 1, INT64_MAX, &q.id, &err) < 0 ||
-	    query_number(r, "after", 0, INT64_MAX, &q.after, &err) < 0 ||
+	if (!reader || query_number(r, "id", 1, NUMBER_MAX, &q.id, &err) < 0 ||
+	    query_number(r, "after", 0, NUMBER_MAX, &q.after, &err) < 0 ||
 	    query_number(r, "max", 1, MEMBERS_MAX, &max, &err) < 0 ||
 	    query_box(r, &q.vx, &q.boxed, &err) < 0)
 		goto out;
@@ -121,7 +122,7 @@ properties(struct fg_request *r)
 	uint64_t skip = 0, max = SEGMENTS_DEFAULT;
 	json_t *j = NULL;
 
-	if (!reader || query_number(r, "skip", 0, INT64_MAX, &skip, &err) < 0 ||
+	if (!reader || query_number(r, "skip", 0, NUMBER_MAX, &skip, &err) < 0 ||
 	    query_number(r, "max", 1, SEGMENTS_MAX, &max, &err) < 0 ||
 	    fg_segment_properties(r->layer, reader, skip, (size_t)max, &j, &err) < 0)
 		fg_reply_err(r, &err);
@@ -170,8 +171,8 @@ fg_objects_merges(struct fg_request *r)
 
 	if (!has_objects(r))
 		return;
-	if (!reader || query_number(r, "id", 1, INT64_MAX, &id, &err) < 0 ||
-	    query_number(r, "skip", 0, INT64_MAX, &skip, &err) < 0 ||
+	if (!reader || query_number(r, "id", 1, NUMBER_MAX, &id, &err) < 0 ||
+	    query_number(r, "skip", 0, NUMBER_MAX, &skip, &err) < 0 ||
 	    query_number(r, "max", 1, ROWS_MAX, &max, &err) < 0 ||
 	    fg_merges_list(r->layer, reader, id, skip, (size_t)max, &j, &err) < 0)
 		fg_reply_err(r, &err);
@@ -189,7 +190,7 @@ fg_objects_edits(struct fg_request *r)
 
 	if (!has_objects(r))
 		return;
-	if (!reader || query_number(r, "after", 0, INT64_MAX, &after, &err) < 0 ||
+	if (!reader || query_number(r, "after", 0, NUMBER_MAX, &after, &err) < 0 ||
 	    query_number(r, "max", 1, ROWS_MAX, &max, &err) < 0 ||
 	    fg_edits_list(r->layer, reader, (int64_t)after, (size_t)max, &j, &err) < 0)
 		fg_reply_err(r, &err);

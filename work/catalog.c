@@ -134,8 +134,8 @@ open_generated(struct fg_catalog *c, struct fg_layer *l, const struct fg_layer_r
 	return 0;
 }
 
-/* A generated segmentation has meshes, skeletons and properties. Its row does not say so: that rows
- * of earlier versions have them too. */
+/* A generated segmentation has meshes, skeletons and properties. Its row does not say
+ * so: that rows of earlier versions have them too. */
 static void
 name_objects(struct fg_info *info)
 {

@@ -174,7 +174,7 @@ def decisions(s, layer, wanted):
     ring = [b[0], b[1], a[0]]
     is_("a ring", edit(s, layer, join=list(zip(ring, ring[1:] + ring[:1])))[0], 201)
     is_("without a token", s.request("POST", f"/api/layers/{layer}/edits",
-                                     body=b"{}").status, 403)
+                                     body=b"{}").status, 401)
 
 
 def properties(s, layer):
