@@ -760,13 +760,14 @@ fg_plan_voxels(struct fg_plan *p, const json_t *spec, double *voxels,
     struct fg_err *err)
 {
 	struct fg_layer *l = NULL;
-	struct fg_wish w;
+	struct fg_wish w = {0};
 
 	if (fg_wish_parse(p, spec, &w, &l, err) < 0)
 		return -1;
 	*voxels = 1;
 	for (int d = 0; d < 3; d++)
 		*voxels *= (double)(w.vx.hi[d] - w.vx.lo[d]);
+	fg_wish_fini(&w);
 	fg_layer_unref(l);
 	return 0;
 }
