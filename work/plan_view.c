@@ -761,7 +761,7 @@ fg_plan_voxels(struct fg_plan *p, const json_t *spec, double *voxels,
     struct fg_err *err)
 {
 	struct fg_layer *l = NULL;
-	struct fg_wish w;
+	struct fg_wish w = {0};
 
 	if (fg_wish_parse(p, spec, &w, &l, err) < 0)
 		return -1;

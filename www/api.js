@@ -35,21 +35,32 @@ export function takeTokenFromAddress() {
   return true;
 }
 
-// What this page may do, as the server says; servers that do not say are told the token.
+// What this page may do, as the server says: as it is addressed, and with the token.
+let plain = null;
 let access = null;
+let wrong = false;
 
 export async function learnAccess() {
+  plain = await (await fetch(new URL("api/access", base), { cache: "no-store" })).json();
+  access = plain;
+  wrong = false;
+  if (!token()) return;
   try {
     access = await get("api/access");
+    wrong = !access.token;
   } catch (error) {
-    access = error.status === 401 || error.status === 403 ? { role: "none" } : null;
+    if (error.status !== 401) throw error;
+    wrong = true;
   }
 }
 
-export const mayWrite = () => access?.writes ?? Boolean(token());
-// Reading needs a token as well: in the address, since pictures, events and the viewer
-// cannot send a header.
-export const readsNeedToken = () => access?.role === "none" && !token();
+export const mayWrite = () => Boolean(access?.writes);
+// A token was given, and it is none.
+export const tokenIsWrong = () => wrong;
+// Reading needs a token as well. Then it has to be in the address, since pictures, events
+// and the viewer cannot send a header.
+export const readsNeedToken = () => plain?.role === "none";
+export const addressWithToken = (value) => new URL(`t/${encodeURIComponent(value)}/`, base).href;
 
 export class Refusal extends Error {
   constructor(status, text, after) {

@@ -2,8 +2,8 @@
 // The page at "/": asks for the server's state now and then, applies its events in
 // between, and hands both to the parts of the page.
 import {
-  base, get, layerPath, learnAccess, mayWrite, readsNeedToken, send, setToken,
-  takeTokenFromAddress, token,
+  addressWithToken, base, get, layerPath, learnAccess, mayWrite, readsNeedToken, send,
+  setToken, takeTokenFromAddress, token, tokenIsWrong,
 } from "./api.js";
 import { listen } from "./events.js";
 import { boxText, count, el, extent, percent, setText, times } from "./format.js";
@@ -22,6 +22,7 @@ const id = (name) => document.getElementById(name);
 let status = null;
 let chosen = null; // name of the layer that is shown large
 let timer = 0;
+let stopListening = null;
 
 // ------------------------------------------------------------------ what is said
 
@@ -50,43 +51,66 @@ function showConnection(state, text) {
 
 // ------------------------------------------------------------------ the token
 
+// Whether the page may go on.
 async function showAccess() {
   await learnAccess();
   const may = mayWrite();
   setText(id("access-state"), may ? "May start work" : "Reading only");
   id("access").dataset.may = String(may);
   id("token-forget").hidden = !token();
+  if (tokenIsWrong()) {
+    setToken(null);
+    say("The server does not take this token.", true);
+    return showAccess();
+  }
+  if (!readsNeedToken()) return true;
+  if (token()) {
+    const value = token();
+    setToken(null);
+    location.replace(addressWithToken(value));
+    return false;
+  }
+  setText(id("access-state"), "Locked");
+  showConnection("wait", "a token is needed");
+  if (!id("message").textContent) say("This server is read with a token only.");
+  needToken();
+  id("token").focus();
+  return false;
 }
 
 function needToken() {
   id("access").open = true;
 }
 
+// Start, or go on, once the server has said what this page may do.
+async function enter() {
+  try {
+    if (!(await showAccess())) return;
+  } catch (error) {
+    showConnection("down", "no answer");
+    setTimeout(enter, POLL_MS);
+    return;
+  }
+  if (!stopListening) stopListening = listen(base, hear);
+  await refresh();
+  if (region.layer && mayWrite()) region.changed();
+}
+
 function initAccess() {
   takeTokenFromAddress();
-  addEventListener("hashchange", () => {
-    if (takeTokenFromAddress()) showAccess();
-  });
+  addEventListener("hashchange", () => takeTokenFromAddress() && enter());
   id("token-form").addEventListener("submit", (e) => {
     e.preventDefault();
-    const given = id("token").value.trim();
+    setToken(id("token").value.trim());
     id("token").value = "";
-    if (readsNeedToken()) {
-      location.assign(new URL(`t/${encodeURIComponent(given)}/`, base));
-      return;
-    }
-    setToken(given);
     id("access").open = false;
-    showAccess().then(() => {
-      refresh();
-      if (region.layer) region.changed();
-    });
+    say("");
+    enter();
   });
   id("token-forget").addEventListener("click", () => {
     setToken(null);
-    showAccess();
+    enter();
   });
-  showAccess();
 }
 
 // ------------------------------------------------------------------ the parts
@@ -292,6 +316,5 @@ function hear({ name, data }) {
 window.floodgate = { slice, region, jobs }; // for the console, and for tests
 initAccess();
 initStage();
-refresh();
-listen(base, hear);
-document.addEventListener("visibilitychange", () => document.hidden || refresh());
+enter();
+document.addEventListener("visibilitychange", () => document.hidden || !status || refresh());

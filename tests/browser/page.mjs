@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// usage: node page.mjs SERVER_URL TOKEN PACKAGES PICTURES MEND
+// usage: node page.mjs SERVER_URL TOKEN PACKAGES PICTURES MEND LOCKED_URL
 //
 // The page as people use it, against a server that test_page.py has set up: `em` and `seg`
 // (a computed specimen and its small network: blocks take seconds), `cells` and `made`
-// (a tiny network: at once, and one block fails until the file MEND is there). Output TAP.
+// (a tiny network: at once, and one block fails until the file MEND is there); LOCKED_URL is
+// one with `cells` that is read with the token only. Output TAP.
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { axe, done, has, is, ok, startBrowser, waitFor } from "./browser.mjs";
 
-const [url, token, packages, pictures, mend] = process.argv.slice(2);
+const [url, token, packages, pictures, mend, lockedUrl] = process.argv.slice(2);
 const WIDE = { width: 1440, height: 1000 };
 const browser = await startBrowser(packages, url);
 const api = async (path, method = "GET", body) =>
@@ -108,16 +109,43 @@ async function wrongToken() {
     (t) => /401 \(Unauthorized\)/.test(t));
   await page.goto(url);
   await page.waitForSelector("#connection[data-state=live]");
-  await choose(page, "made");
   await page.click("#access summary");
   await page.fill("#token", "wrong-wrong-wrong-wrong");
   await page.keyboard.press("Enter");
-  await page.waitForFunction(() =>
-    document.querySelector("[data-part=estimate]").textContent.includes("Bearer") ||
-    document.querySelector("[data-part=estimate]").textContent.includes("token"));
-  ok("a wrong token starts nothing", await page.locator("[name=start]").isDisabled());
+  await page.waitForFunction(() => /does not take/.test(document.getElementById("message").textContent));
+  is("a wrong token opens nothing", await text(page, "#access-state"), "Reading only");
+  ok("and is forgotten", await page.evaluate(() => sessionStorage.length === 0));
   is("and that is all", problems, []);
   await close();
+}
+
+// A server that nobody reads without a token: it goes into the address, where pictures,
+// events and the viewer find it.
+async function locked() {
+  const other = await startBrowser(packages, lockedUrl);
+  const { page, problems, close } = await other.open({ viewport: WIDE });
+  await page.goto(lockedUrl);
+  await page.waitForFunction(() =>
+    document.getElementById("access-state").textContent === "Locked");
+  has("a locked server says so", await text(page, "#message"), "with a token only");
+  is("the field has the keyboard", await page.evaluate(() => document.activeElement.id), "token");
+  is("accessible, locked", await axe(page, packages), []);
+  await page.keyboard.type(token);
+  await page.keyboard.press("Enter");
+  await page.waitForSelector("#connection[data-state=live]");
+  is("the token is in the address", page.url(), `${lockedUrl}/t/${token}/`);
+  await choose(page, "cells");
+  await settled(page);
+  const now = await colours(page);
+  ok("pictures come", now.colours > 5, JSON.stringify(now));
+  const [tab] = await Promise.all([page.context().waitForEvent("page"), page.click("#stage-link")]);
+  await tab.waitForFunction(() => window.viewer?.layerManager.managedLayers.length === 1 &&
+    window.viewer.layerManager.managedLayers[0].isReady() && window.viewer.isReady());
+  ok("and so does the viewer, below it", tab.url().startsWith(`${lockedUrl}/t/${token}/viewer/`),
+    tab.url());
+  is("nothing was complained of", problems, []);
+  await close();
+  await other.close();
 }
 
 // ------------------------------------------------------------------ making
@@ -315,6 +343,7 @@ async function phone() {
 try {
   await looking();
   await wrongToken();
+  await locked();
   await making();
   await failing();
   await phone();

@@ -97,7 +97,10 @@ with Server(start=False) as server:
                                              "phantom-small.safetensors"),
         "block": [32, 32, 32], "halo": [10, 10, 10], "chunk": [32, 32, 32],
         "min_segment_size": 200}})
-    status = run("page.mjs", server.url, TOKEN, PACKAGES, BUILD, for_page.sign)
+    with Server(*server.options, "--anonymous", "none") as locked:
+        Volume(os.path.join(locked.root, "cells"))
+        add(locked, "cells", {"source": os.path.join(locked.root, "cells")})
+        status = run("page.mjs", server.url, TOKEN, PACKAGES, BUILD, for_page.sign, locked.url)
     if status == 0:
         status = run("watch.mjs", server.url, TOKEN, PACKAGES, VIEWER, BUILD, for_viewer.sign)
     if status == 0:
