@@ -9,11 +9,13 @@
 
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/morton.h"
 #include "server/events.h"
 #include "server/request.h"
+#include "store/gc.h"
 #include "work/plan.h"
 
 /* ------------------------------------------------------------- layers */
@@ -210,6 +212,92 @@ why(struct fg_request *r)
 	fg_reply_public(r, 200, j);
 }
 
+/* ------------------------------------------------------------- compaction */
+
+/* One call works for so long, so that none is held for hours: the client calls again.
+ */
+#define GC_S 5
+
+static void
+append_finding(void *ctx, bool is_error, const char *text)
+{
+	json_array_append_new(ctx, json_pack("{s:s, s:s}", "severity",
+				       is_error ? "error" : "warning", "text", text));
+}
+
+static json_t *
+gc_json(const struct fg_gc_stats *st, json_t *findings)
+{
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:o}", "candidates",
+	    (json_int_t)st->candidates, "dead", (json_int_t)st->dead, "deleted",
+	    (json_int_t)st->slabs, "freed", (json_int_t)st->freed, "moved",
+	    (json_int_t)st->moved, "left", (json_int_t)st->left, "waiting",
+	    (json_int_t)st->waiting, "more", (int)st->more, "findings", findings);
+}
+
+/* POST /api/gc {"dead": PERCENT, "dry_run": bool} */
+static void
+run_gc(struct fg_request *r, double percent, bool dry)
+{
+	struct fg_server *s = r->srv;
+	struct fg_err err = FG_ERR_INIT;
+	json_t *findings = json_array();
+	struct fg_gc_stats st;
+	struct fg_gc_options opt = {
+	    .dead = percent / 100,
+	    .dry_run = dry,
+	    .writer = fg_catalog_writer(s->catalog),
+	    .deadline_ns = fg_clock_ns() + GC_S * FG_NS_PER_S,
+	    .cancel = &s->draining,
+	    .fn = append_finding,
+	    .ctx = findings,
+	};
+
+	if (fg_store_gc(s->store, &opt, &st, &err) < 0) {
+		json_decref(findings);
+		fg_reply_err(r, &err);
+		return;
+	}
+	fg_log(FG_LOG_INFO, "compaction deleted=%llu freed=%llu moved=%llu",
+	    (unsigned long long)st.slabs, (unsigned long long)st.freed,
+	    (unsigned long long)st.moved);
+	fg_reply_json(r, 200, gc_json(&st, findings));
+}
+
+/* A member that is there must be right: null is no wish. */
+static int
+read_gc(const json_t *spec, double *percent, bool *dry, struct fg_err *err)
+{
+	if (!json_is_object(spec))
+		return fg_fail(err, FG_EINVAL, "body: not a JSON object");
+	if (json_object_get(spec, "dead") &&
+	    fg_json_get_real(spec, "dead", FG_JSON_NEEDED, 1, 99, percent, err) < 0)
+		return -1;
+	if (json_object_get(spec, "dry_run") &&
+	    fg_json_get_bool(spec, "dry_run", FG_JSON_NEEDED, dry, err) < 0)
+		return -1;
+	return 0;
+}
+
+static void
+compact(struct fg_request *r)
+{
+	struct fg_err err = FG_ERR_INIT;
+	double percent = 50;
+	bool dry = false, idle = false;
+	json_t *spec = r->body.len > 0 ? parse_body(r, &err) : json_object();
+
+	if (!spec || read_gc(spec, &percent, &dry, &err) < 0) {
+		fg_reply_err(r, &err);
+	} else if (!atomic_compare_exchange_strong(&r->srv->compacting, &idle, true)) {
+		fg_reply_error(r, 409, "a compaction is running already");
+	} else {
+		run_gc(r, percent, dry);
+		atomic_store(&r->srv->compacting, false);
+	}
+	json_decref(spec);
+}
+
 /* ------------------------------------------------------------- the table */
 
 static void
@@ -235,6 +323,7 @@ static const struct call {
 } calls[] = {
     {FG_GET, "access", FG_ROLE_NONE, HERE, fg_token_access},
     {FG_POST, "tokens", FG_ROLE_ADMIN, HERE, fg_token_make},
+    {FG_POST, "gc", FG_ROLE_ADMIN, IO, compact},
     {FG_GET, "status", FG_ROLE_NONE, HERE, fg_status_handle},
     {FG_GET, "events", FG_ROLE_NONE, IO, fg_events_handle},
     {FG_GET, "settings", FG_ROLE_NONE, HERE, get_settings},

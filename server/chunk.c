@@ -555,6 +555,19 @@ read_slab(struct fg_request *r)
 		c->bytes = NULL;
 }
 
+/* Whether compaction gave the chunk another place since it was looked up. */
+static bool
+has_moved(struct fg_request *r)
+{
+	struct fg_chunk_state *c = &r->chunk;
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_reader *reader = fg_server_reader(r->srv, &err);
+	struct fg_place now;
+
+	return reader && fg_reader_find(reader, &c->key, &now, &err) == 0 &&
+	       (now.slab != c->place.slab || now.off != c->place.off);
+}
+
 static void
 slab_read(struct fg_request *r)
 {
@@ -563,6 +576,9 @@ slab_read(struct fg_request *r)
 	if (c->bytes) {
 		FG_COUNT(&r->srv->metrics, chunks_slab);
 		answer_bytes(r);
+	} else if (c->err.code == FG_EIO && c->rounds < ROUNDS_MAX && has_moved(r)) {
+		fg_err_clear(&c->err);
+		look_up(r);
 	} else {
 		fg_reply_err(r, &c->err);
 	}

@@ -90,17 +90,26 @@ fg_store_slab_ready(struct fg_store *s, uint64_t n, struct fg_err *err)
 	if (!s->slab && s->slab_id != 0 && resume_slab(s, err) < 0)
 		return -1;
 	/* A result larger than slab_max gets a slab of its own. */
-	if (s->slab && s->slab->len > FG_SLAB_HEAD && s->slab->len + n > s->slab_max) {
+	if (s->slab && s->slab->len > FG_SLAB_HEAD && s->slab->len + n > s->slab_max &&
+	    fg_store_slab_seal(s, err) < 0)
+		return -1;
+	if (s->slab)
+		return 0;
+	return begin_slab(s, err);
+}
+
+int
+fg_store_slab_seal(struct fg_store *s, struct fg_err *err)
+{
+	if (s->slab) {
 		if (fg_slab_sync(s->slab, s->slab_dir, err) < 0)
 			return -1;
 		touch(s, s->slab->len, 0, false);
 		fg_slab_close(s->slab);
 		s->slab = NULL;
-		s->slab_id = 0;
 	}
-	if (s->slab)
-		return 0;
-	return begin_slab(s, err);
+	s->slab_id = 0;
+	return 0;
 }
 
 int
@@ -264,8 +273,8 @@ sort_out(struct fg_store *s, struct fg_result *const *results, size_t n,
 	return 0;
 }
 
-static int
-put_descriptor(struct fg_store *s, struct fg_known *k, struct fg_err *err)
+int
+fg_store_put_descriptor(struct fg_store *s, struct fg_known *k, struct fg_err *err)
 {
 	struct fg_record r = {.type = FG_REC_LAYER};
 
@@ -341,7 +350,7 @@ append_result(struct fg_store *s, struct fg_known *k, struct fg_result *res,
 	int rc;
 
 	if (fg_store_slab_ready(s, result_size(k, res), err) < 0 ||
-	    put_descriptor(s, k, err) < 0 || put_payloads(s, k, res, err) < 0)
+	    fg_store_put_descriptor(s, k, err) < 0 || put_payloads(s, k, res, err) < 0)
 		return -1;
 	memcpy(r.uuid, k->uuid, sizeof r.uuid);
 	memcpy(r.sha, k->sha, sizeof r.sha);
@@ -513,7 +522,9 @@ append_note(struct fg_store *s, struct fg_known *k, enum fg_record_type type,
 	if (fg_store_slab_ready(s, fg_slab_record_size(strlen(k->descriptor)), err) < 0)
 		return -1;
 	if (type == FG_REC_LAYER)
-		return put_descriptor(s, k, err) < 0 ? -1 : fg_store_slab_sync(s, err);
+		return fg_store_put_descriptor(s, k, err) < 0
+			   ? -1
+			   : fg_store_slab_sync(s, err);
 	memcpy(r.uuid, k->uuid, sizeof r.uuid);
 	if (fg_slab_append(s->slab, &r, NULL, 0, err) < 0)
 		return -1;
@@ -610,7 +621,8 @@ append_job(struct fg_store *s, struct fg_known *k, const struct fg_job_row *row,
 
 	memcpy(r.uuid, k->uuid, sizeof r.uuid);
 	memcpy(r.sha, k->sha, sizeof r.sha);
-	if (fg_store_slab_ready(s, n, err) == 0 && put_descriptor(s, k, err) == 0 &&
+	if (fg_store_slab_ready(s, n, err) == 0 &&
+	    fg_store_put_descriptor(s, k, err) == 0 &&
 	    fg_slab_append(s->slab, &r, body, strlen(body), err) == 0)
 		rc = fg_store_slab_sync(s, err);
 	free(body);

@@ -156,4 +156,16 @@ int fg_index_lose(struct fg_index *ix, int64_t run, struct fg_err *err) FG_MUST_
 int fg_index_forget_lost(struct fg_index *ix, uint64_t *rows,
     struct fg_err *err) FG_MUST_USE;
 
+/* ------------------------------------------------------------- compaction */
+
+/* Whether a row of that key names the bytes at slab, off. */
+int fg_index_names(struct fg_index *ix, const struct fg_key *key, uint32_t slab,
+    uint64_t off, bool *named, struct fg_err *err) FG_MUST_USE;
+/* Give that row another place. */
+int fg_index_move(struct fg_index *ix, const struct fg_key *key, uint32_t slab,
+    uint64_t off, uint32_t to_slab, uint64_t to_off, struct fg_err *err) FG_MUST_USE;
+/* Rows that name bytes in the slab. Cost: a pass over the index. */
+int fg_index_slab_rows(struct fg_index *ix, uint32_t slab, uint64_t *rows,
+    struct fg_err *err) FG_MUST_USE;
+
 #endif

@@ -74,6 +74,23 @@ out:
 	return rc;
 }
 
+/* A process that only reads says so, and slabs are not deleted under it. Where the file
+ * is not there or cannot be opened (a copy on a read-only disk) nobody deletes either.
+ */
+static void
+join_readers(struct fg_store *s)
+{
+	char *path = fg_asprintf("%s/readers", s->root);
+	int flags = s->mode == FG_STORE_READ ? O_RDONLY : O_RDWR | O_CREAT;
+	int fd = open(path, flags | O_CLOEXEC, 0666);
+
+	free(path);
+	if (fd >= 0 && s->mode == FG_STORE_READ && flock(fd, LOCK_SH) == 0)
+		s->readers_fd = fd;
+	else if (fd >= 0)
+		close(fd);
+}
+
 /* ------------------------------------------------------------- opening */
 
 struct fg_store *
@@ -88,7 +105,7 @@ fg_store_prepare(const char *root, enum fg_store_mode mode,
 	s->index_path = fg_asprintf("%s/index.sqlite", dir);
 	s->slab_dir = fg_asprintf("%s/slabs", root);
 	s->mode = mode;
-	s->lock_fd = -1;
+	s->lock_fd = s->readers_fd = -1;
 	s->slab_max = opt && opt->slab_max ? opt->slab_max : SLAB_MAX_DEFAULT;
 	s->min_free = opt && opt->min_free != 0 ? opt->min_free : MIN_FREE_DEFAULT;
 	s->next_slab = 1;
@@ -105,6 +122,7 @@ fg_store_prepare(const char *root, enum fg_store_mode mode,
 		goto fail;
 	if (mode != FG_STORE_READ && take_lock(s, err) < 0)
 		goto fail;
+	join_readers(s);
 	return s;
 fail:
 	fg_store_close(s);
@@ -248,6 +266,8 @@ fg_store_close(struct fg_store *s)
 	pthread_mutex_destroy(&s->open_lock);
 	if (s->lock_fd >= 0)
 		close(s->lock_fd);
+	if (s->readers_fd >= 0)
+		close(s->readers_fd);
 	free(s->root);
 	free(s->index_path);
 	free(s->slab_dir);
@@ -604,6 +624,24 @@ slab_fd_return(struct fg_store *s, uint32_t slab, int fd)
 		o->refs--;
 	pthread_mutex_unlock(&s->open_lock);
 	if (!mine) /* its entry was taken by a busy slab */
+		close(fd);
+}
+
+void
+fg_store_slab_drop(struct fg_store *s, uint32_t slab)
+{
+	struct fg_open_slab *o = &s->open[slab % FG_OPEN_SLABS];
+	int fd = -1;
+
+	pthread_mutex_lock(&s->open_lock);
+	/* A slab that is being read just now keeps its bytes until its entry is needed
+	 * for another. */
+	if (o->slab == slab && o->refs == 0) {
+		fd = o->fd;
+		*o = (struct fg_open_slab){0};
+	}
+	pthread_mutex_unlock(&s->open_lock);
+	if (fd >= 0)
 		close(fd);
 }
 

@@ -4,6 +4,8 @@
  * generated. One process opens it for writing and holds its lock; any number read.
  *
  *   ROOT/lock                 flock'ed by the writer
+ *   ROOT/readers              flock'ed, shared, by processes that only read: while one
+ *                             is there no slab is deleted (store/gc.h)
  *   ROOT/index.sqlite         the index (setting index_dir moves it to a local disk)
  *   ROOT/slabs/NNNNNN.slab    append-only payload records
  *   ROOT/layers/NAME/         imported precomputed directories (not in the index)

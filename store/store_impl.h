@@ -36,7 +36,8 @@ struct fg_degraded {
 struct fg_store {
 	char *root, *index_path, *slab_dir;
 	enum fg_store_mode mode;
-	int lock_fd; /* -1: no lock held */
+	int lock_fd;    /* -1: no lock held */
+	int readers_fd; /* mode READ: ROOT/readers, held shared; -1: there is none */
 	uint64_t slab_max;
 	double min_free;
 	char uuid[37];
@@ -61,6 +62,8 @@ struct fg_store {
 	size_t touches;
 };
 
+/* Close the descriptor of a slab that was deleted, once nobody reads it. */
+void fg_store_slab_drop(struct fg_store *s, uint32_t slab);
 /* Why a layer is degraded, or NULL. */
 const char *fg_store_why(const struct fg_store *s, uint32_t layer);
 char *fg_store_slab_path(const struct fg_store *s, uint32_t slab);
@@ -76,6 +79,11 @@ int fg_store_slab_ready(struct fg_store *s, uint64_t n, struct fg_err *err) FG_M
 /* Sync it, and write the rows of all touched slabs into the open transaction. */
 int fg_store_slab_sync(struct fg_store *s, struct fg_err *err) FG_MUST_USE;
 int fg_store_slab_rows(struct fg_store *s, struct fg_err *err) FG_MUST_USE;
+/* The layer's LAYER record, unless the slab at hand has it. */
+int fg_store_put_descriptor(struct fg_store *s, struct fg_known *k,
+    struct fg_err *err) FG_MUST_USE;
+/* Append no more to the slab at hand: the next record begins another. */
+int fg_store_slab_seal(struct fg_store *s, struct fg_err *err) FG_MUST_USE;
 /* After the transaction: it is true now / it never happened. */
 void fg_store_slab_done(struct fg_store *s);
 void fg_store_slab_undo(struct fg_store *s);

@@ -224,8 +224,10 @@ verify_slab(struct verify *v, const struct fg_slab_row *row)
 
 	*seen = (struct seen){.slab = row->slab, .len = row->len};
 	snprintf(what, sizeof what, "slab %06u", (unsigned)row->slab);
-	if (fd < 0 && errno == ENOENT && row->len == 0) {
-		/* noted by reindex as missing: no row can name it */
+	if (fd < 0 && errno == ENOENT &&
+	    (row->len == 0 || (row->closed && row->dead >= row->len))) {
+		/* noted by reindex as missing, or deleted by a compaction that was
+		 * killed: no row can name it */
 	} else if (fd < 0 || fstat(fd, &st) < 0) {
 		tell(v, true, "%s: %s", what, strerror(errno));
 		seen->len = 0;

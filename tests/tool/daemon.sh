@@ -91,9 +91,17 @@ is "is no longer served" "$(get /stack/info)" 404
 ok "and deleted" test ! -e "$FLOODGATE_ROOT/layers/stack"
 exits 3 'stack' "removing twice" layer remove stack
 
+exits 0 'removed seg2' "a layer leaves dead bytes" layer remove seg2
+exits 0 '[01] slabs, .* dead' "a dry run of gc" gc --dry-run --dead 5
+exits 0 '1 slabs deleted' "gc through the daemon" gc --dead 5
+exits 0 '0 slabs deleted' "once" gc --dead 5
+exits 2 'dead' "gc of nothing" gc --dead 0
+is "what is left is served" "$(get /seg/8_8_8/8-40_0-32_-16-16)" 200
+exits 0 '0 errors' "verify after gc" verify
 kill $daemon
 wait $daemon
 is "the daemon ends" $? 0
+exits 0 '0 slabs deleted' "gc without a daemon" gc --dead 5
 exits 0 '0 errors' "what it leaves is whole" verify
 # Without a daemon a wish is written down for the next one.
 exits 0 '^job [0-9]' "a job without a daemon" job submit seg --class idle
