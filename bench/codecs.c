@@ -279,6 +279,29 @@ measure(const struct way *w, struct cut *c)
 	fflush(stdout);
 }
 
+/* What memory does: reading and writing the array once. Rates as voxels and bytes. */
+static void
+measure_copy(const struct fg_array *a, const char *name)
+{
+	double seconds[RUNS_MAX], voxels = (double)fg_array_count(a);
+	size_t bytes = fg_array_bytes(a);
+	void *to = fg_try_alloc(bytes, 1);
+
+	if (!to)
+		die("no memory");
+	for (int run = -1; run < options.runs; run++) {
+		int64_t start = cpu_ns();
+
+		memcpy(to, a->data, bytes);
+		if (run >= 0)
+			seconds[run] = (double)(cpu_ns() - start) / 1e9;
+	}
+	printf("{\"what\": \"copy %s\"", name);
+	print_rates("encode", seconds, voxels);
+	printf("}\n");
+	free(to);
+}
+
 /* The whole volume at once, as tinybrain takes it. */
 static void
 measure_downsample(const struct fg_array *a, bool labels, int64_t fz)
@@ -368,6 +391,8 @@ measure_all(const struct fg_array *labels, const struct fg_array *em)
 	for (size_t i = 0; i < FG_COUNTOF(u8); i++)
 		measure(&u8[i], &c);
 	cut_fini(&c);
+	measure_copy(labels, "u64");
+	measure_copy(em, "u8");
 	measure_downsample(labels, true, 1);
 	measure_downsample(labels, true, 2);
 	measure_downsample(em, false, 1);

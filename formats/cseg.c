@@ -47,6 +47,7 @@ fg_cseg_check(const int64_t block[3], const struct fg_array *a, struct fg_err *e
 }
 
 struct decoder {
+	bool avx2;              /* of this machine */
 	const uint8_t *channel; /* its first word */
 	size_t words;           /* from there to the end of the file */
 	int64_t block[3], shape[3], grid[3];
@@ -177,18 +178,64 @@ unpack_checked(const struct decoder *d, const struct packed *p, bool wide)
 	return 0;
 }
 
+/* Rows of eight labels at once. */
+static void
+unpack_eights(const struct decoder *d, const struct packed *p)
+{
+	uint32_t table[256];
+	size_t n = (size_t)1 << p->bits;
+	struct fg_cseg_rows r = {
+	    .values = p->values,
+	    .table = table,
+	    .out = (uint32_t *)(void *)row_of(d, p, 0, 0, false),
+	    .ny = p->n[1],
+	    .nz = p->n[2],
+	    .block_y = d->block[1],
+	    .step_y = d->shape[0],
+	    .step_z = d->shape[0] * d->shape[1],
+	};
+
+	memcpy(table, p->table, 4 * n);
+	if (n < 16)
+		memset(table + n, 0, 4 * (16 - n));
+	fg_cseg_rows_avx2(&r, p->bits);
+}
+
+/* Labels of a block of nothing but one, in rows of eight: one long store each. */
+static void
+fill_eights(const struct decoder *d, const struct packed *p)
+{
+	uint32_t label = fg_get_u32le(p->table), eight[8];
+
+	for (int k = 0; k < 8; k++)
+		eight[k] = label;
+	for (int64_t z = 0; z < p->n[2]; z++) {
+		for (int64_t y = 0; y < p->n[1]; y++)
+			memcpy(row_of(d, p, y, z, false), eight, sizeof eight);
+	}
+}
+
 static FG_CSEG_SPECIALISED int
 unpack_block(const struct decoder *d, const struct packed *p, bool wide)
 {
 	uint64_t table[256];
 	size_t n = (size_t)1 << (p->bits & 15);
+	bool eights = !wide && d->avx2 && d->block[0] == 8 && p->n[0] == 8;
 
+	if (p->bits == 0 && eights) {
+		fill_eights(d, p);
+		return 0;
+	}
 	if (p->bits == 0) {
 		fill_block(d, p, wide);
 		return 0;
 	}
 	if (p->bits > 8 || p->entries < n)
 		return unpack_checked(d, p, wide);
+	if (eights) {
+		unpack_eights(d, p);
+		return 0;
+	}
 	for (size_t i = 0; i < n; i++)
 		table[i] = entry(p->table, i, wide);
 	/* Constants, so that each gets a loop of its own. */
@@ -259,7 +306,7 @@ int
 fg_cseg_decode(const int64_t block[3], const uint8_t *p, size_t n, struct fg_array *out,
     struct fg_err *err)
 {
-	struct decoder d = {.err = err};
+	struct decoder d = {.err = err, .avx2 = fg_cseg_has_avx2()};
 	size_t words = n / 4, channels = (size_t)out->shape[3];
 	uint64_t blocks = 1;
 

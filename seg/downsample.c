@@ -12,6 +12,8 @@
 
 #include "seg/downsample.h"
 
+#include "seg/downsample_avx2.h"
+
 enum { SPAN = 256, ROWS_MAX = 8 * 8, WINDOW_MAX = 8 * ROWS_MAX };
 
 /* The fine voxels under a span: rows begin at the first window's first voxel. */
@@ -58,19 +60,56 @@ divide_real(double sum, int64_t n, enum fg_rounding rounding)
 	return (float)(sum / (double)n);
 }
 
-/* mean_u8 and so on: sums are exact in the type `sum` (at most 512 voxels). */
-#define DEFINE_MEAN(name, type, sum_type, divide_fn)                                   \
+/* How many values a window has as a power of two; -1: it is none. */
+static int
+shift_of(const struct span *s)
+{
+	int64_t n = s->rows * s->width;
+
+	return s->width == 2 && (n & (n - 1)) == 0 ? __builtin_ctzll((uint64_t)n) : -1;
+}
+
+static int64_t
+fast_u8(const struct span *s, void *dst)
+{
+	int shift = shift_of(s);
+
+	return shift < 0 ? 0
+			 : fg_downsample_avx2_mean_u8(s->row, s->rows, shift,
+			       s->rounding == FG_ROUND_NEAREST_EVEN, s->windows, dst);
+}
+
+static int64_t
+fast_u16(const struct span *s, void *dst)
+{
+	int shift = shift_of(s);
+
+	return shift < 0 ? 0
+			 : fg_downsample_avx2_mean_u16(s->row, s->rows, shift,
+			       s->rounding == FG_ROUND_NEAREST_EVEN, s->windows, dst);
+}
+
+static int64_t
+fast_none(const struct span *s FG_UNUSED, void *dst FG_UNUSED)
+{
+	return 0;
+}
+
+/* mean_u8 and so on: sums are exact in the type `sum` (at most 512 voxels). fast(): how
+ * many windows it has done. */
+#define DEFINE_MEAN(name, type, sum_type, divide_fn, fast)                             \
 	static void name(const struct span *s, void *dst)                              \
 	{                                                                              \
-		sum_type sum[SPAN] = {0};                                              \
-		int64_t n = s->windows, w = s->width;                                  \
+		int64_t n = s->windows, w = s->width, done = fast(s, dst);             \
+		sum_type sum[SPAN];                                                    \
 		type *out = dst;                                                       \
                                                                                        \
+		memset(sum + done, 0, (size_t)(n - done) * sizeof *sum);               \
 		for (int64_t r = 0; r < s->rows; r++) {                                \
 			const type *in = s->row[r];                                    \
                                                                                        \
 			if (w == 2) {                                                  \
-				for (int64_t i = 0; i < n; i++)                        \
+				for (int64_t i = done; i < n; i++)                     \
 					sum[i] += (sum_type)in[2 * i] +                \
 						  (sum_type)in[2 * i + 1];             \
 				continue;                                              \
@@ -80,18 +119,18 @@ divide_real(double sum, int64_t n, enum fg_rounding rounding)
 					sum[i] += in[i * w + k];                       \
 			}                                                              \
 		}                                                                      \
-		for (int64_t i = 0; i < n; i++)                                        \
+		for (int64_t i = done; i < n; i++)                                     \
 			out[i] = (type)divide_fn(sum[i], s->rows * w, s->rounding);    \
 	}
 
-DEFINE_MEAN(mean_u8, uint8_t, int64_t, divide)
-DEFINE_MEAN(mean_i8, int8_t, int64_t, divide)
-DEFINE_MEAN(mean_u16, uint16_t, int64_t, divide)
-DEFINE_MEAN(mean_i16, int16_t, int64_t, divide)
-DEFINE_MEAN(mean_u32, uint32_t, int64_t, divide)
-DEFINE_MEAN(mean_i32, int32_t, int64_t, divide)
-DEFINE_MEAN(mean_u64, uint64_t, unsigned __int128, divide_wide)
-DEFINE_MEAN(mean_f32, float, double, divide_real)
+DEFINE_MEAN(mean_u8, uint8_t, int32_t, divide, fast_u8)
+DEFINE_MEAN(mean_i8, int8_t, int32_t, divide, fast_none)
+DEFINE_MEAN(mean_u16, uint16_t, int32_t, divide, fast_u16)
+DEFINE_MEAN(mean_i16, int16_t, int32_t, divide, fast_none)
+DEFINE_MEAN(mean_u32, uint32_t, int64_t, divide, fast_none)
+DEFINE_MEAN(mean_i32, int32_t, int64_t, divide, fast_none)
+DEFINE_MEAN(mean_u64, uint64_t, unsigned __int128, divide_wide, fast_none)
+DEFINE_MEAN(mean_f32, float, double, divide_real, fast_none)
 
 static span_fn *const mean_fn[FG_DTYPES] = {
     [FG_U8] = mean_u8,
@@ -140,9 +179,21 @@ vote_plane(uint64_t a, uint64_t b, uint64_t c, uint64_t d)
 	return b == c ? b : d;
 }
 
+static int64_t
+vote_u32(const struct span *s, void *dst)
+{
+	return fg_downsample_avx2_mode_u32(s->row, s->rows, s->windows, dst);
+}
+
+static int64_t
+vote_u64(const struct span *s, void *dst)
+{
+	return fg_downsample_avx2_mode_u64(s->row, s->rows, s->windows, dst);
+}
+
 /* mode_u8 and so on. Nearly all windows lie inside one object, so the first question is
  * whether all their voxels are equal. */
-#define DEFINE_MODE(name, type)                                                        \
+#define DEFINE_MODE(name, type, fast)                                                  \
 	static type name##_any(const struct span *s, int64_t first)                    \
 	{                                                                              \
 		uint64_t v[WINDOW_MAX], differ = 0;                                    \
@@ -168,7 +219,8 @@ vote_plane(uint64_t a, uint64_t b, uint64_t c, uint64_t d)
 		bool cube = s->width == 2 && s->ny == 2 && s->nz == 2;                 \
 		type *out = dst;                                                       \
                                                                                        \
-		for (int64_t i = 0; i < s->windows; i++) {                             \
+		for (int64_t i = plane || cube ? fast(s, dst) : 0; i < s->windows;     \
+		     i++) {                                                            \
 			int64_t x = i * s->width;                                      \
 			type a = r0[x];                                                \
                                                                                        \
@@ -185,10 +237,10 @@ vote_plane(uint64_t a, uint64_t b, uint64_t c, uint64_t d)
 		}                                                                      \
 	}
 
-DEFINE_MODE(mode_u8, uint8_t)
-DEFINE_MODE(mode_u16, uint16_t)
-DEFINE_MODE(mode_u32, uint32_t)
-DEFINE_MODE(mode_u64, uint64_t)
+DEFINE_MODE(mode_u8, uint8_t, fast_none)
+DEFINE_MODE(mode_u16, uint16_t, fast_none)
+DEFINE_MODE(mode_u32, uint32_t, vote_u32)
+DEFINE_MODE(mode_u64, uint64_t, vote_u64)
 
 static span_fn *const mode_fn[FG_DTYPES] = {
     [FG_U8] = mode_u8,
