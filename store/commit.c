@@ -674,7 +674,8 @@ append_edit(struct fg_store *s, struct fg_known *k, char *body, struct fg_err *e
 
 	memcpy(r.uuid, k->uuid, sizeof r.uuid);
 	memcpy(r.sha, k->sha, sizeof r.sha);
-	if (fg_store_slab_ready(s, n, err) == 0 && put_descriptor(s, k, err) == 0 &&
+	if (fg_store_slab_ready(s, n, err) == 0 &&
+	    fg_store_put_descriptor(s, k, err) == 0 &&
 	    fg_slab_append(s->slab, &r, body, len, err) == 0) {
 		fg_crash_at(&s->crash, "edit-append");
 		rc = fg_store_slab_sync(s, err);
