@@ -58,7 +58,7 @@ struct fg_server {
 	_Atomic uint64_t requests;
 	_Atomic int64_t active;
 	_Atomic bool draining;
-	_Atomic int previews; /* slices being drawn */
+	_Atomic int previews;    /* slices being drawn */
 	_Atomic bool compacting; /* one at a time */
 	/* the status text is kept for a while: counting rows costs */
 	pthread_mutex_t status_lock;
