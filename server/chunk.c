@@ -395,7 +395,10 @@ woken(struct fg_request *r)
 		reply_absent(r);
 		return;
 	case FG_WAKE_FAILED:
-		reply_failed(r, &c->err);
+		if (c->err.code == FG_ENOENT) /* was looked for, and is not there */
+			reply_absent(r);
+		else
+			reply_failed(r, &c->err);
 		return;
 	case PARK_TIME:
 		FG_COUNT(m, parked_time);

@@ -95,7 +95,7 @@ format_jobs(struct fg_events *e, const struct fg_request *r, uint64_t *since,
 static void
 format_object(const struct fg_layer *l, const struct fg_key *key, struct fg_str *out)
 {
-	bool whole = key->scale >= FG_PRODUCT_WHOLE;
+	bool whole = fg_key_objects(key) == FG_OBJECTS_WHOLE;
 
 	format_event(out, "object",
 	    json_pack("{s:o, s:s, s:o}", "layer",

@@ -217,7 +217,7 @@ static int
 find_gen(struct fg_request *r, struct fg_reader *reader, int64_t *gen,
     struct fg_err *err)
 {
-	bool whole = fg_layer_is_whole(r->layer);
+	bool whole = r->layer->agglomerated;
 	struct fg_place place;
 	struct fg_object o;
 
@@ -230,9 +230,14 @@ find_gen(struct fg_request *r, struct fg_reader *reader, int64_t *gen,
 	if (whole && *gen > 0)
 		return 0;
 	*gen = 0;
-	if (fg_artefact_object(reader, r->layer->id, whole, r->object.id, &o, NULL,
-		NULL, err) < 0)
-		return -1;
+	if (fg_artefact_object(reader, r->layer->id, fg_layer_objects(r->layer),
+		r->object.id, &o, NULL, NULL, err) < 0) {
+		if (err->code != FG_ENOENT || r->layer->recipe ||
+		    fg_layer_is_finished(r->layer, reader))
+			return -1;
+		fg_err_clear(err);
+		return 0; /* to be looked for */
+	}
 	if (fg_reader_gen(reader, &r->chunk.key, 0, o.gen, &place, err) < 0)
 		return -1;
 	if (place.state == FG_ABSENT)

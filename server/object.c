@@ -19,7 +19,6 @@
 
 #include <stdlib.h>
 
-#include "base/clock.h"
 #include "base/hash.h"
 #include "base/json.h"
 #include "formats/mesh.h"
@@ -29,8 +28,6 @@
 
 /* How often a request goes back to the index because the object grew meanwhile. */
 #define ROUNDS_MAX 6
-/* How long "not all blocks are made" is believed. */
-#define COUNT_AGAIN_NS (5 * FG_NS_PER_S)
 
 static bool
 is_skeleton(const struct fg_request *r)
@@ -268,10 +265,18 @@ look_up(struct fg_request *r)
 	struct fg_reader *reader = fg_server_reader(r->srv, &err);
 	struct fg_object o;
 
+	/* Also the key of an object that is not known yet. */
+	c->key =
+	    fg_artefact_key(r->layer, is_skeleton(r) ? FG_KIND_SKELETON : FG_KIND_MESH,
+		FG_PRODUCT_TABLE, r->object.id);
 	if (!reader ||
-	    fg_artefact_object(reader, r->layer->id, fg_layer_is_whole(r->layer),
+	    fg_artefact_object(reader, r->layer->id, fg_layer_objects(r->layer),
 		r->object.id, &o, NULL, NULL, &err) < 0) {
-		if (err.code == FG_ENOENT)
+		if (err.code == FG_ENOENT && !r->layer->recipe &&
+		    !fg_layer_is_finished(r->layer, reader) &&
+		    ++c->rounds <= ROUNDS_MAX)
+			fg_chunk_want(r);
+		else if (err.code == FG_ENOENT)
 			reply_unknown(r);
 		else
 			fg_reply_err(r, &err);
@@ -294,52 +299,47 @@ look_up(struct fg_request *r)
 
 /* ------------------------------------------------------------- info */
 
-/* Whether all blocks of a layer are made, which stays so. */
-static bool
-is_finished(struct fg_request *r, struct fg_reader *reader)
-{
-	struct fg_layer *l = r->layer;
-	uint64_t all =
-	    (uint64_t)l->blocks[0] * (uint64_t)l->blocks[1] * (uint64_t)l->blocks[2];
-	int64_t now = fg_clock_ns();
-	uint64_t done = 0;
-
-	/* Counting takes a while where there are many: not at each request. */
-	if (l->finished || now < l->count_again_ns)
-		return l->finished;
-	l->count_again_ns = now + COUNT_AGAIN_NS;
-	if (fg_reader_blocks_done(reader, l->id, &done, NULL) == 0 && done == all)
-		l->finished = true;
-	return l->finished;
-}
-
 void
 fg_object_info(struct fg_request *r)
 {
 	struct fg_err err = FG_ERR_INIT;
 	struct fg_reader *reader = fg_server_reader(r->srv, &err);
 	enum fg_mesh_choice choice = r->meshes;
-	json_t *j = fg_info_format(&r->layer->info);
+	const struct fg_buf *text = r->layer->info_json;
+	json_t *j = NULL;
 	int64_t epoch = 1;
 	char name[40];
-	char *text;
+	char *out;
 
-	if (!reader || fg_artefact_epoch(reader, r->layer, &epoch, &err) < 0) {
+	/* A source's own info stays as it is, but for the two directories. */
+	if (text)
+		j = fg_json_parse((const char *)text->data, text->len, "info", &err);
+	if (!j || !reader || fg_artefact_epoch(reader, r->layer, &epoch, &err) < 0) {
 		json_decref(j);
 		fg_reply_err(r, &err);
 		return;
 	}
+	if (!r->layer->recipe && !fg_layer_is_small(r->layer) &&
+	    !fg_layer_is_finished(r->layer, reader)) {
+		json_decref(j);
+		r->object.what = FG_MADE_MESH_INFO; /* its type */
+		reply_body(r, fg_buf_ref(r->layer->info_json));
+		return;
+	}
 	if (choice == FG_MESH_DEFAULT)
-		choice = fg_draco_is_built() && is_finished(r, reader)
-			     ? FG_MESH_MULTILOD
-			     : FG_MESH_LEGACY;
+		choice =
+		    fg_draco_is_built() && (!r->layer->recipe ||
+					       fg_layer_is_finished(r->layer, reader))
+			? FG_MESH_MULTILOD
+			: FG_MESH_LEGACY;
 	snprintf(name, sizeof name, "mesh.%lld", (long long)epoch);
 	json_object_set_new(j, "mesh",
 	    json_string(choice == FG_MESH_MULTILOD ? name : "mesh"));
-	text = fg_json_format(j);
+	json_object_set_new(j, "skeletons", json_string("skeleton"));
+	out = fg_json_format(j);
 	json_decref(j);
 	r->object.what = FG_MADE_MESH_INFO; /* its type */
-	reply_body(r, fg_buf_take(text, strlen(text)));
+	reply_body(r, fg_buf_take(out, strlen(out)));
 }
 
 void

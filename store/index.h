@@ -96,6 +96,13 @@ int fg_index_block(struct fg_index *ix, uint32_t layer, uint64_t at,
 int fg_index_blocks(struct fg_index *ix, uint32_t layer,
     int (*fn)(void *ctx, const struct fg_block_row *row), void *ctx,
     struct fg_err *err);
+/* As the fg_reader_ calls of these names. */
+int fg_index_parts(struct fg_index *ix, const struct fg_key *key, uint64_t **part,
+    size_t *n, struct fg_err *err) FG_MUST_USE;
+int fg_index_ids(struct fg_index *ix, const struct fg_key *key, const uint64_t *after,
+    size_t max, uint64_t **id, size_t *n, struct fg_err *err) FG_MUST_USE;
+int fg_index_rows(struct fg_index *ix, const struct fg_key *key, uint64_t *n,
+    struct fg_err *err) FG_MUST_USE;
 int fg_index_blocks_done(struct fg_index *ix, uint32_t layer, uint64_t *n,
     struct fg_err *err) FG_MUST_USE;
 int fg_index_run(struct fg_index *ix, int64_t run, char **json,

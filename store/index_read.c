@@ -183,6 +183,73 @@ fg_index_blocks(struct fg_index *ix, uint32_t layer,
 	return rc;
 }
 
+/* The first column of a statement's rows, to its end. */
+static int
+collect(struct fg_index *ix, sqlite3_stmt *st, uint64_t **out, size_t *n,
+    struct fg_err *err)
+{
+	uint64_t *list = NULL;
+	size_t k = 0, room = 0;
+	int rc = -1;
+
+	while (st && (rc = fg_sql_step(ix, st, err)) > 0) {
+		if (k == room) {
+			room = FG_MAX(2 * room, 64u);
+			list = fg_realloc(list, room, sizeof *list);
+		}
+		list[k++] = (uint64_t)sqlite3_column_int64(st, 0);
+	}
+	if (rc < 0) {
+		free(list);
+		return -1;
+	}
+	*out = list;
+	*n = k;
+	return 0;
+}
+
+int
+fg_index_parts(struct fg_index *ix, const struct fg_key *key, uint64_t **part,
+    size_t *n, struct fg_err *err)
+{
+	return collect(ix,
+	    fg_sql(ix, err,
+		"SELECT DISTINCT part FROM artefacts WHERE layer = ? AND kind = ?"
+		" AND scale = ? AND id = ? ORDER BY part",
+		"iiii", (int64_t)key->layer, (int64_t)key->kind, (int64_t)key->scale,
+		key->at),
+	    part, n, err);
+}
+
+int
+fg_index_ids(struct fg_index *ix, const struct fg_key *key, const uint64_t *after,
+    size_t max, uint64_t **id, size_t *n, struct fg_err *err)
+{
+	return collect(ix,
+	    fg_sql(ix, err,
+		"SELECT DISTINCT id FROM artefacts WHERE layer = ? AND kind = ?"
+		" AND scale = ? AND (? OR id > ?) ORDER BY id LIMIT ?",
+		"iiiiii", (int64_t)key->layer, (int64_t)key->kind, (int64_t)key->scale,
+		(int64_t)(after == NULL), after ? *after : 0, (int64_t)max),
+	    id, n, err);
+}
+
+int
+fg_index_rows(struct fg_index *ix, const struct fg_key *key, uint64_t *n,
+    struct fg_err *err)
+{
+	sqlite3_stmt *st = fg_sql(ix, err,
+	    "SELECT count(*) FROM artefacts WHERE layer = ? AND kind = ? AND scale = ?",
+	    "iii", (int64_t)key->layer, (int64_t)key->kind, (int64_t)key->scale);
+	int rc = st ? fg_sql_step(ix, st, err) : -1;
+
+	if (rc <= 0)
+		return -1;
+	*n = (uint64_t)sqlite3_column_int64(st, 0);
+	sqlite3_reset(st);
+	return 0;
+}
+
 int
 fg_index_blocks_done(struct fg_index *ix, uint32_t layer, uint64_t *n,
     struct fg_err *err)

@@ -418,6 +418,27 @@ fg_reader_blocks(struct fg_reader *r, uint32_t layer,
 }
 
 int
+fg_reader_parts(struct fg_reader *r, const struct fg_key *key, uint64_t **part,
+    size_t *n, struct fg_err *err)
+{
+	return fg_index_parts(r->ix, key, part, n, err);
+}
+
+int
+fg_reader_ids(struct fg_reader *r, const struct fg_key *key, const uint64_t *after,
+    size_t max, uint64_t **id, size_t *n, struct fg_err *err)
+{
+	return fg_index_ids(r->ix, key, after, max, id, n, err);
+}
+
+int
+fg_reader_rows(struct fg_reader *r, const struct fg_key *key, uint64_t *n,
+    struct fg_err *err)
+{
+	return fg_index_rows(r->ix, key, n, err);
+}
+
+int
 fg_reader_blocks_done(struct fg_reader *r, uint32_t layer, uint64_t *n,
     struct fg_err *err)
 {

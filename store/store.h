@@ -165,6 +165,17 @@ int fg_reader_blocks(struct fg_reader *r, uint32_t layer,
     int (*fn)(void *ctx, const struct fg_block_row *row), void *ctx,
     struct fg_err *err);
 
+/* Pieces of a key of an artefact, ascending; *part is malloc'ed. */
+int fg_reader_parts(struct fg_reader *r, const struct fg_key *key, uint64_t **part,
+    size_t *n, struct fg_err *err) FG_MUST_USE;
+/* Ids that have a row like key (whose `at` does not count), by value as a signed
+ * number, those after *after (NULL: from the first); at most max. *id is malloc'ed. */
+int fg_reader_ids(struct fg_reader *r, const struct fg_key *key, const uint64_t *after,
+    size_t max, uint64_t **id, size_t *n, struct fg_err *err) FG_MUST_USE;
+/* How many rows are like key (whose `at` does not count). Cost: a pass over them. */
+int fg_reader_rows(struct fg_reader *r, const struct fg_key *key, uint64_t *n,
+    struct fg_err *err) FG_MUST_USE;
+
 /* How many blocks of a layer are made. Cost: a pass over its block rows. */
 int fg_reader_blocks_done(struct fg_reader *r, uint32_t layer, uint64_t *n,
     struct fg_err *err) FG_MUST_USE;

@@ -7,11 +7,16 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "formats/mesh.h"
 
 #define TABLE_MAGIC 0x314d4746u /* "FGM1" */
 #define TABLE_HEAD 8
 #define TABLE_ROW 40
+/* Blocks of a passive layer that a request has looked through: a gigavoxel, some ten
+ * seconds. */
+#define SMALL_BLOCKS 64
+#define COUNT_AGAIN_NS (5 * FG_NS_PER_S)
 
 struct fg_buf *
 fg_pieces_encode(const struct fg_piece *p, size_t n)
@@ -66,16 +71,59 @@ fg_pieces_decode(const uint8_t *bytes, size_t n, struct fg_piece **out, size_t *
 	return 0;
 }
 
-bool
-fg_layer_is_whole(const struct fg_layer *l)
+enum fg_objects
+fg_layer_objects(const struct fg_layer *l)
 {
-	return l->agglomerated;
+	if (l->agglomerated)
+		return FG_OBJECTS_WHOLE;
+	return l->recipe ? FG_OBJECTS_BASE : FG_OBJECTS_PLACED;
 }
 
 bool
 fg_layer_has_objects(const struct fg_layer *l)
 {
-	return l->recipe && l->info.scales > 0 && l->info.type == FG_SEGMENTATION;
+	const struct fg_info *i = &l->info;
+
+	if (i->scales == 0 || i->type != FG_SEGMENTATION)
+		return false;
+	if (l->recipe)
+		return true;
+	/* Meshes or skeletons that come with a source are the ones to show. */
+	return l->source && i->channels == 1 && !i->mesh && !i->skeletons &&
+	       (i->dtype == FG_U8 || i->dtype == FG_U16 || i->dtype == FG_U32 ||
+		   i->dtype == FG_U64) &&
+	       l->blocks[0] > 0;
+}
+
+static uint64_t
+count_blocks(const struct fg_layer *l)
+{
+	return (uint64_t)l->blocks[0] * (uint64_t)l->blocks[1] * (uint64_t)l->blocks[2];
+}
+
+bool
+fg_layer_is_small(const struct fg_layer *l)
+{
+	return count_blocks(l) <= SMALL_BLOCKS;
+}
+
+bool
+fg_layer_is_finished(struct fg_layer *l, struct fg_reader *r)
+{
+	struct fg_key key = fg_artefact_key(l, FG_KIND_MESH, FG_PRODUCT_SCAN, 0);
+	int64_t now = fg_clock_ns();
+	uint64_t done = 0;
+	int rc;
+
+	if (l->finished || now < l->count_again_ns)
+		return l->finished;
+	rc = l->recipe ? fg_reader_blocks_done(r, l->id, &done, NULL)
+		       : fg_reader_rows(r, &key, &done, NULL);
+	if (rc == 0 && done == count_blocks(l))
+		l->finished = true;
+	else if (count_blocks(l) > SMALL_BLOCKS)
+		l->count_again_ns = now + COUNT_AGAIN_NS;
+	return l->finished;
 }
 
 struct fg_key
@@ -85,7 +133,7 @@ fg_artefact_key(const struct fg_layer *l, enum fg_kind kind, enum fg_product pro
 	return (struct fg_key){
 	    .layer = l->id,
 	    .kind = (uint8_t)kind,
-	    .scale = (uint8_t)(product + (fg_layer_is_whole(l) ? FG_PRODUCT_WHOLE : 0)),
+	    .scale = (uint8_t)(product + FG_PRODUCTS * fg_layer_objects(l)),
 	    .at = id,
 	};
 }
@@ -121,13 +169,52 @@ find_object(struct fg_reader *r, uint32_t layer, bool whole, uint64_t id,
 		     : find_base(r, layer, id, o, err);
 }
 
+/* An object of a passive layer: it never changes; its extent is known by blocks. */
+static int
+find_placed(struct fg_reader *r, uint32_t layer, uint64_t id, struct fg_object *o,
+    struct fg_object_block **blocks, size_t *n, struct fg_err *err)
+{
+	struct fg_key key = {.layer = layer,
+	    .kind = FG_KIND_MESH,
+	    .scale = FG_PRODUCT_PLACE + FG_PRODUCTS * FG_OBJECTS_PLACED,
+	    .at = id};
+	uint64_t *part = NULL;
+	size_t parts = 0;
+
+	if (fg_reader_parts(r, &key, &part, &parts, err) < 0)
+		return -1;
+	if (parts == 0) {
+		free(part);
+		return fg_fail(err, FG_ENOENT, "there is no object %llu",
+		    (unsigned long long)id);
+	}
+	*o = (struct fg_object){.id = id,
+	    .public_id = id,
+	    .members = 1,
+	    .blocks = parts,
+	    .gen = 1};
+	if (blocks) {
+		*blocks = fg_calloc(parts, sizeof **blocks);
+		*n = parts;
+		for (size_t i = 0; i < parts; i++)
+			(*blocks)[i] =
+			    (struct fg_object_block){.at = part[i], .id = id};
+	}
+	free(part);
+	return 0;
+}
+
 int
-fg_artefact_object(struct fg_reader *r, uint32_t layer, bool whole, uint64_t id,
-    struct fg_object *o, struct fg_object_block **blocks, size_t *n, struct fg_err *err)
+fg_artefact_object(struct fg_reader *r, uint32_t layer, enum fg_objects kind,
+    uint64_t id, struct fg_object *o, struct fg_object_block **blocks, size_t *n,
+    struct fg_err *err)
 {
 	struct fg_object_block *list = NULL;
 	struct fg_object before, after;
+	bool whole = kind == FG_OBJECTS_WHOLE;
 
+	if (kind == FG_OBJECTS_PLACED)
+		return find_placed(r, layer, id, o, blocks, n, err);
 	if (find_object(r, layer, whole, id, &before, err) < 0)
 		return -1;
 	if (!blocks) {
@@ -159,7 +246,7 @@ fg_artefact_epoch(struct fg_reader *r, const struct fg_layer *l, int64_t *epoch,
 {
 	int64_t gen = 0;
 
-	if (fg_layer_is_whole(l) && fg_reader_merge_gen(r, l->id, &gen, err) < 0)
+	if (l->agglomerated && fg_reader_merge_gen(r, l->id, &gen, err) < 0)
 		return -1;
 	*epoch = gen + 1;
 	return 0;

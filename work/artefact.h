@@ -18,6 +18,10 @@
  *   PIN     part = epoch: u64 generation of the LODS that this epoch has; its own
  *           generation is 0, so that the first one stays
  *
+ *   PLACE   part = block: the object has voxels there. Only for passive layers, whose
+ *           objects are found by looking at all voxels once; no bytes
+ *   SCAN    at = block: its voxels have been looked at; no bytes
+ *
  * An epoch is what a directory of multi-resolution meshes is named by. Within it an
  * object's bytes stay as they were first sent, because a viewer that has a manifest
  * asks for ranges of the data later. It rises with every change of a component; base
@@ -43,8 +47,30 @@ enum fg_product {
 	FG_PRODUCT_PIECE = 1,
 	FG_PRODUCT_LODS = 2,
 	FG_PRODUCT_PIN = 3,
-	FG_PRODUCT_WHOLE = 16, /* added for components (NAME.agg) */
+	FG_PRODUCT_PLACE = 4,
+	FG_PRODUCT_SCAN = 5,
+	FG_PRODUCTS = 16, /* times enum fg_objects is added */
 };
+
+/* What an object of a layer is. */
+enum fg_objects {
+	FG_OBJECTS_BASE,   /* NAME: one label of one block */
+	FG_OBJECTS_WHOLE,  /* NAME.agg: a component */
+	FG_OBJECTS_PLACED, /* a passive layer: one label, in the blocks of its PLACE
+			      rows */
+};
+
+static inline enum fg_objects
+fg_key_objects(const struct fg_key *key)
+{
+	return (enum fg_objects)(key->scale / FG_PRODUCTS);
+}
+
+static inline enum fg_product
+fg_key_product(const struct fg_key *key)
+{
+	return (enum fg_product)(key->scale % FG_PRODUCTS);
+}
 
 #define FG_LODS_HEAD (UINT64_C(1) << 62)
 #define FG_LODS_SLICE (256u << 10) /* a Range request reads one or two of them */
@@ -70,13 +96,18 @@ struct fg_key fg_artefact_key(const struct fg_layer *l, enum fg_kind kind,
     enum fg_product product, uint64_t id);
 /* Whether a layer has meshes and skeletons that are made here. */
 bool fg_layer_has_objects(const struct fg_layer *l);
-/* Whether objects of the layer are components. */
-bool fg_layer_is_whole(const struct fg_layer *l);
+enum fg_objects fg_layer_objects(const struct fg_layer *l);
+/* Whether a request may look for the objects of a passive layer; a larger one is looked
+ * through by floodgate mesh. */
+bool fg_layer_is_small(const struct fg_layer *l);
+/* Whether all blocks of a generated layer are made, or all of a passive one looked at;
+ * that stays so, and is asked every five seconds at most before. */
+bool fg_layer_is_finished(struct fg_layer *l, struct fg_reader *r);
 
 /* The object as layer l sees it, and where it lies. blocks: malloc'ed, by at, then id;
  * may be NULL. Fails: FG_ENOENT. */
-int fg_artefact_object(struct fg_reader *r, uint32_t layer, bool whole, uint64_t id,
-    struct fg_object *o, struct fg_object_block **blocks, size_t *n,
+int fg_artefact_object(struct fg_reader *r, uint32_t layer, enum fg_objects kind,
+    uint64_t id, struct fg_object *o, struct fg_object_block **blocks, size_t *n,
     struct fg_err *err) FG_MUST_USE;
 
 /* The epoch of now; at least 1. */
@@ -101,11 +132,14 @@ struct fg_body {
 	struct fg_object object;
 	struct fg_object_block *part; /* by at, then id */
 	size_t parts;
-	bool whole;
+	enum fg_objects kind;
 	/* statistics */
 	uint64_t chunks;
 	int64_t read_ns;
 };
+
+/* Voxel i of an array of labels (unsigned). */
+uint64_t fg_body_label(const struct fg_array *a, size_t i);
 
 int fg_body_init(struct fg_body *b, const struct fg_task *t, struct fg_env *env,
     struct fg_err *err) FG_MUST_USE;
@@ -129,6 +163,14 @@ void fg_body_core(const struct fg_body *b, const int64_t blk[3], struct fg_box *
  */
 int fg_body_mask(struct fg_body *b, const struct fg_box *vx, struct fg_array *mask,
     struct fg_box *hull, struct fg_err *err) FG_MUST_USE;
+
+/* ------------------------------------------------------------- passive layers */
+
+/* Look at all blocks of a passive layer that nobody has looked at, beginning with some
+ * block that follows from seed, and commit what is there. done: counts, may be NULL.
+ * Fails: FG_ECANCELED; as the source; as a commit. */
+int fg_scan_layer(const struct fg_layer *l, struct fg_env *env, uint64_t seed,
+    const _Atomic bool *cancel, _Atomic uint64_t *done, struct fg_err *err) FG_MUST_USE;
 
 /* ------------------------------------------------------------- tasks */
 

@@ -19,6 +19,25 @@
  * the object. */
 #define MASK_MAX (INT64_C(1) << 30)
 
+/* The box of the object's blocks: nobody has looked closer yet. */
+static void
+find_extent(struct fg_body *b)
+{
+	for (size_t i = 0; i < b->parts; i++) {
+		struct fg_box core;
+		int64_t blk[3];
+
+		fg_morton_decode(b->part[i].at, blk);
+		fg_body_core(b, blk, &core);
+		for (int d = 0; d < 3; d++) {
+			int64_t *lo = &b->object.lo[d], *hi = &b->object.hi[d];
+
+			*lo = i == 0 ? core.lo[d] : FG_MIN(*lo, core.lo[d]);
+			*hi = i == 0 ? core.hi[d] : FG_MAX(*hi, core.hi[d]);
+		}
+	}
+}
+
 int
 fg_body_init(struct fg_body *b, const struct fg_task *t, struct fg_env *env,
     struct fg_err *err)
@@ -29,13 +48,20 @@ fg_body_init(struct fg_body *b, const struct fg_task *t, struct fg_env *env,
 	    .task = t,
 	    .env = env,
 	    .scale = &l->info.scale[0],
-	    .whole = t->key.scale >= FG_PRODUCT_WHOLE,
+	    .kind = fg_key_objects(&t->key),
 	};
-	memcpy(b->block, l->recipe->block, sizeof b->block);
+	memcpy(b->block, l->block, sizeof b->block);
 	memcpy(b->blocks, l->blocks, sizeof b->blocks);
 	fg_scale_bounds(b->scale, &b->bounds);
-	return env->object(env->ctx, t->key.layer, b->whole, t->key.at, &b->object,
-	    &b->part, &b->parts, err);
+	if (b->kind == FG_OBJECTS_PLACED &&
+	    fg_scan_layer(l, env, t->key.at, &t->cancel, NULL, err) < 0)
+		return -1;
+	if (env->object(env->ctx, t->key.layer, b->kind, t->key.at, &b->object,
+		&b->part, &b->parts, err) < 0)
+		return -1;
+	if (b->kind == FG_OBJECTS_PLACED)
+		find_extent(b);
+	return 0;
 }
 
 void
@@ -103,8 +129,8 @@ is_in(struct labels *l, uint64_t id)
 	return l->in;
 }
 
-static uint64_t
-label_at(const struct fg_array *a, size_t i)
+uint64_t
+fg_body_label(const struct fg_array *a, size_t i)
 {
 	switch (a->dtype) {
 	case FG_U64:
@@ -142,7 +168,7 @@ mark(struct labels *l, const struct fg_array *chunk, const struct fg_box *vx,
 			int64_t first = -1, last = -1;
 
 			for (int64_t x = 0; x < c.hi[0] - c.lo[0]; x++) {
-				if (!is_in(l, label_at(chunk, from + (size_t)x)))
+				if (!is_in(l, fg_body_label(chunk, from + (size_t)x)))
 					continue;
 				to[x] = 1;
 				first = first < 0 ? x : first;
@@ -174,8 +200,13 @@ read_chunk(struct fg_body *b, const int64_t ch[3], struct labels *l, uint8_t *ma
 	struct fg_box vx;
 	int rc = -1;
 
-	if (b->env->child(b->env->ctx, &key, &state, &bytes, err) < 0)
+	if (b->kind == FG_OBJECTS_PLACED) {
+		state = FG_EMPTY;
+		if (fg_source_chunk(b->task->layer->source, 0, ch, &bytes, err) < 0)
+			return -1;
+	} else if (b->env->child(b->env->ctx, &key, &state, &bytes, err) < 0) {
 		return -1;
+	}
 	if (!bytes && state == FG_ABSENT)
 		return fg_fail(err, FG_ECORRUPT,
 		    "a chunk of a block that is recorded as made is missing: run "

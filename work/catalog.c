@@ -20,6 +20,7 @@
 
 #include "base/hash.h"
 #include "base/json.h"
+#include "base/morton.h"
 
 struct fg_catalog {
 	struct fg_store *store;
@@ -115,6 +116,7 @@ open_generated(struct fg_catalog *c, struct fg_layer *l, const struct fg_layer_r
 	}
 	l->recipe = r;
 	fg_recipe_grid(r, &l->info.scale[0], l->blocks);
+	memcpy(l->block, r->block, sizeof l->block);
 	l->image = fg_catalog_find_uuid(c, r->image_uuid);
 	if (!l->image)
 		return fg_fail(err, FG_ENOENT, "its image layer %s is gone", r->image);
@@ -147,6 +149,23 @@ name_objects(struct fg_info *info)
 		info->segment_properties = fg_strdup("segment_properties");
 }
 
+/* Blocks of whole chunks, about 256 voxels wide, for looking for objects. */
+static void
+plan_blocks(struct fg_layer *l)
+{
+	const struct fg_scale *s = &l->info.scale[0];
+
+	for (int d = 0; d < 3; d++) {
+		l->block[d] =
+		    fg_div_ceil(FG_MIN(256, s->size[d]), s->chunk[d]) * s->chunk[d];
+		l->blocks[d] = fg_div_ceil(s->size[d], l->block[d]);
+		if (l->blocks[d] > FG_MORTON_AXIS_MAX) { /* none are looked for */
+			memset(l->blocks, 0, sizeof l->blocks);
+			return;
+		}
+	}
+}
+
 struct fg_layer *
 fg_catalog_open_layer(struct fg_catalog *c, const struct fg_layer_row *row)
 {
@@ -171,6 +190,8 @@ fg_catalog_open_layer(struct fg_catalog *c, const struct fg_layer_row *row)
 			rc = fg_catalog_open_passive(c, l, row, &err);
 		else
 			rc = fg_fail(&err, FG_ECORRUPT, "neither source nor recipe");
+		if (rc == 0 && !row->recipe && l->info.type == FG_SEGMENTATION)
+			plan_blocks(l);
 	}
 	if (rc == 0 && row->degraded)
 		rc = fg_fail(&err, FG_EIO, "%s", row->why ? row->why : "degraded");
@@ -209,6 +230,7 @@ make_companion(struct fg_layer *base, const char *ending)
 	l->recipe = copy_recipe(base->recipe);
 	l->image = base->image ? fg_layer_ref(base->image) : NULL;
 	l->image_scale = base->image_scale;
+	memcpy(l->block, base->block, sizeof l->block);
 	memcpy(l->blocks, base->blocks, sizeof l->blocks);
 	l->paused = base->paused;
 	l->broken = base->broken;

@@ -37,7 +37,9 @@ struct fg_layer {
 	struct fg_recipe *recipe; /* generated layers; NULL for passive ones */
 	struct fg_layer *image;   /* generated layers: held reference */
 	int image_scale;          /* index into image->info.scale */
-	int64_t blocks[3];        /* block grid of a generated layer */
+	int64_t block[3];         /* voxels of a block: the recipe's; of a passive
+				     segmentation, that in which objects are looked for */
+	int64_t blocks[3];        /* block grid over the finest scale */
 	uint8_t chunk_kind;       /* kind in the keys of its chunks: FG_KIND_CHUNK, or
 				     FG_KIND_PROB for NAME.prob */
 	struct fg_layer *base;    /* NAME.prob, NAME.agg: the layer NAME, whose id it

@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/morton.h"
+#include "work/artefact.h"
 
 /* Blocks that are looked up one by one; for more, the rows of the layer are walked. */
 #define LOOKUPS_MAX 4096
@@ -264,6 +265,16 @@ parse_box(const json_t *spec, const struct fg_layer *l, struct fg_box *vx,
 	return 0;
 }
 
+/* A layer that is served as it is can have meshes and skeletons made. */
+static bool
+makes_objects(const json_t *spec, const struct fg_layer *l)
+{
+	unsigned stages;
+
+	return fg_layer_has_objects(l) && parse_stages(spec, &stages, NULL) == 0 &&
+	       !(stages & ~OBJECT_STAGES);
+}
+
 int
 fg_wish_parse(struct fg_plan *p, const json_t *spec, struct fg_wish *w,
     struct fg_layer **out, struct fg_err *err)
@@ -289,7 +300,7 @@ fg_wish_parse(struct fg_plan *p, const json_t *spec, struct fg_wish *w,
 	if (l->base)
 		fg_fail(err, FG_EINVAL, "layer %s is made together with %s", l->name,
 		    l->base->name);
-	else if (!l->recipe && !l->broken)
+	else if (!l->recipe && !l->broken && !makes_objects(spec, l))
 		fg_fail(err, FG_EINVAL,
 		    "layer %s is served as it is, not made: there is nothing to do",
 		    l->name);
@@ -737,6 +748,12 @@ fg_plan_dry(struct fg_plan *p, const json_t *spec, bool measure, json_t **out,
 
 	if (fg_wish_parse(p, spec, &w, &d.layer, err) < 0)
 		return -1;
+	if (!d.layer->recipe) {
+		fg_fail(err, FG_EINVAL,
+		    "what meshes and skeletons of layer %s cost is not known before",
+		    d.layer->name);
+		goto out;
+	}
 	d.reader = fg_reader_open(p->store, err);
 	if (!d.reader || fg_sched_block_box(d.layer, &w.vx, &d.blk, err) < 0)
 		goto out;

@@ -28,7 +28,7 @@ int
 fg_sched_check_artefact(const struct fg_layer *l, const struct fg_key *key,
     struct fg_err *err)
 {
-	enum fg_product product = key->scale % FG_PRODUCT_WHOLE;
+	enum fg_product product = fg_key_product(key);
 	struct fg_key want =
 	    fg_artefact_key(l, (enum fg_kind)key->kind, product, key->at);
 
@@ -44,9 +44,10 @@ fg_sched_check_artefact(const struct fg_layer *l, const struct fg_key *key,
 }
 
 int
-fg_sched_look_artefact(struct fg_sched *s, const struct fg_key *key, bool *current,
-    struct fg_err *err)
+fg_sched_look_artefact(struct fg_sched *s, struct fg_layer *l, const struct fg_key *key,
+    bool *current, struct fg_err *err)
 {
+	struct fg_err none = FG_ERR_INIT;
 	struct fg_reader *r = fg_sched_take_reader(s, err);
 	struct fg_object o = {0};
 	struct fg_place place = {0};
@@ -54,8 +55,23 @@ fg_sched_look_artefact(struct fg_sched *s, const struct fg_key *key, bool *curre
 
 	if (!r)
 		return -1;
-	rc = fg_artefact_object(r, key->layer, key->scale >= FG_PRODUCT_WHOLE, key->at,
-	    &o, NULL, NULL, err);
+	rc = fg_artefact_object(r, key->layer, fg_key_objects(key), key->at, &o, NULL,
+	    NULL, &none);
+	if (rc < 0 && none.code == FG_ENOENT && !l->recipe &&
+	    !fg_layer_is_finished(l, r)) {
+		/* Its task looks through the layer first, if that is quick. */
+		rc = fg_layer_is_small(l)
+			 ? 0
+			 : fg_fail(err, FG_ENOTSUP,
+			       "the objects of layer %s are not known yet: run "
+			       "floodgate mesh %s",
+			       l->name, l->name);
+		fg_sched_put_reader(s, r);
+		*current = false;
+		return rc;
+	}
+	if (rc < 0)
+		fg_fail(err, none.code, "%s", none.msg);
 	if (rc == 0)
 		rc = fg_reader_gen(r, key, 0, o.gen, &place, err);
 	fg_sched_put_reader(s, r);
@@ -97,7 +113,7 @@ fg_sched_forget_failed(struct fg_sched *s, uint32_t layer)
 /* ------------------------------------------------------------- what tasks ask for */
 
 int
-fg_sched_read_object(void *ctx, uint32_t layer, bool whole, uint64_t id,
+fg_sched_read_object(void *ctx, uint32_t layer, int kind, uint64_t id,
     struct fg_object *o, struct fg_object_block **blocks, size_t *n, struct fg_err *err)
 {
 	struct fg_sched *s = ctx;
@@ -106,7 +122,7 @@ fg_sched_read_object(void *ctx, uint32_t layer, bool whole, uint64_t id,
 
 	if (!r)
 		return -1;
-	rc = fg_artefact_object(r, layer, whole, id, o, blocks, n, err);
+	rc = fg_artefact_object(r, layer, (enum fg_objects)kind, id, o, blocks, n, err);
 	fg_sched_put_reader(s, r);
 	return rc;
 }
@@ -129,6 +145,23 @@ fg_sched_read_piece(void *ctx, const struct fg_key *key, uint64_t part, int64_t 
 	if (rc < 0 || place.slab == 0)
 		return rc;
 	return fg_store_read(s->store, &place, false, out, err);
+}
+
+int
+fg_sched_has_piece(void *ctx, const struct fg_key *key, uint64_t part, int64_t gen,
+    bool *there, struct fg_err *err)
+{
+	struct fg_sched *s = ctx;
+	struct fg_reader *r = fg_sched_take_reader(s, err);
+	struct fg_place place = {0};
+	int rc;
+
+	if (!r)
+		return -1;
+	rc = fg_reader_gen(r, key, part, gen, &place, err);
+	fg_sched_put_reader(s, r);
+	*there = place.state != FG_ABSENT;
+	return rc;
 }
 
 /* A commit that its maker waits for. */
@@ -204,6 +237,18 @@ fg_sched_pin(struct fg_sched *s, const struct fg_layer *l, uint64_t id, int64_t 
 	rc = fg_sched_put_part(s, &out.result, out.bytes, err);
 	fg_output_fini(&out);
 	return rc;
+}
+
+int
+fg_sched_scan(struct fg_sched *s, const struct fg_layer *l, const _Atomic bool *cancel,
+    _Atomic uint64_t *done, struct fg_err *err)
+{
+	struct fg_env env = {.has = fg_sched_has_piece,
+	    .put = fg_sched_put_part,
+	    .ctx = s,
+	    .worker = s->worker};
+
+	return fg_scan_layer(l, &env, 0, cancel, done, err);
 }
 
 /* ------------------------------------------------------------- making */

@@ -117,8 +117,8 @@ fg_sched_block_box(const struct fg_layer *l, const struct fg_box *vx,
 	if (!fg_box_intersect(&b, vx, &b))
 		return fg_fail(err, FG_EINVAL, "the box is outside layer %s", l->name);
 	for (int d = 0; d < 3; d++) {
-		g.lo[d] = (b.lo[d] - s->offset[d]) / l->recipe->block[d];
-		g.hi[d] = fg_div_ceil(b.hi[d] - s->offset[d], l->recipe->block[d]);
+		g.lo[d] = (b.lo[d] - s->offset[d]) / l->block[d];
+		g.hi[d] = fg_div_ceil(b.hi[d] - s->offset[d], l->block[d]);
 	}
 	if (fg_box_volume(&g) > BLOCKS_MAX)
 		return fg_fail(err, FG_EINVAL,
@@ -160,15 +160,15 @@ enum added { ADDED, SKIPPED, FAILED_BEFORE, ADD_ERROR };
 /* What is known of a block or an object before its task is made. ADDED: nothing, make
  * it. Not under the lock. */
 static enum added
-look(struct fg_sched *s, const struct fg_key *key, int *tries, int64_t *due_ns,
-    struct fg_err *err)
+look(struct fg_sched *s, struct fg_layer *l, const struct fg_key *key, int *tries,
+    int64_t *due_ns, struct fg_err *err)
 {
 	bool current = false;
 
 	if (fg_store_room(s->store, err) < 0)
 		return ADD_ERROR;
 	if (fg_kind_is_artefact(key->kind)) {
-		if (fg_sched_look_artefact(s, key, &current, err) == 0)
+		if (fg_sched_look_artefact(s, l, key, &current, err) == 0)
 			return current ? SKIPPED : ADDED;
 		/* Part of another object by now, under whose id it is made. */
 		return err && err->code == FG_ENOENT ? SKIPPED : ADD_ERROR;
@@ -218,7 +218,7 @@ add_one(struct fg_sched *s, struct fg_layer *l, struct job *j, enum fg_class cls
 			return FAILED_BEFORE;
 		if (done != SKIPPED)
 			return done;
-		done = look(s, &key, &tries, &due_ns, err);
+		done = look(s, l, &key, &tries, &due_ns, err);
 		if (done != ADDED)
 			return done;
 		looked = true;
@@ -497,9 +497,8 @@ list_objects(struct fg_sched *s, const struct fg_bulk_call *call, uint64_t **out
 	if (!r)
 		return -1;
 	do {
-		rc = fg_reader_objects(r, call->layer->id,
-		    fg_layer_is_whole(call->layer), FG_OBJECTS_BY_ID, after,
-		    OBJECT_PAGE, &page, &got, err);
+		rc = fg_reader_objects(r, call->layer->id, call->layer->agglomerated,
+		    FG_OBJECTS_BY_ID, after, OBJECT_PAGE, &page, &got, err);
 		if (rc < 0)
 			break;
 		if (k + got > BLOCKS_MAX)
@@ -529,6 +528,83 @@ list_objects(struct fg_sched *s, const struct fg_bulk_call *call, uint64_t **out
 	return 0;
 }
 
+/* The layer is looked through as one piece of work of the caller's thread. */
+static int
+scan(struct fg_sched *s, const struct fg_bulk_call *call, struct fg_err *err)
+{
+	int rc;
+
+	enter(s, 0);
+	rc = fg_sched_scan(s, call->layer, call->cancel, NULL, err);
+	leave(s);
+	return rc;
+}
+
+/* Whether a block of one of the parts touches the box. */
+static bool
+reaches(const struct fg_layer *l, const uint64_t *part, size_t n,
+    const struct fg_box *vx)
+{
+	const struct fg_scale *f = &l->info.scale[0];
+
+	for (size_t i = 0; i < n; i++) {
+		struct fg_box b;
+		int64_t blk[3];
+
+		fg_morton_decode(part[i], blk);
+		for (int d = 0; d < 3; d++) {
+			b.lo[d] = f->offset[d] + blk[d] * l->block[d];
+			b.hi[d] = b.lo[d] + l->block[d];
+		}
+		if (fg_box_intersect(&b, vx, &b))
+			return true;
+	}
+	return false;
+}
+
+/* Ids of a passive layer's objects that have voxels in a block that the box touches. */
+static int
+list_placed(struct fg_sched *s, const struct fg_bulk_call *call, uint64_t **out,
+    size_t *n, struct fg_err *err)
+{
+	struct fg_key key =
+	    fg_artefact_key(call->layer, FG_KIND_MESH, FG_PRODUCT_PLACE, 0);
+	struct fg_reader *r = fg_sched_take_reader(s, err);
+	uint64_t *list = NULL, *page = NULL, *part = NULL, after = 0;
+	size_t got = 0, parts = 0, k = 0;
+	bool first = true;
+	int rc = 0;
+
+	if (!r)
+		return -1;
+	do {
+		rc = fg_reader_ids(r, &key, first ? NULL : &after, OBJECT_PAGE, &page,
+		    &got, err);
+		first = false;
+		if (rc < 0)
+			break;
+		list = fg_realloc(list, k + got + 1, sizeof *list);
+		for (size_t i = 0; i < got && rc == 0; i++) {
+			key.at = after = page[i];
+			rc = fg_reader_parts(r, &key, &part, &parts, err);
+			if (rc == 0 && reaches(call->layer, part, parts, &call->vx))
+				list[k++] = page[i];
+			free(part);
+			part = NULL;
+		}
+		free(page);
+		page = NULL;
+	} while (rc == 0 && got == OBJECT_PAGE);
+	fg_sched_put_reader(s, r);
+	if (rc < 0) {
+		free(list);
+		return -1;
+	}
+	*out = list;
+	*n = k;
+	return 0;
+}
+
 int
 fg_sched_objects(struct fg_sched *s, struct fg_bulk_call *call, enum fg_kind kind,
     const uint64_t *ids, size_t n, struct fg_err *err)
@@ -545,7 +621,12 @@ fg_sched_objects(struct fg_sched *s, struct fg_bulk_call *call, enum fg_kind kin
 	call->complete = false;
 	if (fg_sched_check_artefact(l, &b.key, err) < 0)
 		return -1;
-	if (!ids) {
+	if (!l->recipe && scan(s, call, err) < 0)
+		return -1;
+	if (!ids && !l->recipe) {
+		if (list_placed(s, call, &b.list, &b.blocks, err) < 0)
+			return -1;
+	} else if (!ids) {
 		if (list_objects(s, call, &b.list, &b.blocks, err) < 0)
 			return -1;
 	} else {

@@ -217,20 +217,25 @@ int fg_sched_check_artefact(const struct fg_layer *l, const struct fg_key *key,
     struct fg_err *err) FG_MUST_USE;
 /* Whether the table is there in the object's generation. FG_ENOENT: no such object. Not
  * under the lock. */
-int fg_sched_look_artefact(struct fg_sched *s, const struct fg_key *key, bool *current,
-    struct fg_err *err) FG_MUST_USE;
+int fg_sched_look_artefact(struct fg_sched *s, struct fg_layer *l,
+    const struct fg_key *key, bool *current, struct fg_err *err) FG_MUST_USE;
 /* Failures that stay. Under the lock. */
 const char *fg_sched_failed_before(struct fg_sched *s, const struct fg_key *key);
 void fg_sched_note_failed(struct fg_sched *s, const struct task *t);
 void fg_sched_forget_failed(struct fg_sched *s, uint32_t layer);
 /* For struct fg_env; ctx is the scheduler. */
-int fg_sched_read_object(void *ctx, uint32_t layer, bool whole, uint64_t id,
+int fg_sched_read_object(void *ctx, uint32_t layer, int kind, uint64_t id,
     struct fg_object *o, struct fg_object_block **blocks, size_t *n,
     struct fg_err *err) FG_MUST_USE;
 int fg_sched_read_piece(void *ctx, const struct fg_key *key, uint64_t part, int64_t gen,
     struct fg_buf **out, struct fg_err *err) FG_MUST_USE;
+int fg_sched_has_piece(void *ctx, const struct fg_key *key, uint64_t part, int64_t gen,
+    bool *there, struct fg_err *err) FG_MUST_USE;
 int fg_sched_put_part(void *ctx, struct fg_result *res, size_t bytes,
     struct fg_err *err) FG_MUST_USE;
+/* Find the objects of a passive layer, on the calling thread. */
+int fg_sched_scan(struct fg_sched *s, const struct fg_layer *l,
+    const _Atomic bool *cancel, _Atomic uint64_t *done, struct fg_err *err) FG_MUST_USE;
 void *fg_sched_make_artefacts(void *sched);
 
 /* ------------------------------------------------------------- sched_view.c */

@@ -226,7 +226,8 @@ end_failed(struct fg_sched *s, struct task *t, enum job_end how, enum fg_wake wa
 	fg_sched_tell_jobs(t, how, &t->err);
 	if (wake == FG_WAKE_FAILED)
 		t->now = FG_NOW_FAILED;
-	if (wake == FG_WAKE_FAILED && fg_kind_is_artefact(t->t.key.kind))
+	if (wake == FG_WAKE_FAILED && fg_kind_is_artefact(t->t.key.kind) &&
+	    t->err.code != FG_ENOENT)
 		fg_sched_note_failed(s, t);
 	fg_sched_remove(s, t, &dead);
 	if (s->stopping && wake == FG_WAKE_RETRY)
@@ -324,7 +325,8 @@ record_failure(struct fg_sched *s, struct task *t)
 	int64_t delay_ms = s->opt.retry_ms;
 
 	t->t.attempt++;
-	t->for_good = is_hopeless(t->err.code) || t->t.attempt >= s->opt.attempts;
+	t->for_good = is_hopeless(t->err.code) || t->t.attempt >= s->opt.attempts ||
+		      (fg_kind_is_artefact(t->t.key.kind) && t->err.code == FG_ENOENT);
 	for (int i = 1; i < t->t.attempt && delay_ms < 3600 * 1000; i++)
 		delay_ms *= 2;
 	*r = (struct fg_result){
@@ -375,6 +377,7 @@ fg_sched_run_task(struct fg_sched *s, struct task *t, int floods)
 	    .face = read_face,
 	    .object = fg_sched_read_object,
 	    .piece = fg_sched_read_piece,
+	    .has = fg_sched_has_piece,
 	    .put = fg_sched_put_part,
 	    .ctx = s,
 	    .worker = s->worker,

@@ -145,9 +145,11 @@ look_artefact(struct fg_sched *s, struct want *w, struct fg_err *err)
 	bool current = false;
 
 	w->answer = FG_WANT_REFUSED;
-	if (fg_sched_look_artefact(s, &w->key, &current, err) < 0) {
+	if (fg_sched_look_artefact(s, w->layer, &w->key, &current, err) < 0) {
 		if (err && err->code == FG_ENOENT)
 			w->answer = FG_WANT_ABSENT;
+		else if (err && err->code == FG_ENOTSUP)
+			w->answer = FG_WANT_FAILED;
 		return false;
 	}
 	if (current) {

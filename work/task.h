@@ -41,13 +41,16 @@ struct fg_env {
 	int (*face)(void *ctx, const struct fg_key *key, uint32_t part,
 	    enum fg_state *state, struct fg_buf **out, struct fg_err *err);
 	/* MESH, SKELETON: an object and where it lies, see fg_artefact_object. */
-	int (*object)(void *ctx, uint32_t layer, bool whole, uint64_t id,
+	int (*object)(void *ctx, uint32_t layer, int kind, uint64_t id,
 	    struct fg_object *o, struct fg_object_block **blocks, size_t *n,
 	    struct fg_err *err);
 	/* The same: a stored row; *out is a new reference, NULL if there is none. gen
 	 * may be FG_GEN_NEWEST. */
 	int (*piece)(void *ctx, const struct fg_key *key, uint64_t part, int64_t gen,
 	    struct fg_buf **out, struct fg_err *err);
+	/* The same: whether there is such a row. */
+	int (*has)(void *ctx, const struct fg_key *key, uint64_t part, int64_t gen,
+	    bool *there, struct fg_err *err);
 	/* The same: commit a part of the work now; returns when it is done. */
 	int (*put)(void *ctx, struct fg_result *res, size_t bytes, struct fg_err *err);
 	void *ctx;

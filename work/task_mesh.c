@@ -295,7 +295,7 @@ key_of(const struct maker *m, enum fg_product product)
 {
 	struct fg_key key = m->task->key;
 
-	key.scale = (uint8_t)(product + (m->body.whole ? FG_PRODUCT_WHOLE : 0));
+	key.scale = (uint8_t)(product + FG_PRODUCTS * m->body.kind);
 	return key;
 }
 
@@ -563,7 +563,7 @@ fg_task_mesh(struct fg_task *t, struct fg_env *env, struct fg_output *out,
 	}
 	if (put_table(&m, err) < 0)
 		goto out;
-	if (m.task->key.scale % FG_PRODUCT_WHOLE == FG_PRODUCT_LODS) {
+	if (fg_key_product(&m.task->key) == FG_PRODUCT_LODS) {
 		char *stats = m.out.stats;
 
 		m.out.stats = NULL;

@@ -1,0 +1,155 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+# Somebody else's segmentation: its objects are found by looking at its voxels once, then
+# they have meshes and skeletons like any other. What a source brings itself is left alone.
+import array
+import json
+import os
+import struct
+import subprocess
+
+from lib import BUILD, Server, done, has, is_, ok, write
+
+TOOL = os.environ.get("FLOODGATE") or os.path.join(BUILD, "floodgate")
+NM, LATE = 10, "?wait=100"
+SIZE, OFFSET, CHUNK = (300, 70, 60), (-20, 5, 0), 32
+BIG = 2 ** 63 + 5
+
+
+def ball(centre, r):
+    return lambda *p: sum((a - b) ** 2 for a, b in zip(p, centre)) <= r * r
+
+
+OBJECTS = {7: ball((30, 40, 30), 14), BIG: ball((120, 40, 30), 20),
+           2 ** 64 - 1: lambda x, y, z: 20 <= y < 32 and 12 <= z < 20}  # a rod, end to end
+
+
+def make(path, **more):
+    """A uint64 segmentation, raw; {id: voxels}."""
+    count = dict.fromkeys(OBJECTS, 0)
+    write(os.path.join(path, "info"), json.dumps({
+        "@type": "neuroglancer_multiscale_volume", "type": "segmentation",
+        "data_type": "uint64", "num_channels": 1, "kept": [1, 2], "scales": [{
+            "key": "s", "size": SIZE, "voxel_offset": OFFSET, "resolution": [NM] * 3,
+            "chunk_sizes": [[CHUNK] * 3], "encoding": "raw"}], **more}))
+    hi = [o + n for o, n in zip(OFFSET, SIZE)]
+    for z in range(OFFSET[2], hi[2], CHUNK):
+        for y in range(OFFSET[1], hi[1], CHUNK):
+            for x in range(OFFSET[0], hi[0], CHUNK):
+                end = [min(a + CHUNK, b) for a, b in zip((x, y, z), hi)]
+                out = array.array("Q")
+                for c in range(z, end[2]):
+                    for b in range(y, end[1]):
+                        for a in range(x, end[0]):
+                            i = next((i for i, f in OBJECTS.items() if f(a, b, c)), 0)
+                            out.append(i)
+                            if i:
+                                count[i] += 1
+                if any(out):  # chunks of background are left out
+                    name = "_".join(f"{a}-{b}" for a, b in zip((x, y, z), end))
+                    write(os.path.join(path, "s", name), out.tobytes())
+    return count
+
+
+def mesh(s, i):
+    place, triangles = {}, []
+    for name in s.get(f"/seg/mesh/{i}:0{LATE}").json()["fragments"]:
+        b = s.get(f"/seg/mesh/{name}").body
+        n, = struct.unpack_from("<I", b)
+        xyz = struct.unpack_from(f"<{3 * n}f", b, 4)
+        mine = [place.setdefault(xyz[k:k + 3], len(place)) for k in range(0, 3 * n, 3)]
+        index = array.array("I", b[4 + 12 * n:])
+        triangles += [tuple(mine[k] for k in index[t:t + 3])
+                      for t in range(0, len(index), 3)]
+    return list(place), triangles
+
+
+def unmatched(triangles):
+    count = {}
+    for a, b, c in triangles:
+        for e in ((a, b), (b, c), (c, a)):
+            count[e] = count.get(e, 0) + 1
+    return sum(n != count.get((q, p), 0) for (p, q), n in count.items())
+
+
+def volume(xyz, triangles):
+    v = 0
+    for t in triangles:
+        (ax, ay, az), (bx, by, bz), (cx, cy, cz) = (xyz[k] for k in t)
+        v += (ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) +
+              az * (bx * cy - by * cx)) / 6
+    return v / NM ** 3
+
+
+with Server() as s:
+    path = os.path.join(s.own.name, "labels")
+    count = make(path)
+    s.add_layer("seg", path)
+    info = s.get("/seg/info").json()
+    ok("its info names meshes and skeletons", info["mesh"] in ("mesh", "mesh.1") and
+       info["skeletons"] == "skeleton")
+    is_("and has all that it had", info["kept"], [1, 2])
+    is_("HEAD looks for nothing", s.request("HEAD", "/seg/mesh/7:0").status, 404)
+    is_("an unlisted origin neither",
+        s.get("/seg/mesh/7:0", Origin="https://evil.example").status, 403)
+    is_("nothing was looked at", s.metrics()['floodgate_tasks_total{end="done"}'], 0)
+    is_("an object that is not there", s.get(f"/seg/mesh/8:0{LATE}").status, 404)
+    is_("nor anything of it", s.get(f"/seg/skeleton/8{LATE}").status, 404)
+    for i, n in count.items():
+        xyz, triangles = mesh(s, i)
+        v = volume(xyz, triangles)
+        ok(f"{i} is closed and has {v:.0f} of {n} voxels",
+           unmatched(triangles) == 0 and abs(v - n) < 0.1 * n)
+    ok("the rod has pieces in two blocks", len(s.get(
+        f"/seg/mesh/{2 ** 64 - 1}:0").json()["fragments"]) == 2)
+    b = s.get(f"/seg/skeleton/{2 ** 64 - 1}{LATE}").body
+    n, e = struct.unpack_from("<II", b)
+    xyz = struct.unpack_from(f"<{3 * n}f", b, 8)
+    ok(f"its skeleton is one line from end to end, {n} vertices",
+       e == n - 1 and max(xyz[::3]) - min(xyz[::3]) > 0.9 * SIZE[0] * NM)
+    if s.get("/seg/mesh.1/info").status == 200:
+        is_("levels of detail", s.get(f"/seg/mesh.1/{BIG}.index{LATE}").status, 200)
+        ok("with their data", len(s.get(f"/seg/mesh.1/{BIG}").body) > 100)
+        is_("none of what is not there", s.get("/seg/mesh.1/8.index").status, 404)
+    want = [s.get(f"/seg/mesh/{i}:0").body for i in count]
+    is_("stops cleanly", s.stop(), 0)
+    s.start()
+    is_("after a restart the same", [s.get(f"/seg/mesh/{i}:0").body for i in count], want)
+    is_("from the index", s.metrics()['floodgate_tasks_total{end="done"}'], 0)
+    is_("what is not there is known not to be", s.get(f"/seg/mesh/9:0{LATE}").status, 404)
+
+    own = os.path.join(s.own.name, "own")
+    make(own, mesh="m")
+    write(os.path.join(own, "m", "7:0"), '{"fragments":["a"]}')
+    s.add_layer("own", own)
+    is_("a layer with meshes of its own keeps them", s.get("/own/m/7:0").body,
+        b'{"fragments":["a"]}')
+    is_("its info byte for byte", s.get("/own/info").body,
+        open(os.path.join(own, "info"), "rb").read())
+    is_("and none are made", s.get(f"/own/mesh/7:0{LATE}").status, 404)
+
+    other = os.path.join(s.own.name, "other")
+    make(other)
+    s.add_layer("many", other)
+    run = [TOOL, "mesh", "many", "--root", s.root, "--json"]
+    is_("the tool, through the daemon", [json.loads(subprocess.run(
+        run, capture_output=True, check=True).stdout)[k] for k in ("done", "failed")],
+        [3, 0])
+    is_("they are there", s.request("HEAD", f"/many/mesh/{BIG}:0").status, 200)
+    r = s.call("POST", "/api/jobs", {"layer": "many"})
+    is_("other stages are not for it", r.status, 400)
+    r = s.call("POST", "/api/jobs", {"layer": "many", "stages": ["mesh"], "dry_run": True})
+    is_("nor a dry run", r.status, 400)
+    is_("stops cleanly", s.stop(), 0)
+    run[1] = "skeleton"
+    is_("and without it", [json.loads(subprocess.run(
+        run + ["--box", "0-9_40-41_30-31"], capture_output=True, check=True).stdout)[k]
+        for k in ("done", "failed")], [3, 0])
+    s.start()
+
+    s.add_layer("huge", "phantom:seed=1,size=65536,labels=1")
+    ok("a huge one names none", "mesh" not in s.get("/huge/info").json())
+    r = s.get(f"/huge/mesh/7:0{LATE}")
+    is_("and says what to do", r.status, 500)
+    has("with the command", r.body, b"floodgate mesh huge")
+done()
