@@ -10,7 +10,9 @@
  * blocks with a halo, each is flooded alone, and the blocks are put together by each
  * rule of the table below. A grid of one block (BLOCK = side) is what they are held
  * against. Prints a line per grid and rule, then median and range over the grids of
- * more than one block. Blocks' labels are kept in --cache, so that other rules can be
+ * more than one block. With
+ * --consensus the volume that each grid gives by the default rule is also split by the
+ * one of the next grid (seg/consensus.h). Blocks' labels are kept in --cache, so that other rules can be
  * judged without flooding.
  *
  *   bench/stitch --objects N
@@ -31,6 +33,7 @@
 #include "base/file.h"
 #include "base/morton.h"
 #include "formats/npy.h"
+#include "seg/consensus.h"
 #include "seg/score.h"
 #include "seg/segment.h"
 #include "store/object.h"
@@ -58,6 +61,7 @@ static const struct {
     {"share 0.8, all fragments", {16, 0.5, 0.8, 0.8, INT64_C(1) << 40, 20}},
 };
 #define RULES FG_COUNTOF(rules)
+#define DEFAULT_RULE 5
 
 struct options {
 	const char *model, *image, *truth, *cache;
@@ -66,6 +70,7 @@ struct options {
 	int grids, threads;
 	enum fg_precision prec;
 	long objects;
+	bool consensus;
 };
 
 static void
@@ -138,7 +143,9 @@ read_options(int argc, char **argv, struct options *o)
 	for (int i = 1; i < argc; i++) {
 		bool ok;
 
-		if (argv[i][0] == '-') {
+		if (strcmp(argv[i], "--consensus") == 0) {
+			ok = o->consensus = true;
+		} else if (argv[i][0] == '-') {
 			ok = i + 1 < argc && read_option(o, argv[i], argv[i + 1]);
 			i++;
 		} else if (!o->model) {
@@ -182,6 +189,8 @@ struct bench {
 	struct fg_net *net;
 	struct fg_batcher *batcher;
 	struct server server[THREADS_MAX];
+	struct fg_array whole[GRIDS_MAX]; /* --consensus: of each grid that is cut */
+	size_t wholes;
 };
 
 static void *
@@ -428,10 +437,21 @@ paint_block(struct bench *b, struct grid *g, const int64_t p[3], void *ctx)
 }
 
 static void
-judge(struct bench *b, struct grid *g, uint32_t labels, struct fg_score *out)
+score_volume(struct bench *b, const struct fg_array *whole, struct fg_score *out)
 {
 	struct fg_err err = FG_ERR_INIT;
 	struct fg_scorer *s = fg_score_new(0);
+
+	if (fg_score_add(s, whole, &b->truth, &err) < 0 ||
+	    fg_score_get(s, FG_SCORE_BOTH, out, &err) < 0)
+		die("score", &err);
+	fg_score_free(s);
+}
+
+static void
+judge(struct bench *b, struct grid *g, uint32_t labels, bool keep, struct fg_score *out)
+{
+	struct fg_err err = FG_ERR_INIT;
 	struct fg_array whole;
 
 	for (uint32_t i = 0; i < labels; i++)
@@ -440,11 +460,41 @@ judge(struct bench *b, struct grid *g, uint32_t labels, struct fg_score *out)
 	if (fg_array_init_zero(&whole, FG_U32, b->image.shape, &err) < 0)
 		die("volume", &err);
 	each_block(b, g, paint_block, &whole);
-	if (fg_score_add(s, &whole, &b->truth, &err) < 0 ||
-	    fg_score_get(s, FG_SCORE_BOTH, out, &err) < 0)
-		die("score", &err);
-	fg_score_free(s);
-	fg_array_fini(&whole);
+	score_volume(b, &whole, out);
+	if (keep)
+		b->whole[b->wholes++] = whole;
+	else
+		fg_array_fini(&whole);
+}
+
+/* Each stitched volume split by the next grid's. */
+static void
+run_consensus(struct bench *b)
+{
+	static const uint64_t least[] = {0, 100, 1000};
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_array out;
+	struct fg_score s;
+
+	for (size_t k = 0; k < FG_COUNTOF(least) && b->wholes > 1; k++) {
+		printf("consensus of two grids, pieces of at least %llu voxels\n",
+		    (unsigned long long)least[k]);
+		for (size_t i = 0; i < b->wholes; i++) {
+			if (fg_array_init(&out, FG_U32, b->image.shape, &err) < 0 ||
+			    fg_consensus_split(&b->whole[i],
+				&b->whole[(i + 1) % b->wholes], least[k], &out,
+				&err) < 0)
+				die("consensus", &err);
+			score_volume(b, &out, &s);
+			printf("  %-40zu VOI %.3f = %.3f + %.3f  Rand error %.4f  "
+			       "labelled %.3f\n",
+			    i, s.voi_split + s.voi_merge, s.voi_split, s.voi_merge,
+			    s.rand_error, (double)s.compared / (double)s.voxels);
+			fg_array_fini(&out);
+		}
+	}
+	for (size_t i = 0; i < b->wholes; i++)
+		fg_array_fini(&b->whole[i]);
 }
 
 static uint32_t
@@ -502,7 +552,8 @@ run_grid(struct bench *b, const int64_t size[2], struct fg_score *out)
 	    (unsigned long long)f.steps, (double)(fg_clock_ns() - t0) / 1e9);
 	for (size_t k = 0; k < RULES && (n > 1 || k == 0); k++) {
 		g.r.stitch = rules[k].rule;
-		judge(b, &g, f.labels, &out[k]);
+		judge(b, &g, f.labels, b->o->consensus && n > 1 && k == DEFAULT_RULE,
+		    &out[k]);
 		printf("  %-40s VOI %.3f = %.3f + %.3f  Rand error %.4f\n",
 		    n > 1 ? rules[k].name : "one block",
 		    out[k].voi_split + out[k].voi_merge, out[k].voi_split,
@@ -554,6 +605,7 @@ run_rules(const struct options *o)
 		grids += o->grid[i][0] < b.scale.size[0];
 	}
 	stop_servers(&b);
+	run_consensus(&b);
 	fg_net_free(b.net);
 	printf("median and range over %zu grids\n", grids);
 	for (size_t k = 0; k < RULES && grids > 0; k++) {
@@ -716,7 +768,7 @@ main(int argc, char **argv)
 		fprintf(stderr,
 		    "usage: stitch MODEL [KEY=VALUE,...] [--side N] [--at X,Y,Z] "
 		    "[--image I.npy --truth T.npy] [--grids BLOCK:HALO,...] "
-		    "[--threads N] [--precision P] [--cache FOLDER]\n"
+		    "[--threads N] [--precision P] [--cache FOLDER] [--consensus]\n"
 		    "       stitch --objects N\n");
 		return 2;
 	}
