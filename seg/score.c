@@ -360,25 +360,115 @@ fg_score_get(const struct fg_scorer *s, enum fg_score_over over, struct fg_score
 	return 0;
 }
 
+/* ------------------------------------------------------------- offenders */
+
+/* The partners of one object: row[0..n). */
+static struct fg_score_offender
+judge(const struct row *row, size_t n, bool merges)
+{
+	struct fg_score_offender o = {.merge = merges,
+	    .object = merges ? row[0].pair.test : row[0].pair.ref};
+	uint64_t first = 0, second = 0, all = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		uint64_t id = merges ? row[i].pair.ref : row[i].pair.test;
+		uint64_t k = row[i].pair.n;
+
+		if (id == 0)
+			continue;
+		all += k;
+		if (k > first) {
+			second = first;
+			o.other = o.main;
+			first = k;
+			o.main = id;
+		} else if (k > second) {
+			second = k;
+			o.other = id;
+		}
+	}
+	o.voxels = all - first;
+	return o;
+}
+
+/* Keep the list sorted; the smallest falls out at the end. */
+static void
+keep_worst(struct fg_score_offender *list, size_t *n, size_t max,
+    const struct fg_score_offender *o)
+{
+	size_t i = *n;
+
+	if (max == 0 || o->object == 0 || o->voxels == 0 ||
+	    (*n == max && list[max - 1].voxels >= o->voxels))
+		return;
+	if (*n < max)
+		++*n;
+	else
+		i--;
+	for (; i > 0 && list[i - 1].voxels < o->voxels; i--)
+		list[i] = list[i - 1];
+	list[i] = *o;
+}
+
+int
+fg_score_worst(const struct fg_scorer *s, bool merges, size_t max,
+    struct fg_score_offender *out, size_t *n, struct fg_err *err)
+{
+	struct row *row = fg_try_alloc(FG_MAX(s->used, (size_t)1), sizeof *row);
+	size_t rows = 0, found = 0;
+
+	if (!row)
+		return fg_fail(err, FG_ENOMEM, "no memory to sort %zu label pairs",
+		    s->used);
+	for (size_t i = 0; i < s->capacity; i++) {
+		if (s->table[i].n)
+			row[rows++] = (struct row){.pair = s->table[i]};
+	}
+	qsort(row, rows, sizeof *row, merges ? by_test : by_ref);
+	for (size_t i = 0, end; i < rows; i = end) {
+		for (end = i + 1; end < rows; end++) {
+			if (merges ? row[end].pair.test != row[i].pair.test
+				   : row[end].pair.ref != row[i].pair.ref)
+				break;
+		}
+		struct fg_score_offender o = judge(row + i, end - i, merges);
+		keep_worst(out, &found, max, &o);
+	}
+	free(row);
+	*n = found;
+	return 0;
+}
+
+static double
+share(uint64_t part, uint64_t all)
+{
+	return all ? (double)part / (double)all : 1;
+}
+
 json_t *
 fg_score_format(const struct fg_score *s)
 {
 	json_t *matched = json_array(), *iou = json_array();
+	json_t *precision = json_array(), *recall = json_array();
 
 	for (int k = 0; k < FG_SCORE_LEVELS; k++) {
 		json_array_append_new(iou, json_real(s->iou[k]));
 		json_array_append_new(matched, json_integer((json_int_t)s->matched[k]));
+		json_array_append_new(precision,
+		    json_real(share(s->matched[k], s->test_objects)));
+		json_array_append_new(recall,
+		    json_real(share(s->matched[k], s->ref_objects)));
 	}
 	json_t *j = json_pack("{s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, "
-			      "s:o, s:o, s:f}",
+			      "s:o, s:o, s:o, s:o, s:f}",
 	    "over", s->over == FG_SCORE_BOTH ? "both" : "reference", "voxels",
 	    (json_int_t)s->voxels, "compared", (json_int_t)s->compared, "test_objects",
 	    (json_int_t)s->test_objects, "reference_objects",
 	    (json_int_t)s->ref_objects, "voi_split", s->voi_split, "voi_merge",
 	    s->voi_merge, "voi", s->voi_split + s->voi_merge, "rand_error",
 	    s->rand_error, "rand_precision", s->rand_precision, "rand_recall",
-	    s->rand_recall, "iou", iou, "matched", matched, "iou_weighted",
-	    s->iou_weighted);
+	    s->rand_recall, "iou", iou, "matched", matched, "precision", precision,
+	    "recall", recall, "iou_weighted", s->iou_weighted);
 	fg_assert(j);
 	return j;
 }

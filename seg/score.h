@@ -78,7 +78,23 @@ int fg_score_add(struct fg_scorer *s, const struct fg_array *test,
 int fg_score_get(const struct fg_scorer *s, enum fg_score_over over,
     struct fg_score *out, struct fg_err *err) FG_MUST_USE;
 
-/* The scores as a new JSON object, one member per figure. */
+/* An object that is wrong: a test object that holds several reference objects (merge),
+ * or a reference object that several test objects share (split). */
+struct fg_score_offender {
+	bool merge;
+	uint64_t object; /* test object of a merge, reference object of a split */
+	uint64_t main;   /* its largest partner on the other side */
+	uint64_t other;  /* the second largest: here it is wrong */
+	uint64_t voxels; /* shared with other partners than the largest; 0 left out */
+};
+
+/* The `max` largest merges or splits by voxels, largest first (of equals the lower id);
+ * out has room for max. Fails: FG_ENOMEM. */
+int fg_score_worst(const struct fg_scorer *s, bool merges, size_t max,
+    struct fg_score_offender *out, size_t *n, struct fg_err *err) FG_MUST_USE;
+
+/* The scores as a new JSON object, one member per figure; precision and recall are
+ * matched objects among those of test and reference, by IoU. */
 json_t *fg_score_format(const struct fg_score *s) FG_MUST_USE;
 
 #endif

@@ -7,7 +7,9 @@
 
 #include <stdlib.h>
 
+#include "base/json.h"
 #include "seg/score.h"
+#include "work/score_paths.h"
 #include "work/tool.h"
 #include "work/volume.h"
 
@@ -20,7 +22,25 @@ static const struct fg_tool_option options[] = {
 	"voxels that entropy and Rand scores are about: both\n(default: labelled in "
 	"both) or truth (labelled there)",
 	0},
+    {"skeletons", "WHERE",
+	"true centre lines: phantom:KEY=VALUE,... or a file of lines\n"
+	"skeleton,x0,y0,z0,x1,y1,z1 (voxels)",
+	0},
+    {"merge-nodes", "N",
+	"an object merges skeletons of which it holds N nodes each\n(default 2)", 0},
+    {"step", "VOXELS", "distance of the nodes on a line (default 8)", 0},
+    {"worst", "N", "list the N largest merges and splits (default 5)", 0},
+    {"server", "URL", "where both layers are served, for links to Neuroglancer", 0},
     {NULL, NULL, NULL, 0},
+};
+
+#define WORST_MAX 1000
+
+/* An offender, and a voxel where it is wrong. */
+struct wrong {
+	struct fg_score_offender o;
+	int64_t at[3];
+	bool found;
 };
 
 struct pair {
@@ -30,6 +50,10 @@ struct pair {
 	uint64_t absent[2];
 	struct fg_scorer *scorer;
 	enum fg_score_over over;
+	struct fg_paths *paths; /* NULL: not asked for */
+	struct fg_path_score path_score;
+	struct wrong *wrong;
+	size_t wrongs, unfound;
 };
 
 /* Signed labels are compared as unsigned ones of their size: the same partition. */
@@ -110,6 +134,53 @@ choose_box(const struct fg_tool *t, struct pair *p, struct fg_err *err)
 	return 0;
 }
 
+static uint64_t
+label(const struct fg_array *a, size_t i)
+{
+	switch (a->dtype) {
+	case FG_U8:
+		return ((const uint8_t *)a->data)[i];
+	case FG_U16:
+		return ((const uint16_t *)a->data)[i];
+	case FG_U32:
+		return ((const uint32_t *)a->data)[i];
+	default:
+		return ((const uint64_t *)a->data)[i];
+	}
+}
+
+/* The first voxel where a pair of labels meets that is wrong. */
+static void
+find_wrong(struct pair *p, const struct fg_box *vx, const struct fg_array a[2])
+{
+	size_t n = fg_array_count(&a[0]), nx = (size_t)a[0].shape[0],
+	       ny = (size_t)a[0].shape[1];
+	uint64_t last[2] = {0, 0};
+
+	for (size_t i = 0; i < n && p->unfound > 0; i++) {
+		uint64_t t = label(&a[0], i), r = label(&a[1], i);
+
+		if (t == last[0] && r == last[1])
+			continue;
+		last[0] = t;
+		last[1] = r;
+		for (size_t k = 0; k < p->wrongs; k++) {
+			struct wrong *w = &p->wrong[k];
+			const struct fg_score_offender *o = &w->o;
+
+			if (w->found || t != (o->merge ? o->object : o->other) ||
+			    r != (o->merge ? o->other : o->object))
+				continue;
+			w->found = true;
+			p->unfound--;
+			w->at[0] = vx->lo[0] + (int64_t)(i % nx);
+			w->at[1] = vx->lo[1] + (int64_t)(i / nx % ny);
+			w->at[2] = vx->lo[2] + (int64_t)(i / nx / ny);
+		}
+	}
+}
+
+/* Count a tile; or, when that is done, look for what is wrong in it. */
 static int
 add_tile(struct pair *p, const struct fg_box *vx, struct fg_err *err)
 {
@@ -125,6 +196,13 @@ add_tile(struct pair *p, const struct fg_box *vx, struct fg_err *err)
 			goto out;
 		a[i].dtype = unsigned_of(a[i].dtype);
 	}
+	if (p->wrong) {
+		find_wrong(p, vx, a);
+		rc = 0;
+		goto out;
+	}
+	if (p->paths)
+		fg_paths_look(p->paths, vx, &a[0]);
 	rc = fg_score_add(p->scorer, &a[0], &a[1], err);
 out:
 	fg_array_fini(&a[0]);
@@ -146,6 +224,8 @@ count_pairs(struct pair *p, struct fg_progress *bar, struct fg_err *err)
 				for (int d = 0; d < 3; d++)
 					t.hi[d] =
 					    FG_MIN(t.lo[d] + p->tile[d], p->box.hi[d]);
+				if (p->wrong && p->unfound == 0)
+					return 0;
 				if (fg_tool_stop)
 					return fg_fail(err, FG_ECANCELED,
 					    "interrupted");
@@ -157,6 +237,132 @@ count_pairs(struct pair *p, struct fg_progress *bar, struct fg_err *err)
 		}
 	}
 	return 0;
+}
+
+/* ------------------------------------------------------------- what is worst */
+
+static int
+list_worst(const struct fg_tool *t, struct pair *p, struct fg_progress *bar,
+    struct fg_err *err)
+{
+	struct fg_score_offender *o;
+	int64_t max = 5;
+	size_t n = 0;
+	int rc = fg_tool_int(t, "worst", 0, WORST_MAX, &max, err);
+
+	if (rc < 0 || max == 0)
+		return rc;
+	o = fg_calloc((size_t)max, sizeof *o);
+	p->wrong = fg_calloc(2 * (size_t)max, sizeof *p->wrong);
+	for (int merges = 1; merges >= 0 && rc == 0; merges--) {
+		rc = fg_score_worst(p->scorer, merges, (size_t)max, o, &n, err);
+		for (size_t i = 0; i < n && rc == 0; i++)
+			p->wrong[p->wrongs++].o = o[i];
+	}
+	free(o);
+	p->unfound = p->wrongs;
+	return rc == 0 && p->wrongs > 0 ? count_pairs(p, bar, err) : rc;
+}
+
+/* A link that shows the place, with the objects concerned selected; NULL without
+ * --server. free(). */
+static char *
+make_link(const struct fg_tool *t, const struct wrong *w)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyz"
+				    "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~,:";
+	const char *server = fg_tool_text(t, "server", NULL);
+	const struct fg_score_offender *o = &w->o;
+	struct fg_str s = FG_STR_INIT;
+	char test[2][24], ref[2][24], *state;
+	json_t *layers, *j;
+
+	if (!server)
+		return NULL;
+	for (int i = 0; i < 2; i++) {
+		uint64_t partner = i ? o->other : o->main;
+
+		snprintf(test[i], sizeof test[i], "%llu",
+		    (unsigned long long)(o->merge ? o->object : partner));
+		snprintf(ref[i], sizeof ref[i], "%llu",
+		    (unsigned long long)(o->merge ? partner : o->object));
+	}
+	layers = json_pack("[{s:s, s:s+++, s:s, s:[s,s]}, {s:s, s:s+++, s:s, s:[s,s]}]",
+	    "type", "segmentation", "source", "precomputed://", server, "/", t->arg[0],
+	    "name", "segmentation", "segments", test[0], test[1], "type",
+	    "segmentation", "source", "precomputed://", server, "/", t->arg[1], "name",
+	    "truth", "segments", ref[0], ref[1]);
+	j = json_pack("{s:o, s:[f,f,f], s:s}", "layers", layers, "position",
+	    (double)w->at[0] + 0.5, (double)w->at[1] + 0.5, (double)w->at[2] + 0.5,
+	    "layout", "4panel");
+	state = fg_json_format(j);
+	json_decref(j);
+	fg_str_puts(&s, "https://neuroglancer-demo.appspot.com/#!");
+	for (const char *c = state; *c; c++) {
+		if (strchr(plain, *c))
+			fg_str_put(&s, c, 1);
+		else
+			fg_str_putf(&s, "%%%02X", (unsigned char)*c);
+	}
+	free(state);
+	return s.data;
+}
+
+static json_t *
+wrong_json(const struct fg_tool *t, const struct pair *p)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < p->wrongs; i++) {
+		const struct wrong *w = &p->wrong[i];
+		char *link = make_link(t, w);
+
+		json_array_append_new(list,
+		    json_pack("{s:s, s:I, s:I, s:I, s:I, s:o, s:s*}", "kind",
+			w->o.merge ? "merge" : "split", "object",
+			(json_int_t)w->o.object, "main", (json_int_t)w->o.main, "other",
+			(json_int_t)w->o.other, "voxels", (json_int_t)w->o.voxels, "at",
+			fg_json_int3(w->at), "link", link));
+		free(link);
+	}
+	return list;
+}
+
+static void
+print_wrong(const struct fg_tool *t, const struct pair *p)
+{
+	for (size_t i = 0; i < p->wrongs; i++) {
+		const struct wrong *w = &p->wrong[i];
+		char *link = make_link(t, w);
+
+		if (i == 0 || w->o.merge != w[-1].o.merge)
+			printf("  largest %s\n", w->o.merge ? "merges" : "splits");
+		printf("    %s %llu at %lld,%lld,%lld: %llu voxels beside %s %llu, "
+		       "first in %llu\n",
+		    w->o.merge ? "object" : "truth", (unsigned long long)w->o.object,
+		    (long long)w->at[0], (long long)w->at[1], (long long)w->at[2],
+		    (unsigned long long)w->o.voxels, w->o.merge ? "truth" : "object",
+		    (unsigned long long)w->o.main, (unsigned long long)w->o.other);
+		if (link)
+			printf("      %s\n", link);
+		free(link);
+	}
+}
+
+/* ------------------------------------------------------------- telling */
+
+static void
+print_paths(const struct fg_path_score *s)
+{
+	printf("  skeletons                %llu, %llu edges, %.6g nm\n",
+	    (unsigned long long)s->paths, (unsigned long long)s->edges, s->length);
+	printf("  edges                    %.4f correct, %.4f split, %.4f merged, "
+	       "%.4f omitted\n",
+	    s->part[FG_PATH_CORRECT], s->part[FG_PATH_SPLIT], s->part[FG_PATH_MERGED],
+	    s->part[FG_PATH_OMITTED]);
+	printf("  expected run length      %.6g nm of at most %.6g\n", s->erl,
+	    s->erl_max);
+	printf("  objects that merge       %llu\n", (unsigned long long)s->merging);
 }
 
 static void
@@ -182,9 +388,13 @@ print_scores(const struct fg_tool *t, const struct pair *p, const struct fg_scor
 	printf("  adapted Rand error       %.4f (precision %.4f, recall %.4f)\n",
 	    s->rand_error, s->rand_precision, s->rand_recall);
 	for (int k = 0; k < FG_SCORE_LEVELS; k++)
-		printf("  matched at IoU %.2f      %llu of %llu\n", s->iou[k],
-		    (unsigned long long)s->matched[k],
-		    (unsigned long long)s->ref_objects);
+		printf("  matched at IoU %.2f      %llu of %llu (precision %.4f, "
+		       "recall "
+		       "%.4f)\n",
+		    s->iou[k], (unsigned long long)s->matched[k],
+		    (unsigned long long)s->ref_objects,
+		    (double)s->matched[k] / (double)FG_MAX(s->test_objects, 1u),
+		    (double)s->matched[k] / (double)FG_MAX(s->ref_objects, 1u));
 	printf("  best IoU, size-weighted  %.4f\n", s->iou_weighted);
 }
 
@@ -208,6 +418,34 @@ open_pair(struct fg_tool *t, struct fg_session *s, struct pair *p, struct fg_err
 	return choose_box(t, p, err);
 }
 
+/* The lines to be followed, if any were asked for. */
+static int
+open_paths(const struct fg_tool *t, struct pair *p, struct fg_err *err)
+{
+	const char *where = fg_tool_text(t, "skeletons", NULL);
+	double step = 8, nm[3];
+
+	if (fg_tool_real(t, "step", 0.1, 1e6, &step, err) < 0)
+		return -1;
+	if (!where)
+		return 0;
+	fg_volume_resolution(p->ref, nm);
+	p->paths = fg_paths_load(where, &p->box, nm, step, err);
+	return p->paths ? 0 : fg_err_prefix(err, "--skeletons");
+}
+
+static int
+score_paths(const struct fg_tool *t, struct pair *p, struct fg_err *err)
+{
+	int64_t merge_nodes = 2;
+
+	if (fg_tool_int(t, "merge-nodes", 1, INT32_MAX, &merge_nodes, err) < 0)
+		return -1;
+	if (!p->paths)
+		return 0;
+	return fg_paths_score(p->paths, (uint64_t)merge_nodes, &p->path_score, err);
+}
+
 static int
 run_evaluate(struct fg_tool *t)
 {
@@ -226,7 +464,13 @@ run_evaluate(struct fg_tool *t)
 	p.scorer = fg_score_new(0);
 	int rc = open_pair(t, &s, &p, &err);
 	if (rc == 0)
+		rc = open_paths(t, &p, &err);
+	if (rc == 0)
 		rc = count_pairs(&p, &bar, &err);
+	if (rc == 0)
+		rc = score_paths(t, &p, &err);
+	if (rc == 0)
+		rc = list_worst(t, &p, &bar, &err);
 	fg_progress_end(&bar);
 	if (rc < 0 || fg_score_get(p.scorer, p.over, &score, &err) < 0) {
 		code = fg_tool_fail(t, &err);
@@ -237,10 +481,19 @@ run_evaluate(struct fg_tool *t)
 		    json_integer((json_int_t)p.absent[0]));
 		json_object_set_new(j, "absent_reference",
 		    json_integer((json_int_t)p.absent[1]));
+		if (p.paths)
+			json_object_set_new(j, "skeletons",
+			    fg_path_score_format(&p.path_score));
+		json_object_set_new(j, "worst", wrong_json(t, &p));
 		fg_tool_print_json(j);
 	} else {
 		print_scores(t, &p, &score);
+		if (p.paths)
+			print_paths(&p.path_score);
+		print_wrong(t, &p);
 	}
+	fg_paths_free(p.paths);
+	free(p.wrong);
 	fg_volume_close(p.test);
 	fg_volume_close(p.ref);
 	fg_score_free(p.scorer);
@@ -260,8 +513,9 @@ const struct fg_tool_command fg_tool_score_commands[] = {
 	    "a .npz\nfile (FILE.npz:MEMBER). Label 0 is background. Prints variation "
 	    "of "
 	    "information,\nadapted Rand error, and how many objects of the truth are "
-	    "matched at IoU 0.5,\n0.75 and 0.9. What has not been made yet counts as "
-	    "0.",
+	    "matched at IoU 0.5,\n0.75 and 0.9, and the largest merges and splits with "
+	    "a voxel of "
+	    "each. What has not\nbeen made yet counts as 0.",
 	.options = options,
 	.run = run_evaluate},
     {.name = NULL},

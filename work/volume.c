@@ -155,6 +155,13 @@ fg_volume_bounds(const struct fg_volume *v, struct fg_box *vx, int64_t chunk[3])
 	}
 }
 
+void
+fg_volume_resolution(const struct fg_volume *v, double nm[3])
+{
+	for (int d = 0; d < 3; d++)
+		nm[d] = v->stack ? 1 : v->info->scale[v->scale].nm[d];
+}
+
 bool
 fg_volume_is_placeless(const struct fg_volume *v)
 {

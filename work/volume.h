@@ -25,6 +25,8 @@ enum fg_dtype fg_volume_dtype(const struct fg_volume *v);
 int fg_volume_channels(const struct fg_volume *v);
 /* All voxels, and the extent of chunks (64 for array files). */
 void fg_volume_bounds(const struct fg_volume *v, struct fg_box *vx, int64_t chunk[3]);
+/* Nanometres per voxel; 1 for array files. */
+void fg_volume_resolution(const struct fg_volume *v, double nm[3]);
 /* True for array files, whose voxel 0,0,0 says nothing about where they belong. */
 bool fg_volume_is_placeless(const struct fg_volume *v);
 /* Move a placeless volume's first voxel to lo. */

@@ -1,0 +1,780 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Rules of stitching, judged over several block grids against the truth:
+ *
+ *   bench/stitch MODEL [phantom KEY=VALUE,...] [--side N] [--at X,Y,Z]
+ *       [--grids BLOCK:HALO,...] [--threads N] [--precision P] [--cache FOLDER]
+ *   bench/stitch MODEL --image IMAGE.npy --truth TRUTH.npy [...]
+ *
+ * A cube of the phantom (or an image and its truth, uint8 and labels) is cut into
+ * blocks with a halo, each is flooded alone, and the blocks are put together by each
+ * rule of the table below. A grid of one block (BLOCK = side) is what they are held
+ * against. Prints a line per grid and rule, then median and range over the grids of
+ * more than one block. With
+ * --consensus the volume that each grid gives by the default rule is also split by the
+ * one of the next grid (seg/consensus.h). Blocks' labels are kept in --cache, so that other rules can be
+ * judged without flooding.
+ *
+ *   bench/stitch --objects N
+ *
+ * Time and size of the index for N blocks of 20 made-up objects that are joined in a
+ * chain along x, in descending order of blocks, and the time of a look-up.
+ */
+#include "config.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/morton.h"
+#include "formats/npy.h"
+#include "seg/consensus.h"
+#include "seg/score.h"
+#include "seg/segment.h"
+#include "store/object.h"
+#include "store/phantom.h"
+#include "work/stitch.h"
+
+#define THREADS_MAX 64
+#define GRIDS_MAX 32
+#define NPY_MAX ((size_t)4 << 30)
+
+static const struct {
+	const char *name;
+	struct fg_stitch_rule rule;
+} rules[] = {
+    {"nothing joined", {16, 9, 9, 9, 0, 20}},
+    {"mutual, IoU 0.5, near 4", {4, 0.5, 9, 9, 0, 20}},
+    {"mutual, IoU 0.5, near 16", {16, 0.5, 9, 9, 0, 20}},
+    {"mutual, IoU 0.5 or share 0.8, near 4", {4, 0.5, 0.8, 9, 0, 20}},
+    {"mutual, IoU 0.5 or share 0.8, near 8", {8, 0.5, 0.8, 9, 0, 20}},
+    {"mutual, IoU 0.5 or share 0.8, near 16", {16, 0.5, 0.8, 9, 0, 20}},
+    {"the same, share 0.6", {16, 0.5, 0.6, 9, 0, 20}},
+    {"mutual, whatever is shared", {16, 0, 0, 9, 0, 20}},
+    {"share 0.8, fragments to 500", {16, 0.5, 0.8, 0.8, 500, 20}},
+    {"share 0.8, fragments to 2000", {16, 0.5, 0.8, 0.8, 2000, 20}},
+    {"share 0.8, all fragments", {16, 0.5, 0.8, 0.8, INT64_C(1) << 40, 20}},
+};
+#define RULES FG_COUNTOF(rules)
+#define DEFAULT_RULE 5
+
+struct options {
+	const char *model, *image, *truth, *cache;
+	struct fg_phantom phantom;
+	int64_t at[3], side, grid[GRIDS_MAX][2];
+	int grids, threads;
+	enum fg_precision prec;
+	long objects;
+	bool consensus;
+};
+
+static void
+die(const char *what, const struct fg_err *err)
+{
+	fprintf(stderr, "%s: %s\n", what, err->msg);
+	exit(1);
+}
+
+/* ------------------------------------------------------------- options */
+
+static bool
+read_grids(const char *text, struct options *o)
+{
+	char *end;
+
+	for (o->grids = 0; *text && o->grids < GRIDS_MAX; o->grids++) {
+		int64_t *g = o->grid[o->grids];
+
+		g[0] = strtol(text, &end, 10);
+		if (*end != ':' || g[0] < 8)
+			return false;
+		g[1] = strtol(end + 1, &end, 10);
+		if (g[1] < 0 || (*end && *end != ','))
+			return false;
+		text = *end ? end + 1 : end;
+	}
+	return o->grids > 0;
+}
+
+static bool
+read_option(struct options *o, const char *a, const char *v)
+{
+	struct fg_err err = FG_ERR_INIT;
+
+	if (strcmp(a, "--precision") == 0)
+		return fg_precision_parse(v, &o->prec, &err) == 0;
+	if (strcmp(a, "--threads") == 0)
+		return (o->threads = atoi(v)) > 0 && o->threads <= THREADS_MAX;
+	if (strcmp(a, "--side") == 0)
+		return (o->side = atoi(v)) > 0;
+	if (strcmp(a, "--grids") == 0)
+		return read_grids(v, o);
+	if (strcmp(a, "--objects") == 0)
+		return (o->objects = atol(v)) > 0;
+	if (strcmp(a, "--at") == 0)
+		return sscanf(v, "%ld,%ld,%ld", &o->at[0], &o->at[1], &o->at[2]) == 3;
+	if (strcmp(a, "--cache") == 0)
+		o->cache = v;
+	else if (strcmp(a, "--image") == 0)
+		o->image = v;
+	else if (strcmp(a, "--truth") == 0)
+		o->truth = v;
+	else
+		return false;
+	return *v != '\0';
+}
+
+static bool
+read_options(int argc, char **argv, struct options *o)
+{
+	struct fg_err err = FG_ERR_INIT;
+
+	*o = (struct options){.side = 128,
+	    .at = {20000, 20000, 20000},
+	    .prec = FG_PREC_F32,
+	    .threads = 1};
+	fg_phantom_default(&o->phantom);
+	o->phantom.seed = 1000001;
+	for (int i = 1; i < argc; i++) {
+		bool ok;
+
+		if (strcmp(argv[i], "--consensus") == 0) {
+			ok = o->consensus = true;
+		} else if (argv[i][0] == '-') {
+			ok = i + 1 < argc && read_option(o, argv[i], argv[i + 1]);
+			i++;
+		} else if (!o->model) {
+			o->model = argv[i];
+			ok = true;
+		} else {
+			ok = fg_phantom_parse(argv[i], &o->phantom, &err) == 0;
+		}
+		if (!ok) {
+			fprintf(stderr, "stitch: cannot use %s %s\n",
+			    argv[FG_MIN(i, argc - 1)], err.msg);
+			return false;
+		}
+	}
+	if (o->grids == 0) {
+		const int64_t side = o->side;
+		const int64_t part[] = {side, (side + 1) / 2, (side + 2) / 3};
+
+		for (size_t i = 0; i < FG_COUNTOF(part); i++) {
+			o->grid[i][0] = part[i];
+			o->grid[i][1] = 16;
+		}
+		o->grids = FG_COUNTOF(part);
+	}
+	return o->objects > 0 || (o->model && !o->image == !o->truth);
+}
+
+/* ------------------------------------------------------------- floods */
+
+struct server {
+	struct fg_batcher *batcher;
+	char device[64];
+	pthread_t thread;
+};
+
+/* Picture, truth, and what floods them. */
+struct bench {
+	const struct options *o;
+	struct fg_array image, truth;
+	struct fg_scale scale;
+	struct fg_net *net;
+	struct fg_batcher *batcher;
+	struct server server[THREADS_MAX];
+	struct fg_array whole[GRIDS_MAX]; /* --consensus: of each grid that is cut */
+	size_t wholes;
+};
+
+static void *
+serve(void *arg)
+{
+	struct server *s = arg;
+	struct fg_err err = FG_ERR_INIT;
+
+	if (fg_batcher_serve(s->batcher, s->device, &err) < 0)
+		die(s->device, &err);
+	return NULL;
+}
+
+static void
+start_servers(struct bench *b)
+{
+	struct fg_err err = FG_ERR_INIT;
+
+	b->batcher = fg_batcher_new(b->net, b->o->prec, 0, &err);
+	if (!b->batcher)
+		die("batcher", &err);
+	for (int i = 0; i < b->o->threads; i++) {
+		struct server *s = &b->server[i];
+
+		s->batcher = b->batcher;
+		snprintf(s->device, sizeof s->device, "cpu:%d", i);
+		fg_assert(pthread_create(&s->thread, NULL, serve, s) == 0);
+	}
+}
+
+static void
+stop_servers(struct bench *b)
+{
+	if (!b->batcher)
+		return;
+	fg_batcher_stop(b->batcher);
+	for (int i = 0; i < b->o->threads; i++)
+		pthread_join(b->server[i].thread, NULL);
+	fg_batcher_free(b->batcher);
+}
+
+static void
+read_npy(const char *path, struct fg_array *out)
+{
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_buf *b = fg_file_read(path, NPY_MAX, &err);
+
+	if (!b || fg_npy_decode(b->data, b->len, NPY_MAX, out, &err) < 0)
+		die(path, &err);
+	fg_buf_unref(b);
+}
+
+static void
+prepare(struct bench *b)
+{
+	const struct options *o = b->o;
+	struct fg_err err = FG_ERR_INIT;
+	int64_t shape[4] = {o->side, o->side, o->side, 1};
+	struct fg_box vx;
+
+	if (o->image) {
+		read_npy(o->image, &b->image);
+		read_npy(o->truth, &b->truth);
+	} else {
+		for (int d = 0; d < 3; d++) {
+			vx.lo[d] = o->at[d];
+			vx.hi[d] = o->at[d] + o->side;
+		}
+		if (fg_array_init(&b->image, FG_U8, shape, &err) < 0 ||
+		    fg_array_init(&b->truth, FG_U64, shape, &err) < 0 ||
+		    fg_phantom_image(&o->phantom, 0, &vx, &b->image, &err) < 0 ||
+		    fg_phantom_labels(&o->phantom, 0, &vx, &b->truth, &err) < 0)
+			die("phantom", &err);
+	}
+	memcpy(b->scale.size, b->image.shape, sizeof b->scale.size);
+	for (int d = 0; d < 3; d++)
+		b->scale.chunk[d] = 64;
+}
+
+/* The labels of a block's box: from the cache, else flooded. Returns the fields of view
+ * computed for it. */
+static uint64_t
+flood(struct bench *b, const struct fg_recipe *r, const int64_t blk[3],
+    struct fg_array *labels)
+{
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_flood_params params;
+	struct fg_seg_stats st;
+	_Atomic int cls = FG_BULK;
+	struct fg_array image = FG_ARRAY_INIT;
+	struct fg_block_call call = {.image = &image, .params = &params, .cls = &cls};
+	int64_t shape[4] = {1, 1, 1, 1};
+	struct fg_box box, all;
+	struct fg_buf *npy;
+	char *path = NULL;
+	uint64_t steps;
+
+	if (b->o->cache)
+		path = fg_asprintf("%s/%lld-%lld_%lld_%lld_%lld.npy", b->o->cache,
+		    (long long)r->block[0], (long long)r->halo[0], (long long)blk[0],
+		    (long long)blk[1], (long long)blk[2]);
+	if (path && access(path, R_OK) == 0) {
+		read_npy(path, labels);
+		free(path);
+		return 0;
+	}
+	if (!b->batcher)
+		start_servers(b);
+	fg_recipe_box(r, &b->scale, blk, &box);
+	fg_scale_bounds(&b->scale, &all);
+	fg_box_shape(&box, shape);
+	if (fg_array_init(&image, FG_U8, shape, &err) < 0 ||
+	    fg_array_init(labels, FG_U32, shape, &err) < 0)
+		die("block", &err);
+	fg_array_copy_box(&image, &box, &b->image, &all);
+	fg_flood_params_default(&params);
+	if (fg_segment_block(b->batcher, &call, labels, NULL, &st, &err) < 0)
+		die("segment", &err);
+	steps = st.steps;
+	if (path && (fg_npy_encode(labels, &npy, &err) < 0 ||
+			fg_file_write_fast(path, npy->data, npy->len, &err) < 0))
+		die(path, &err);
+	if (path)
+		fg_buf_unref(npy);
+	fg_seg_stats_fini(&st);
+	fg_array_fini(&image);
+	free(path);
+	return steps;
+}
+
+/* ------------------------------------------------------------- putting together */
+
+struct grid {
+	struct fg_recipe r;
+	int64_t n[3];
+	struct fg_array *labels; /* of each block's box */
+	uint32_t *first;         /* number of a block's label 0 among all */
+	uint32_t *up;            /* union-find over all labels */
+};
+
+static uint32_t
+top(uint32_t *up, uint32_t i)
+{
+	while (up[i] != i) {
+		up[i] = up[up[i]];
+		i = up[i];
+	}
+	return i;
+}
+
+static size_t
+number_of(const struct grid *g, const int64_t p[3])
+{
+	return (size_t)(p[0] + g->n[0] * (p[1] + g->n[1] * p[2]));
+}
+
+static void
+join_pair(struct bench *b, struct grid *g, const int64_t p[3], const int64_t q[3])
+{
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_array cut[2] = {FG_ARRAY_INIT, FG_ARRAY_INIT};
+	const int64_t *at[2] = {p, q};
+	struct fg_stitch_pair *pair = NULL;
+	int64_t shape[4] = {1, 1, 1, 1};
+	struct fg_box vx, box;
+	size_t n = 0;
+
+	if (!fg_stitch_box(&g->r, &b->scale, p, q, &vx))
+		return;
+	fg_box_shape(&vx, shape);
+	for (int i = 0; i < 2; i++) {
+		fg_recipe_box(&g->r, &b->scale, at[i], &box);
+		if (fg_array_init(&cut[i], FG_U32, shape, &err) < 0)
+			die("stitch", &err);
+		fg_array_copy_box(&cut[i], &vx, &g->labels[number_of(g, at[i])], &box);
+	}
+	if (fg_stitch_compare(&cut[0], &cut[1], &g->r.stitch, &pair, &n, &err) < 0)
+		die("stitch", &err);
+	for (size_t i = 0; i < n; i++) {
+		uint32_t x = g->first[number_of(g, p)] + pair[i].a;
+		uint32_t y = g->first[number_of(g, q)] + pair[i].b;
+
+		if (pair[i].joined)
+			g->up[top(g->up, x)] = top(g->up, y);
+	}
+	free(pair);
+	fg_array_fini(&cut[0]);
+	fg_array_fini(&cut[1]);
+}
+
+/* Calls fn for each block of the grid. */
+static void
+each_block(struct bench *b, struct grid *g,
+    void (*fn)(struct bench *b, struct grid *g, const int64_t p[3], void *ctx),
+    void *ctx)
+{
+	int64_t p[3];
+
+	for (p[2] = 0; p[2] < g->n[2]; p[2]++)
+		for (p[1] = 0; p[1] < g->n[1]; p[1]++)
+			for (p[0] = 0; p[0] < g->n[0]; p[0]++)
+				fn(b, g, p, ctx);
+}
+
+static void
+join_block(struct bench *b, struct grid *g, const int64_t p[3], void *ctx)
+{
+	(void)ctx;
+	/* The 13 neighbours that come later; the others have seen us. */
+	for (int i = 14; i < 27; i++) {
+		int64_t q[3] = {p[0] + i % 3 - 1, p[1] + i / 3 % 3 - 1,
+		    p[2] + i / 9 - 1};
+		bool inside = true;
+
+		for (int d = 0; d < 3; d++)
+			inside = inside && q[d] >= 0 && q[d] < g->n[d];
+		if (inside)
+			join_pair(b, g, p, q);
+	}
+}
+
+/* The core of a block under the numbers of the whole. */
+static void
+paint_block(struct bench *b, struct grid *g, const int64_t p[3], void *ctx)
+{
+	struct fg_array *whole = ctx, part = FG_ARRAY_INIT;
+	const struct fg_array *labels = &g->labels[number_of(g, p)];
+	struct fg_err err = FG_ERR_INIT;
+	int64_t shape[4] = {1, 1, 1, 1};
+	struct fg_box core, box, all;
+
+	fg_recipe_core(&g->r, &b->scale, p, &core);
+	fg_recipe_box(&g->r, &b->scale, p, &box);
+	fg_scale_bounds(&b->scale, &all);
+	fg_box_shape(&core, shape);
+	if (fg_array_init(&part, FG_U32, shape, &err) < 0)
+		die("core", &err);
+	fg_array_copy_box(&part, &core, labels, &box);
+	uint32_t *v = part.data;
+	for (size_t i = 0, n = fg_array_count(&part); i < n; i++)
+		v[i] = v[i] ? top(g->up, g->first[number_of(g, p)] + v[i]) + 1 : 0;
+	fg_array_copy_box(whole, &all, &part, &core);
+	fg_array_fini(&part);
+}
+
+static void
+score_volume(struct bench *b, const struct fg_array *whole, struct fg_score *out)
+{
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_scorer *s = fg_score_new(0);
+
+	if (fg_score_add(s, whole, &b->truth, &err) < 0 ||
+	    fg_score_get(s, FG_SCORE_BOTH, out, &err) < 0)
+		die("score", &err);
+	fg_score_free(s);
+}
+
+static void
+judge(struct bench *b, struct grid *g, uint32_t labels, bool keep, struct fg_score *out)
+{
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_array whole;
+
+	for (uint32_t i = 0; i < labels; i++)
+		g->up[i] = i;
+	each_block(b, g, join_block, NULL);
+	if (fg_array_init_zero(&whole, FG_U32, b->image.shape, &err) < 0)
+		die("volume", &err);
+	each_block(b, g, paint_block, &whole);
+	score_volume(b, &whole, out);
+	if (keep)
+		b->whole[b->wholes++] = whole;
+	else
+		fg_array_fini(&whole);
+}
+
+/* Each stitched volume split by the next grid's. */
+static void
+run_consensus(struct bench *b)
+{
+	static const uint64_t least[] = {0, 100, 1000};
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_array out;
+	struct fg_score s;
+
+	for (size_t k = 0; k < FG_COUNTOF(least) && b->wholes > 1; k++) {
+		printf("consensus of two grids, pieces of at least %llu voxels\n",
+		    (unsigned long long)least[k]);
+		for (size_t i = 0; i < b->wholes; i++) {
+			if (fg_array_init(&out, FG_U32, b->image.shape, &err) < 0 ||
+			    fg_consensus_split(&b->whole[i],
+				&b->whole[(i + 1) % b->wholes], least[k], &out,
+				&err) < 0)
+				die("consensus", &err);
+			score_volume(b, &out, &s);
+			printf("  %-40zu VOI %.3f = %.3f + %.3f  Rand error %.4f  "
+			       "labelled %.3f\n",
+			    i, s.voi_split + s.voi_merge, s.voi_split, s.voi_merge,
+			    s.rand_error, (double)s.compared / (double)s.voxels);
+			fg_array_fini(&out);
+		}
+	}
+	for (size_t i = 0; i < b->wholes; i++)
+		fg_array_fini(&b->whole[i]);
+}
+
+static uint32_t
+largest(const struct fg_array *a)
+{
+	const uint32_t *v = a->data;
+	uint32_t max = 0;
+
+	for (size_t i = 0, n = fg_array_count(a); i < n; i++)
+		max = FG_MAX(max, v[i]);
+	return max;
+}
+
+struct flooded {
+	uint64_t steps, voxels;
+	uint32_t labels;
+};
+
+static void
+flood_block(struct bench *b, struct grid *g, const int64_t p[3], void *ctx)
+{
+	struct flooded *f = ctx;
+	size_t i = number_of(g, p);
+
+	f->steps += flood(b, &g->r, p, &g->labels[i]);
+	f->voxels += fg_array_count(&g->labels[i]);
+	g->first[i] = f->labels;
+	f->labels += largest(&g->labels[i]) + 1;
+}
+
+/* All rules on one grid; out[RULES]. */
+static void
+run_grid(struct bench *b, const int64_t size[2], struct fg_score *out)
+{
+	struct flooded f = {0};
+	struct grid g = {0};
+	int64_t t0 = fg_clock_ns();
+	size_t n;
+
+	for (int d = 0; d < 3; d++) {
+		g.r.block[d] = size[0];
+		g.r.halo[d] = size[1];
+	}
+	fg_recipe_grid(&g.r, &b->scale, g.n);
+	n = (size_t)(g.n[0] * g.n[1] * g.n[2]);
+	g.labels = fg_calloc(n, sizeof *g.labels);
+	g.first = fg_calloc(n, sizeof *g.first);
+	each_block(b, &g, flood_block, &f);
+	g.up = fg_calloc(f.labels + 1, sizeof *g.up);
+	printf("grid %lld:%lld  %zu blocks, %.2f voxels computed per voxel, %llu "
+	       "fields "
+	       "of view in %.0f s\n",
+	    (long long)size[0], (long long)size[1], n,
+	    (double)f.voxels / (double)fg_array_count(&b->image),
+	    (unsigned long long)f.steps, (double)(fg_clock_ns() - t0) / 1e9);
+	for (size_t k = 0; k < RULES && (n > 1 || k == 0); k++) {
+		g.r.stitch = rules[k].rule;
+		judge(b, &g, f.labels, b->o->consensus && n > 1 && k == DEFAULT_RULE,
+		    &out[k]);
+		printf("  %-40s VOI %.3f = %.3f + %.3f  Rand error %.4f\n",
+		    n > 1 ? rules[k].name : "one block",
+		    out[k].voi_split + out[k].voi_merge, out[k].voi_split,
+		    out[k].voi_merge, out[k].rand_error);
+	}
+	fflush(stdout);
+	for (size_t i = 0; i < n; i++)
+		fg_array_fini(&g.labels[i]);
+	free(g.labels);
+	free(g.first);
+	free(g.up);
+}
+
+static int
+by_size(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+static void
+print_spread(const char *name, double *v, size_t n)
+{
+	qsort(v, n, sizeof *v, by_size);
+	printf("  %s %.3f (%.3f to %.3f)", name, v[n / 2], v[0], v[n - 1]);
+}
+
+static void
+run_rules(const struct options *o)
+{
+	static struct fg_score score[GRIDS_MAX][RULES];
+	struct fg_net_shape shape = FG_NET_SHAPE_UNSET;
+	struct bench b = {.o = o};
+	struct fg_err err = FG_ERR_INIT;
+	size_t grids = 0;
+
+	if (!fg_net_is_safetensors(o->model))
+		shape = (struct fg_net_shape){.fov = {33, 33, 33},
+		    .delta = {8, 8, 8},
+		    .mean = 128,
+		    .stddev = 33};
+	b.net = fg_net_load(o->model, &shape, &err);
+	if (!b.net)
+		die("model", &err);
+	prepare(&b);
+	for (int i = 0; i < o->grids; i++) {
+		run_grid(&b, o->grid[i], score[grids]);
+		grids += o->grid[i][0] < b.scale.size[0];
+	}
+	stop_servers(&b);
+	run_consensus(&b);
+	fg_net_free(b.net);
+	printf("median and range over %zu grids\n", grids);
+	for (size_t k = 0; k < RULES && grids > 0; k++) {
+		double v[3][GRIDS_MAX];
+
+		for (size_t i = 0; i < grids; i++) {
+			v[0][i] = score[i][k].voi_split + score[i][k].voi_merge;
+			v[1][i] = score[i][k].voi_merge;
+			v[2][i] = score[i][k].rand_error;
+		}
+		printf("  %-40s", rules[k].name);
+		print_spread("VOI", v[0], grids);
+		print_spread("merge", v[1], grids);
+		print_spread("Rand error", v[2], grids);
+		putchar('\n');
+	}
+	fg_array_fini(&b.image);
+	fg_array_fini(&b.truth);
+}
+
+/* ------------------------------------------------------------- the index */
+
+#define EACH 20  /* objects of a block */
+#define ROW 64   /* blocks of a row along x */
+#define GROUP 32 /* blocks of a commit, as under load */
+
+static uint64_t
+made_up_id(int64_t blk, int k)
+{
+	return (uint64_t)blk << 20 | (uint64_t)(k + 1);
+}
+
+/* What one commit holds. */
+struct made_up {
+	struct fg_object_row o[GROUP][EACH];
+	struct fg_merge m[GROUP][EACH];
+	struct fg_payload done[GROUP];
+	struct fg_place place[GROUP];
+	struct fg_result res[2 * GROUP];
+	struct fg_result *list[2 * GROUP];
+};
+
+/* Block i and its stitching, as results 2 k and 2 k + 1. */
+static void
+make_up(struct made_up *v, int k, uint32_t layer, int64_t i, int64_t blocks)
+{
+	const int64_t p[3] = {i % ROW, i / ROW % ROW, i / ROW / ROW};
+	struct fg_key key = {.layer = layer,
+	    .kind = FG_KIND_BLOCK,
+	    .at = fg_morton_encode(p)};
+	struct fg_result *block = &v->res[2 * k], *stitch = &v->res[2 * k + 1];
+
+	*block = (struct fg_result){.task = key, .object = v->o[k], .objects = EACH};
+	key.kind = FG_KIND_STITCH;
+	v->done[k] = (struct fg_payload){.key = key, .state = FG_EMPTY};
+	*stitch = (struct fg_result){.task = key,
+	    .payload = &v->done[k],
+	    .payloads = 1,
+	    .places = &v->place[k],
+	    .merge = v->m[k]};
+	for (int n = 0; n < EACH; n++) {
+		v->o[k][n] =
+		    (struct fg_object_row){.id = made_up_id(i, n), .voxels = 1000};
+		if (i % ROW < ROW - 1 && i + 1 < blocks)
+			v->m[k][stitch->merges++] = (struct fg_merge){made_up_id(i, n),
+			    made_up_id(i + 1, n), 500, 10, 10, true};
+	}
+	v->list[2 * k] = block;
+	v->list[2 * k + 1] = stitch;
+}
+
+static void
+fill(struct fg_store *s, uint32_t layer, long blocks)
+{
+	struct made_up *v = fg_calloc(1, sizeof *v);
+	struct fg_err err = FG_ERR_INIT;
+	int k = 0;
+
+	for (long i = blocks - 1; i >= 0; i--) {
+		make_up(v, k++, layer, i, blocks);
+		if (k < GROUP && i > 0)
+			continue;
+		if (fg_commit(s, v->list, 2 * (size_t)k, &err) < 0)
+			die("commit", &err);
+		k = 0;
+	}
+	free(v);
+}
+
+static double
+processor_s(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static void
+run_objects(long blocks)
+{
+	char root[] = "/tmp/fg-bench-XXXXXX", *path;
+	struct fg_store_options opt = {.min_free = 1e-9};
+	struct fg_layer_row row = {.name = (char *)"seg",
+	    .kind = (char *)"segmentation",
+	    .info = (char *)"{}",
+	    .recipe = (char *)"{}"};
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_store *s;
+	struct fg_reader *r;
+	struct stat st;
+	int64_t t0;
+	double cpu;
+
+	fg_assert(mkdtemp(root));
+	s = fg_store_open(root, FG_STORE_CREATE, &opt, &err);
+	if (!s || fg_store_layer_add(s, &row, &err) < 0)
+		die(root, &err);
+	t0 = fg_clock_ns();
+	cpu = processor_s();
+	fill(s, row.layer, blocks);
+	cpu = processor_s() - cpu;
+	printf("%ld blocks of %d objects: %.1f s, %.3f ms of processor time a block\n",
+	    blocks, EACH, (double)(fg_clock_ns() - t0) / 1e9,
+	    1e3 * cpu / (double)blocks);
+	r = fg_reader_open(s, &err);
+	if (!r)
+		die(root, &err);
+	cpu = processor_s();
+	for (long i = 0; i < 100000; i++) {
+		long blk = i * 7919 % blocks;
+		uint64_t id = made_up_id(blk, (int)(i % EACH)), pub = 0;
+
+		if (fg_reader_public(r, row.layer, &id, 1, &pub, &err) < 0 ||
+		    pub != made_up_id(blk / ROW * ROW, (int)(i % EACH)))
+			die("look-up", &err);
+	}
+	printf("a look-up %.2f us of processor time\n",
+	    1e6 * (processor_s() - cpu) / 100000);
+	fg_reader_close(r);
+	fg_store_close(s);
+	path = fg_asprintf("%s/index.sqlite", root);
+	if (stat(path, &st) == 0)
+		printf("index %.1f MB, %.0f bytes an object\n",
+		    (double)st.st_size / 1e6,
+		    (double)st.st_size / (double)(blocks * EACH));
+	free(path);
+	path = fg_asprintf("rm -rf '%s'", root);
+	if (system(path) != 0)
+		fprintf(stderr, "%s is left\n", root);
+	free(path);
+}
+
+int
+main(int argc, char **argv)
+{
+	struct options o;
+
+	if (!read_options(argc, argv, &o)) {
+		fprintf(stderr,
+		    "usage: stitch MODEL [KEY=VALUE,...] [--side N] [--at X,Y,Z] "
+		    "[--image I.npy --truth T.npy] [--grids BLOCK:HALO,...] "
+		    "[--threads N] [--precision P] [--cache FOLDER] [--consensus]\n"
+		    "       stitch --objects N\n");
+		return 2;
+	}
+	if (o.objects > 0)
+		run_objects(o.objects);
+	else
+		run_rules(&o);
+	return 0;
+}

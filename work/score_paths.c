@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* True centre lines for `evaluate`: see the header. */
+#include "config.h"
+
+#include "work/score_paths.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/file.h"
+#include "base/hash.h"
+#include "store/phantom.h"
+
+#define FILE_MAX_BYTES ((size_t)1 << 30)
+#define PIECES_MAX 100000 /* of one line */
+
+struct fg_paths {
+	struct fg_box vx;
+	double nm[3], step;
+	struct fg_path_node *node;
+	double (*at)[3]; /* of each node, voxels */
+	size_t nodes, node_cap;
+	struct fg_path_edge *edge;
+	size_t edges, edge_cap;
+	uint32_t *slot; /* open hash of nodes by path and place; UINT32_MAX: free */
+	size_t slots;
+};
+
+void
+fg_paths_free(struct fg_paths *p)
+{
+	if (!p)
+		return;
+	free(p->node);
+	free(p->at);
+	free(p->edge);
+	free(p->slot);
+	free(p);
+}
+
+/* ------------------------------------------------------------- nodes */
+
+/* Places are the same to a thousandth of a voxel. */
+static uint64_t
+hash_place(uint64_t path, const double at[3])
+{
+	int64_t v[4] = {(int64_t)path, llround(at[0] * 1000), llround(at[1] * 1000),
+	    llround(at[2] * 1000)};
+
+	return fg_hash64(v, sizeof v);
+}
+
+static bool
+is_place(const struct fg_paths *p, uint32_t i, uint64_t path, const double at[3])
+{
+	if (p->node[i].path != path)
+		return false;
+	for (int d = 0; d < 3; d++) {
+		if (llround(p->at[i][d] * 1000) != llround(at[d] * 1000))
+			return false;
+	}
+	return true;
+}
+
+static size_t
+slot_of(const struct fg_paths *p, uint64_t path, const double at[3])
+{
+	size_t i = hash_place(path, at) & (p->slots - 1);
+
+	while (p->slot[i] != UINT32_MAX && !is_place(p, p->slot[i], path, at))
+		i = (i + 1) & (p->slots - 1);
+	return i;
+}
+
+static void
+grow(struct fg_paths *p)
+{
+	p->slots = FG_MAX(4 * p->slots, (size_t)1024);
+	free(p->slot);
+	p->slot = fg_alloc(p->slots * sizeof *p->slot);
+	memset(p->slot, 0xff, p->slots * sizeof *p->slot);
+	for (size_t i = 0; i < p->nodes; i++)
+		p->slot[slot_of(p, p->node[i].path, p->at[i])] = (uint32_t)i;
+}
+
+static uint32_t
+put_node(struct fg_paths *p, uint64_t path, const double at[3])
+{
+	if (2 * (p->nodes + 1) > p->slots)
+		grow(p);
+	size_t s = slot_of(p, path, at);
+	if (p->slot[s] != UINT32_MAX)
+		return p->slot[s];
+	if (p->nodes == p->node_cap) {
+		p->node_cap = FG_MAX(2 * p->node_cap, (size_t)256);
+		p->node = fg_realloc(p->node, p->node_cap, sizeof *p->node);
+		p->at = fg_realloc(p->at, p->node_cap, sizeof *p->at);
+	}
+	p->node[p->nodes] = (struct fg_path_node){.path = path};
+	memcpy(p->at[p->nodes], at, sizeof p->at[0]);
+	p->slot[s] = (uint32_t)p->nodes;
+	return (uint32_t)p->nodes++;
+}
+
+static bool
+is_inside(const struct fg_box *b, const double at[3])
+{
+	for (int d = 0; d < 3; d++) {
+		if (!(at[d] >= (double)b->lo[d] && at[d] < (double)b->hi[d]))
+			return false;
+	}
+	return true;
+}
+
+static void
+put_piece(struct fg_paths *p, uint64_t path, const double a[3], const double b[3])
+{
+	double sum = 0;
+
+	if (!is_inside(&p->vx, a) || !is_inside(&p->vx, b))
+		return;
+	for (int d = 0; d < 3; d++)
+		sum += (b[d] - a[d]) * (b[d] - a[d]) * p->nm[d] * p->nm[d];
+	uint32_t na = put_node(p, path, a), nb = put_node(p, path, b);
+	if (na == nb)
+		return;
+	if (p->edges == p->edge_cap) {
+		p->edge_cap = FG_MAX(2 * p->edge_cap, (size_t)256);
+		p->edge = fg_realloc(p->edge, p->edge_cap, sizeof *p->edge);
+	}
+	p->edge[p->edges++] =
+	    (struct fg_path_edge){.a = na, .b = nb, .length = sqrt(sum)};
+}
+
+static void
+put_line(struct fg_paths *p, uint64_t path, const double a[3], const double b[3])
+{
+	double from[3], to[3], sum = 0;
+	int n;
+
+	for (int d = 0; d < 3; d++)
+		sum += (b[d] - a[d]) * (b[d] - a[d]);
+	n = (int)FG_MIN(FG_MAX(ceil(sqrt(sum) / p->step), 1.0), (double)PIECES_MAX);
+	memcpy(from, a, sizeof from);
+	for (int i = 1; i <= n; i++) {
+		for (int d = 0; d < 3; d++)
+			to[d] = i == n ? b[d] : a[d] + (b[d] - a[d]) * i / n;
+		put_piece(p, path, from, to);
+		memcpy(from, to, sizeof from);
+	}
+}
+
+/* ------------------------------------------------------------- sources */
+
+static int
+take_line(const struct fg_phantom_line *line, void *arg)
+{
+	if (line->a == line->b)
+		put_line(arg, line->a, line->from, line->to);
+	return 0;
+}
+
+static int
+load_phantom(struct fg_paths *p, const char *text, struct fg_err *err)
+{
+	struct fg_phantom ph;
+	struct fg_box wide = p->vx;
+
+	fg_phantom_default(&ph);
+	if (fg_phantom_parse(text, &ph, err) < 0)
+		return -1;
+	/* Lines that begin outside may end in the box. */
+	for (int d = 0; d < 3; d++) {
+		int64_t far = 2 * ph.calibre / ph.nm[d] + 1;
+
+		wide.lo[d] -= far;
+		wide.hi[d] += far;
+	}
+	return fg_phantom_curves(&ph, &wide, take_line, p);
+}
+
+static int
+read_line(struct fg_paths *p, char *text)
+{
+	double v[6];
+	char *end;
+	uint64_t path = strtoull(text, &end, 10);
+
+	for (int i = 0; i < 6; i++) {
+		if (*end != ',')
+			return -1;
+		text = end + 1;
+		v[i] = strtod(text, &end);
+		if (end == text || !isfinite(v[i]) || fabs(v[i]) > 0x1p40)
+			return -1;
+	}
+	if (*end)
+		return -1;
+	put_line(p, path, v, v + 3);
+	return 0;
+}
+
+static int
+load_file(struct fg_paths *p, const char *path, struct fg_err *err)
+{
+	struct fg_buf *b = fg_file_read(path, FILE_MAX_BYTES, err);
+	char *text, *save = NULL;
+	size_t line = 0;
+	int rc = 0;
+
+	if (!b)
+		return -1;
+	text = fg_strndup((const char *)b->data, b->len);
+	fg_buf_unref(b);
+	for (char *s = strtok_r(text, "\r\n", &save); s && rc == 0;
+	     s = strtok_r(NULL, "\r\n", &save)) {
+		line++;
+		if (line == 1 && (*s < '0' || *s > '9'))
+			continue;
+		if (read_line(p, s) < 0)
+			rc = fg_fail(err, FG_EINVAL,
+			    "%s, line %zu: wanted skeleton,x0,y0,z0,x1,y1,z1", path,
+			    line);
+	}
+	free(text);
+	return rc;
+}
+
+struct fg_paths *
+fg_paths_load(const char *where, const struct fg_box *vx, const double nm[3],
+    double step, struct fg_err *err)
+{
+	struct fg_paths *p = fg_calloc(1, sizeof *p);
+	int rc;
+
+	p->vx = *vx;
+	p->step = step;
+	memcpy(p->nm, nm, sizeof p->nm);
+	if (strncmp(where, "phantom:", 8) == 0)
+		rc = load_phantom(p, where + 8, err);
+	else
+		rc = load_file(p, where, err);
+	if (rc == 0)
+		return p;
+	fg_paths_free(p);
+	return NULL;
+}
+
+/* ------------------------------------------------------------- looking up */
+
+static uint64_t
+label_at(const struct fg_array *a, size_t i)
+{
+	switch (a->dtype) {
+	case FG_U8:
+		return ((const uint8_t *)a->data)[i];
+	case FG_U16:
+		return ((const uint16_t *)a->data)[i];
+	case FG_U32:
+		return ((const uint32_t *)a->data)[i];
+	default:
+		return ((const uint64_t *)a->data)[i];
+	}
+}
+
+void
+fg_paths_look(struct fg_paths *p, const struct fg_box *vx,
+    const struct fg_array *labels)
+{
+	for (size_t i = 0; i < p->nodes; i++) {
+		int64_t at[3];
+
+		if (!is_inside(vx, p->at[i]))
+			continue;
+		for (int d = 0; d < 3; d++)
+			at[d] = (int64_t)floor(p->at[i][d]) - vx->lo[d];
+		p->node[i].object = label_at(labels,
+		    (size_t)(at[0] +
+			     labels->shape[0] * (at[1] + labels->shape[1] * at[2])));
+	}
+}
+
+int
+fg_paths_score(const struct fg_paths *p, uint64_t merge_nodes,
+    struct fg_path_score *out, struct fg_err *err)
+{
+	return fg_path_score(p->node, p->nodes, p->edge, p->edges, merge_nodes, out,
+	    err);
+}
