@@ -332,6 +332,7 @@ static const struct call {
     {FG_GET, "layers/NAME", FG_ROLE_NONE, IO, get_layer},
     {FG_GET, "layers/NAME/blocks", FG_ROLE_NONE, IO, fg_preview_blocks},
     {FG_GET, "layers/NAME/slice", FG_ROLE_NONE, IO, fg_preview_slice},
+    {FG_GET, "layers/NAME/value", FG_ROLE_NONE, IO, fg_preview_value},
     {FG_DELETE, "layers/NAME", FG_ROLE_ADMIN, IO, remove_layer},
     {FG_POST, "layers/NAME/pause", FG_ROLE_ADMIN, IO, pause_layer},
     {FG_POST, "layers/NAME/resume", FG_ROLE_ADMIN, IO, resume_layer},

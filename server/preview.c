@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the page shows of a layer without a viewer: one slice as a picture, and the
- * state of its blocks.
+ * What the page shows of a layer without a viewer: one slice as a picture, the value of
+ * one voxel, and the state of its blocks.
  *
  * A slice is drawn from the coarsest scale that still has a voxel for each pixel, pixel
  * by pixel from the voxel at its middle. Of a layer that is made here only what is
@@ -354,16 +354,14 @@ wants(const struct slice *s, int k, const struct fg_box *vx)
 	return false;
 }
 
-/* The range of values that is shown: all of 8 bits, else that of the first tile. */
+/* Smallest and largest value of an array, where they differ. */
 static void
-set_range(struct slice *s, const struct fg_array *a)
+widen_range(struct slice *s, const struct fg_array *a)
 {
 	size_t n = (size_t)(a->shape[0] * a->shape[1] * a->shape[2]);
 	double lo = INFINITY, hi = -INFINITY;
 
-	if (s->high > s->low)
-		return;
-	for (size_t i = 0; i < n && a->dtype != FG_U8; i++) {
+	for (size_t i = 0; i < n; i++) {
 		double v = value_at(a, i);
 
 		if (isfinite(v)) {
@@ -371,8 +369,41 @@ set_range(struct slice *s, const struct fg_array *a)
 			hi = FG_MAX(hi, v);
 		}
 	}
-	s->low = lo < hi ? (float)lo : 0;
-	s->high = lo < hi ? (float)hi : 255;
+	if (lo < hi) {
+		s->low = (float)lo;
+		s->high = (float)hi;
+	}
+}
+
+/* What is shown as black and white: 0 to 255 of 8 bits, else the values that the middle
+ * of the coarsest scale has, so that all pictures of a layer agree. */
+static int
+find_range(struct slice *s, struct fg_err *err)
+{
+	const struct fg_layer *l = s->l;
+	int k = l->info.scales - 1, rc;
+	const struct fg_scale *c = &l->info.scale[k];
+	int64_t shape[4] = {0, 0, 0, l->info.channels}, ch[3];
+	struct fg_array a = FG_ARRAY_INIT;
+	struct fg_box vx;
+
+	s->low = 0;
+	s->high = 255;
+	if (l->info.dtype == FG_U8 || s->channels != 1 || !l->source)
+		return 0;
+	for (int d = 0; d < 3; d++)
+		ch[d] = c->size[d] / 2 / c->chunk[d];
+	fg_scale_chunk_box(c, ch, &vx);
+	vx.lo[2] = FG_MIN(c->offset[2] + c->size[2] / 2, vx.hi[2] - 1);
+	vx.hi[2] = vx.lo[2] + 1;
+	fg_box_shape(&vx, shape);
+	if (fg_array_init(&a, l->info.dtype, shape, err) < 0)
+		return -1;
+	rc = fg_source_box(l->source, k, &vx, &a, NULL, err);
+	if (rc == 0)
+		widen_range(s, &a);
+	fg_array_fini(&a);
+	return rc;
 }
 
 /* One chunk's part of a slice of a passive layer: a layer of voxels one deep. */
@@ -398,7 +429,6 @@ draw_source(struct slice *s, int k, const int64_t ch[3], struct fg_err *err)
 	if (fg_array_init(&absent, FG_U8, shape, err) < 0 ||
 	    fg_source_box(l->source, k, &vx, &a, &absent, err) < 0)
 		goto out;
-	set_range(s, &a);
 	draw(s, k, &a, &vx, &absent);
 	rc = 0;
 out:
@@ -456,7 +486,6 @@ draw_stored(struct slice *s, int k, const int64_t ch[3], struct fg_err *err)
 		goto out;
 	if (l->agglomerated && name_publicly(s, k, &a, &vx, reader, err) < 0)
 		goto out;
-	set_range(s, &a);
 	draw(s, k, &a, &vx, NULL);
 	rc = 0;
 out:
@@ -678,7 +707,7 @@ make_slice(struct fg_request *r)
 	n = s.left = (size_t)(s.side[0] * s.side[1]);
 	s.pixels = fg_calloc(n, (size_t)s.channels);
 	s.drawn = fg_calloc(n, 1);
-	if (draw_all(&s, &err) == 0)
+	if (find_range(&s, &err) == 0 && draw_all(&s, &err) == 0)
 		reply_picture(&s);
 	else if (err.code == FG_EFULL)
 		fg_reply_error(r, 413, "%s", err.msg);
@@ -696,4 +725,116 @@ fg_preview_slice(struct fg_request *r)
 	else
 		make_slice(r);
 	atomic_fetch_sub(&r->srv->previews, 1);
+}
+
+/* ------------------------------------------------------------- one voxel */
+
+/* The voxel's chunk at the finest scale, from the store; *there = false: not made. */
+static int
+read_stored(struct fg_request *r, const int64_t at[3], struct fg_array *one,
+    bool *there, struct fg_err *err)
+{
+	const struct fg_layer *l = r->layer;
+	const struct fg_scale *f = &l->info.scale[0];
+	struct fg_reader *reader = fg_server_reader(r->srv, err);
+	struct fg_key key = {.layer = l->id, .kind = l->chunk_kind};
+	int64_t ch[3], shape[4] = {0, 0, 0, l->info.channels};
+	struct fg_array a = FG_ARRAY_INIT;
+	struct fg_buf *bytes = NULL;
+	struct fg_place place;
+	struct fg_box vx, voxel;
+	int rc = -1;
+
+	for (int d = 0; d < 3; d++) {
+		ch[d] = (at[d] - f->offset[d]) / f->chunk[d];
+		voxel.lo[d] = at[d];
+		voxel.hi[d] = at[d] + 1;
+	}
+	key.at = fg_morton_encode(ch);
+	if (!reader || fg_reader_find(reader, &key, &place, err) < 0)
+		return -1;
+	*there = place.state != FG_ABSENT;
+	if (!*there || place.state == FG_EMPTY)
+		return 0;
+	fg_scale_chunk_box(f, ch, &vx);
+	fg_box_shape(&vx, shape);
+	if (fg_array_init(&a, l->info.dtype, shape, err) < 0 ||
+	    fg_store_read(r->srv->store, &place, false, &bytes, err) < 0 ||
+	    fg_codec_decode(f, bytes->data, bytes->len, &a, err) < 0)
+		goto out;
+	fg_array_copy_box(one, &voxel, &a, &vx);
+	rc = l->agglomerated ? fg_agglomerate_voxels(l, reader, one->data, 1, err) : 0;
+out:
+	fg_array_fini(&a);
+	fg_buf_unref(bytes);
+	return rc;
+}
+
+static int
+read_passive(struct fg_request *r, const int64_t at[3], struct fg_array *one,
+    bool *there, struct fg_err *err)
+{
+	struct fg_box voxel = {.lo = {at[0], at[1], at[2]},
+	    .hi = {at[0] + 1, at[1] + 1, at[2] + 1}};
+	int64_t shape[4] = {1, 1, 1, 1};
+	struct fg_array absent = FG_ARRAY_INIT;
+	int rc = -1;
+
+	if (fg_array_init_zero(&absent, FG_U8, shape, err) == 0)
+		rc = fg_source_box(r->layer->source, 0, &voxel, one, &absent, err);
+	*there = rc == 0 && !*(const uint8_t *)absent.data;
+	fg_array_fini(&absent);
+	return rc;
+}
+
+/* Ids are texts: not every reader holds 64 bits in a number. */
+static json_t *
+value_json(const struct fg_layer *l, const struct fg_array *one, bool there)
+{
+	if (!there)
+		return json_null();
+	if (l->info.type == FG_SEGMENTATION)
+		return json_sprintf("%llu", (unsigned long long)id_at(one, 0));
+	if (one->dtype == FG_F32 && !isfinite(value_at(one, 0)))
+		return json_null();
+	return one->dtype == FG_F32 ? json_real(value_at(one, 0))
+				    : json_integer((json_int_t)value_at(one, 0));
+}
+
+void
+fg_preview_value(struct fg_request *r)
+{
+	const struct fg_layer *l = r->layer;
+	int64_t at[3], shape[4] = {1, 1, 1, l->info.channels};
+	struct fg_array one = FG_ARRAY_INIT;
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_box bounds, voxel;
+	bool there = false;
+
+	if (l->broken || l->info.scales == 0) {
+		fg_reply_later(r, 60, "layer %s cannot be served: %s", l->name, l->why);
+		return;
+	}
+	if (!query_ints(r, "at", at, 3)) {
+		fg_reply_error(r, 400, "wanted ?at=x,y,z, whole numbers");
+		return;
+	}
+	fg_scale_bounds(&l->info.scale[0], &bounds);
+	for (int d = 0; d < 3; d++) {
+		voxel.lo[d] = at[d];
+		voxel.hi[d] = at[d] + 1;
+	}
+	if (!fg_box_contains(&bounds, &voxel)) {
+		fg_reply_error(r, 400, "the voxel is outside of layer %s", l->name);
+		return;
+	}
+	if (fg_array_init_zero(&one, l->info.dtype, shape, &err) < 0 ||
+	    (l->source ? read_passive(r, at, &one, &there, &err)
+		       : read_stored(r, at, &one, &there, &err)) < 0)
+		fg_reply_err(r, &err);
+	else
+		fg_reply_json(r, 200,
+		    json_pack("{s:s, s:o, s:o}", "layer", l->name, "at",
+			fg_json_int3(at), "value", value_json(l, &one, there)));
+	fg_array_fini(&one);
 }

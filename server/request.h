@@ -239,6 +239,7 @@ void fg_token_make(struct fg_request *r);     /* /api/tokens */
 /* preview.c: /api/layers/NAME/blocks and .../slice, on io threads */
 void fg_preview_blocks(struct fg_request *r);
 void fg_preview_slice(struct fg_request *r);
+void fg_preview_value(struct fg_request *r); /* .../value */
 
 /* objects.c: a file of a layer that is about its objects; false: it is none. Event
  * thread. The others: /api/layers/NAME/..., on worker threads. */

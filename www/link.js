@@ -22,7 +22,7 @@ function chosen(layers, focus) {
   return [...list].sort((a, b) => (a.kind === "segmentation") - (b.kind === "segmentation"));
 }
 
-function layerState(layer, list, segments) {
+function layerState(layer, list, segments, focus) {
   const state = {
     type: layer.kind === "segmentation" ? "segmentation" : "image",
     name: layer.name,
@@ -31,10 +31,10 @@ function layerState(layer, list, segments) {
   if (state.type === "segmentation") {
     state.selectedAlpha = 0.35;
     state.notSelectedAlpha = 0.2;
-    if (segments?.length) state.segments = segments.map(String);
+    if (segments?.length && layer === focus) state.segments = segments.map(String);
   }
   const stitched = list.some((l) => isStitched(l, layer.name));
-  if (stitched || layer.probability_of) state.visible = false;
+  if ((stitched && !state.segments) || layer.probability_of) state.visible = false;
   return state;
 }
 
@@ -43,7 +43,7 @@ function layerState(layer, list, segments) {
 export function viewerState(layers, { focus = null, box = null, position = null, segments } = {}) {
   const list = chosen(layers, focus);
   const space = focus ?? list.find((l) => !isCompanion(l)) ?? list[0];
-  const state = { layers: list.map((l) => layerState(l, list, segments)) };
+  const state = { layers: list.map((l) => layerState(l, list, segments, focus)) };
   if (space) {
     const { size, resolution, voxel_offset: offset } = space.scales[0];
     const lo = box ? box.slice(0, 3) : offset;

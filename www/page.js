@@ -125,6 +125,7 @@ const slice = new SliceView(id("slice"), {
   onBox: (box, done) => region.layer && region.setFlat(box, slice.view.z, done),
   onView: () => showView(),
   onBlocks: (told) => showBlocks(told),
+  onPick: (at) => pick(at),
 });
 
 const region = new RegionForm(id("region"), {
@@ -179,7 +180,6 @@ function showStage() {
     ? `Made from ${recipe.image.name} by ${recipe.model?.path ?? "a network"} in blocks of ` +
       `${times(recipe.block)} voxels.`
     : "");
-  id("stage-link").href = linkTo({ focus: layer, position: place(layer) });
   id("show-labels").disabled = layer.kind === "image";
   id("show-blocks").disabled = !recipe;
   id("draw").disabled = !recipe;
@@ -188,6 +188,45 @@ function showStage() {
   region.show(maker); // its place is taken before the slice is fitted beside it
   slice.setLayer(layer, recipe ? layerOf(recipe.image.name) : null, maker);
   region.setLayer(maker, status.stages, other);
+  if (other) showPicked();
+  showView();
+}
+
+// Point at an object: it is selected, or no longer. Links into Neuroglancer select it, and
+// its mesh is shown there.
+async function pick(at) {
+  const layer = layerOf(chosen);
+  if (layer?.kind !== "segmentation") return;
+  try {
+    const { value } = await get(layerPath(layer.name, `/value?at=${at.join()}`));
+    if (value === null || value === "0") {
+      say(value === null ? "Nothing is made there yet." : "There is background.");
+    } else if (slice.picked.delete(value)) {
+      say(`Object ${value} is no longer selected.`);
+    } else {
+      slice.picked.set(value, at);
+      say(`Object ${value} is selected; links into Neuroglancer show it.`);
+    }
+    showPicked();
+  } catch (error) {
+    say(error.message, true);
+  }
+}
+
+function showPicked() {
+  const ids = [...slice.picked.keys()];
+  id("picked").hidden = ids.length === 0;
+  id("picked-list").replaceChildren(...ids.map((value) =>
+    el("li", {}, el("button.chip", {
+      type: "button",
+      "aria-label": `Deselect object ${value}`,
+      onclick: () => {
+        slice.picked.delete(value);
+        showPicked();
+      },
+    }, `${value} ×`))));
+  slice.draw();
+  showView();
 }
 
 // Where the slice is, once it was moved to somewhere.
@@ -206,7 +245,10 @@ function showView() {
     if (document.activeElement !== input || input.type === "range") input.value = slice.view.z;
   }
   const layer = layerOf(chosen);
-  if (layer) id("stage-link").href = linkTo({ focus: layer, position: place(layer) });
+  if (layer)
+    id("stage-link").href = linkTo({
+      focus: layer, position: place(layer), segments: [...slice.picked.keys()],
+    });
 }
 
 function showBlocks({ counts, hidden, failures = [] }) {

@@ -26,13 +26,15 @@ const clamp = (v, lo, hi) => Math.min(Math.max(v, lo), hi);
 
 export class SliceView {
   // onBox(box): drawn on the slice, x0, y0, x1, y1. onView(): depth or place changed.
-  // onBlocks({counts, hidden}): states in view, or why they are not shown.
-  constructor(canvas, { onBox, onView, onBlocks }) {
-    Object.assign(this, { canvas, onBox, onView, onBlocks });
+  // onBlocks({counts, hidden}): states in view, or why they are not shown. onPick(at): a
+  // voxel was pointed at.
+  constructor(canvas, { onBox, onView, onBlocks, onPick }) {
+    Object.assign(this, { canvas, onBox, onView, onBlocks, onPick });
     this.context = canvas.getContext("2d");
     this.layer = null;
     this.view = { x: 0, y: 0, z: 0, scale: 1 };
     this.box = null; // [x0, y0, z0, x1, y1, z1]
+    this.picked = new Map(); // id -> where it was pointed at
     this.show = { labels: true, blocks: true };
     this.mode = "move";
     this.image = null; // tiles of the image below, of the labels over it
@@ -58,6 +60,7 @@ export class SliceView {
     this.image?.stop();
     this.labels?.stop();
     this.image = this.labels = this.blocks = this.box = null;
+    this.picked = new Map();
     if (layer?.scales?.length) {
       const below = layer.kind === "image" ? layer : image;
       const changed = () => this.draw();
@@ -323,6 +326,7 @@ export class SliceView {
     if (this.show.labels) this.paintTiles(this.labels, this.image ? 0.45 : 1);
     if (this.show.blocks) this.paintBlocks();
     if (this.box) this.paintBox();
+    this.paintPicked();
     this.paintScale();
     const problem = (this.image ?? this.labels)?.problem;
     if (problem) {
@@ -418,6 +422,23 @@ export class SliceView {
     c.setLineDash([]);
   }
 
+  // Where objects were pointed at, in this depth.
+  paintPicked() {
+    const { context: c } = this;
+    for (const [x, y, z] of this.picked.values()) {
+      if (z !== this.view.z) continue;
+      const [px, py] = this.toPixel([x + 0.5, y + 0.5]);
+      c.beginPath();
+      c.arc(px, py, 5, 0, 2 * Math.PI);
+      c.lineWidth = 3.5;
+      c.strokeStyle = "#000b";
+      c.stroke();
+      c.lineWidth = 1.5;
+      c.strokeStyle = "#fff";
+      c.stroke();
+    }
+  }
+
   // A bar of a round length in the corner.
   paintScale() {
     const { context: c } = this;
@@ -450,6 +471,7 @@ export class SliceView {
       if (!this.layer || e.button > 0) return;
       canvas.setPointerCapture(e.pointerId);
       this.pointers.set(e.pointerId, this.at(e));
+      this.pressed = this.pointers.size === 1 ? this.at(e) : null;
       this.start = this.mode === "draw" && this.pointers.size === 1 ? this.at(e) : null;
     });
     canvas.addEventListener("pointermove", (e) => this.pointerMoved(e));
@@ -485,8 +507,18 @@ export class SliceView {
     const { start } = this;
     this.pointers.delete(e.pointerId);
     this.start = null;
+    if (this.mode === "move" && this.pressed && e.type === "pointerup" &&
+        Math.hypot(at[0] - this.pressed[0], at[1] - this.pressed[1]) < HANDLE / 2)
+      this.pick(at);
+    this.pressed = null;
     if (!start || e.type === "pointercancel") return;
     if (Math.hypot(at[0] - start[0], at[1] - start[1]) >= HANDLE) this.drawBox(start, at, true);
+  }
+
+  pick(pixel) {
+    const { size, voxel_offset: o } = this.finest;
+    const at = [...this.toVoxel(pixel).map(Math.floor), this.view.z];
+    if (at.every((v, d) => v >= o[d] && v < o[d] + size[d])) this.onPick(at);
   }
 
   drawBox(from, to, done) {
@@ -513,6 +545,7 @@ export class SliceView {
       "=": () => this.zoom(0.8),
       "-": () => this.zoom(1.25),
       "0": () => this.fit(),
+      Enter: () => this.pick(this.size.map((n) => n / 2)),
       PageUp: () => this.setDepth(this.view.z - depth),
       PageDown: () => this.setDepth(this.view.z + depth),
       ",": () => this.setDepth(this.view.z - depth),

@@ -211,11 +211,42 @@ async function making() {
     [["image", "em"], ["segmentation", "seg"], ["segmentation", "seg.agg"]]);
   ok("at its box", Math.abs(state.position[0] - (drawn[0] + drawn[1]) / 2) <= 1 &&
     state.position[2] === 140.5, JSON.stringify(state.position));
+  await selecting(page);
   await stitched(page);
   await orders(page);
   is("accessible, light", await axe(page, packages), []);
   is("nothing was complained of", problems, []);
   await close();
+}
+
+// An object is pointed at, with the mouse and with the keyboard.
+async function selecting(page) {
+  await choose(page, "seg");
+  await page.click("#move");
+  await settled(page);
+  const at = [140, 140, 140];
+  const { value } = await api(`api/layers/seg/value?at=${at.join()}`);
+  ok("there is an object", /^[1-9]/.test(value), value);
+  await page.evaluate((p) => {
+    window.floodgate.slice.lookAt([p[0] - 20, p[1] - 20, p[2], p[0] + 20, p[1] + 20, p[2] + 1]);
+  }, at);
+  const [px, py] = await page.evaluate((p) =>
+    window.floodgate.slice.toPixel([p[0] + 0.5, p[1] + 0.5]), at);
+  const box = await page.locator("#slice").boundingBox();
+  await page.mouse.click(box.x + px, box.y + py);
+  await page.waitForSelector("#picked-list button");
+  is("it is selected", await text(page, "#picked-list"), `${value} ×`);
+  const segments = async () => JSON.parse(decodeURIComponent(
+    (await page.getAttribute("#stage-link", "href")).split("#!")[1]))
+    .layers.find((l) => l.name === "seg").segments;
+  is("and in the link", await segments(), [value]);
+  await page.focus("#slice");
+  await page.evaluate((p) => {
+    window.floodgate.slice.lookAt([p[0] - 20, p[1] - 20, p[2], p[0] + 21, p[1] + 21, p[2] + 1]);
+  }, at);
+  await page.keyboard.press("Enter");
+  await page.waitForSelector("#picked", { state: "hidden" });
+  is("the keyboard takes it back", await segments(), undefined);
 }
 
 // The stitched view of a layer has its blocks and jobs, and labels of its own.

@@ -2,13 +2,20 @@
 # SPDX-License-Identifier: Apache-2.0
 # What the page shows without a viewer: slices as pictures, and the states of blocks. The
 # pictures are held against the voxels that the server sends.
+import io
+import json
 import os
 import struct
 import threading
 import zlib
 
-from lib import Server, Volume, done, has, is_, ok, tiny_ffn, wait_for, write, \
+from lib import Server, Volume, done, has, is_, missing, ok, tiny_ffn, wait_for, write, \
     write_tiny_model
+
+try:
+    from PIL import Image
+except ImportError:
+    missing("Python package pillow")
 
 WHOLE = [8, 0, -16, 108, 80, 56]
 
@@ -43,13 +50,20 @@ def png(data):
     return w, h, c, rows
 
 
+def jpeg(data):
+    """(width, height), greys"""
+    image = Image.open(io.BytesIO(data))
+    assert (image.format, image.mode) == ("JPEG", "L")
+    return image.size, image.tobytes()
+
+
 def jpeg_size(data):
-    at = 2
-    while True:
-        marker, n = struct.unpack(">2sH", data[at:at + 4])
-        if marker in (b"\xff\xc0", b"\xff\xc2"):
-            return struct.unpack(">HH", data[at + 5:at + 9])[::-1]
-        at += 2 + n
+    return jpeg(data)[0]
+
+
+def jpeg_mean(data):
+    greys = jpeg(data)[1]
+    return sum(greys) / len(greys)
 
 
 def slice_of(s, name, **query):
@@ -57,11 +71,17 @@ def slice_of(s, name, **query):
     return s.get(f"/api/layers/{name}/slice?{q}")
 
 
-def images(s):
+def images(s, em):
     r = slice_of(s, "em")
     is_("a slice of the whole", (r.status, r["Content-Type"], jpeg_size(r.body)),
         (200, "image/jpeg", (256, 205)))
     is_("the same again", slice_of(s, "em").body, r.body)
+    size, greys = jpeg(slice_of(s, "em", width=100, z=12).body)
+    at = 100 * 80 * 28  # z = 12
+    far = max(abs(a - b) for a, b in zip(greys, em.data[at:at + 8000]))
+    off = sum(abs(a - b) for a, b in zip(greys, em.data[at:at + 8000])) / 8000
+    ok("pixels are the voxels, as far as JPEG holds them", size == (100, 80) and off < 5) or \
+        print("#", far, off)
     is_("not sent twice", s.get("/api/layers/em/slice?", If_None_Match=r["ETag"]).status, 304)
     is_("a part", jpeg_size(slice_of(s, "em", box="8,0,58,20", z=-16, width=100).body),
         (100, 40))
@@ -192,6 +212,55 @@ def failures(s, em):
     is_("forgets it", states(s)["states"], "p.......")
 
 
+def value(s, name, at):
+    return s.get(f"/api/layers/{name}/value?at={at}")
+
+
+def values(s, em):
+    """Single voxels, against the image and the chunks."""
+    for x, y, z in ((8, 0, -16), (60, 40, 20), (107, 79, 55)):
+        at = x - 8 + 100 * (y + 80 * (z + 16))
+        is_(f"the voxel {x},{y},{z}", value(s, "em", f"{x},{y},{z}").json(),
+            {"layer": "em", "at": [x, y, z], "value": em.data[at]})
+    raw = s.get("/seg/8_8_8/8-40_0-32_-16-16").body
+    for x, y, z in ((20, 10, 5), (8, 0, -16)):
+        at = (x - 8 + 32 * (y + 32 * (z + 16))) * 8
+        is_(f"a label at {x},{y},{z}", value(s, "seg", f"{x},{y},{z}").json()["value"],
+            str(int.from_bytes(raw[at:at + 8], "little")))
+    is_("none where none is made", value(s, "seg", "100,70,50").json()["value"], None)
+    ids = [value(s, name, at).json()["value"] for name in ("joined", "joined.agg")
+           for at in ("58,10,5", "54,10,5")]
+    ok("one object has two labels and one public id", ids[0] != ids[1] and
+       ids[2] == ids[3] and ids[2] in ids[:2]) or print("#", ids)
+    for what, at in (("nothing", ""), ("two numbers", "1,2"), ("four", "1,2,3,4"),
+                     ("texts", "a,b,c"), ("a part of a voxel", "10.5,1,1"),
+                     ("outside", "7,0,0"), ("far outside", "1,1,99999999999"),
+                     ("too large", "1,1,9999999999999999999999")):
+        is_(f"value at {what}", value(s, "em", at).status, 400)
+    is_("of no layer", value(s, "none", "1,1,1").status, 404)
+
+
+def deep(s):
+    """16 bits: all pictures of a layer show the same value as the same grey."""
+    path = os.path.join(s.root, "deep")
+    write(os.path.join(path, "info"), json.dumps({
+        "type": "image", "data_type": "uint16", "num_channels": 1, "scales": [{
+            "key": "s", "size": [128, 64, 1], "voxel_offset": [0, 0, 0],
+            "resolution": [8, 8, 8], "chunk_sizes": [[64, 64, 1]], "encoding": "raw"}]}))
+    write(os.path.join(path, "s", "0-64_0-64_0-1"), struct.pack("<H", 1500) * 4096)
+    write(os.path.join(path, "s", "64-128_0-64_0-1"),
+          b"".join(struct.pack("<H", 1000 + i % 64 * 16) for i in range(4096)))
+    s.add_layer("deep", path)
+    flat, same = (slice_of(s, "deep", box=b, width=64).body
+                  for b in ("0,0,64,64", "64,0,128,64"))
+    is_("both halves", (jpeg_size(flat), jpeg_size(same)), ((64, 64), (64, 64)))
+    ok("a flat half is grey, neither black nor white", flat != slice_of(
+        s, "deep", box="0,0,64,64", width=32).body and jpeg_mean(flat) not in (0, 255))
+    ok("of the grey that its value has", 110 < jpeg_mean(flat) < 145) or \
+        print("#", jpeg_mean(flat))
+    is_("its value", value(s, "deep", "3,3,0").json()["value"], 1500)
+
+
 def bounded(s):
     """A huge volume with one scale: nothing that is asked for costs without a limit."""
     s.add_layer("huge", "phantom:seed=3,size=1048576")
@@ -232,10 +301,12 @@ with Server("--devices", "cpu:0") as server:
     is_("one whose blocks overlap", server.call("POST", "/api/layers", {
         "name": "joined", "ffn": tiny_ffn(model, encoding="raw", block=[48] * 3, chunk=[24] * 3,
                                           halo=[16] * 3)}).status, 201)
-    images(server)
+    images(server, volume)
     bad(server)
     labels(server)
     stitched(server)
+    values(server, volume)
+    deep(server)
     failures(server, volume)
     bounded(server)
     status = server.get("/api/status").json()
