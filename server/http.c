@@ -164,8 +164,11 @@ apply_range(struct fg_request *r, const char *etag, uint64_t *first, uint64_t *l
     char content_range[96])
 {
 	struct fg_reply *p = &r->reply;
-	uint64_t size = p->has_file ? p->file_size : p->body ? p->body->len : 0, last;
+	uint64_t whole = p->body ? p->body->len : 0, last;
+	uint64_t size = p->has_file ? p->file_size : whole;
 
+	if (p->partial_size > 0)
+		size = p->partial_size;
 	*first = 0;
 	*len = size;
 	content_range[0] = '\0';

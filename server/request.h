@@ -62,6 +62,9 @@ struct fg_reply {
 	bool has_file;
 	int file; /* owned descriptor, if has_file */
 	uint64_t file_size, body_at;
+	/* Not 0: body is the part that Range asks for, from body_at on, of something of
+	 * this size. */
+	uint64_t partial_size;
 	struct fg_stream *stream; /* the body is this, owned; NULL: it is `body` */
 };
 
