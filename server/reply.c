@@ -41,6 +41,7 @@ fg_reply_fini(struct fg_reply *p)
 {
 	fg_buf_unref(p->body);
 	p->body = NULL;
+	p->partial_size = 0;
 	if (p->has_file)
 		close(p->file);
 	p->has_file = false;
