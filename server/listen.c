@@ -32,6 +32,11 @@
 #include "server/tls.h"
 
 #define CONNECTIONS_PER_THREAD 120
+/* For the headers of a request and of its reply. libmicrohttpd clears all of it after
+ * each request, and with its default of 32 KiB that was the dearest part of a small
+ * one.
+ */
+#define CONNECTION_MEMORY ((size_t)12 << 10)
 
 static void
 log_library(void *ctx, const char *fmt, va_list ap)
@@ -67,6 +72,7 @@ start_daemon(struct fg_server *s, int fd, unsigned threads, unsigned connections
 	    MHD_OPTION_EXTERNAL_LOGGER, log_library, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
 	    MHD_OPTION_THREAD_POOL_SIZE, threads, MHD_OPTION_CONNECTION_LIMIT,
 	    connections, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)set->idle_s,
+	    MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY,
 	    MHD_OPTION_PER_IP_CONNECTION_LIMIT, per_client, MHD_OPTION_URI_LOG_CALLBACK,
 	    control ? fg_http_begin_control : fg_http_begin_tcp, s,
 	    MHD_OPTION_NOTIFY_COMPLETED, fg_http_completed, s, MHD_OPTION_ARRAY, tls,

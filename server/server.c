@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "server/events.h"
+#include "server/parts.h"
 #include "server/tls.h"
 #include "server/viewer.h"
 #include "work/plan.h"
@@ -102,6 +103,7 @@ fg_server_start(const char *root, bool create, const struct fg_settings *set,
 	fg_assert(pthread_key_create(&s->reader, close_reader) == 0);
 	s->cache = fg_cache_new((uint64_t)set->cache_mb << 20);
 	s->clients = fg_clients_new(&limits);
+	s->parts = fg_parts_new();
 	s->access = fg_access_new(set, err);
 	if (!s->access || fg_viewer_load(set->viewer_dir, &s->viewer, err) < 0 ||
 	    start_parts(s, root, create, err) < 0) {
@@ -162,6 +164,7 @@ fg_server_stop(struct fg_server *s)
 	fg_cache_free(s->cache);
 	fg_clients_free(s->clients);
 	fg_viewer_free(s->viewer);
+	fg_parts_free(s->parts);
 	fg_access_free(s->access);
 	fg_tls_free();
 	json_decref(s->status);

@@ -37,6 +37,7 @@ struct fg_server {
 	struct fg_catalog *catalog;
 	struct fg_sched *sched;
 	struct fg_cache *cache;
+	struct fg_parts *parts;
 	struct fg_clients *clients;
 	struct fg_watch *watch;
 	struct fg_plan *plan;

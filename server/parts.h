@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Large files that were opened a moment ago, so that a range of one whose bytes are in
+ * the page cache is answered on the event thread: no thread is changed, no file opened.
+ * A viewer asks for thousands of ranges of few shards.
+ *
+ * A file is looked for anew after a second: until then one that was replaced is served
+ * as it was, under its own entity tag. Any thread.
+ */
+#ifndef FG_SERVER_PARTS_H
+#define FG_SERVER_PARTS_H
+
+#include "base/buf.h"
+
+struct fg_parts;
+
+struct fg_parts *fg_parts_new(void) FG_MUST_USE;
+void fg_parts_free(struct fg_parts *p);
+
+/* A file of a layer was opened: remember it. fd stays the caller's. */
+void fg_parts_put(struct fg_parts *p, uint32_t layer, const char *uuid,
+    const char *name, int fd, uint64_t size, uint64_t etag);
+
+/* Size and tag of a file that is remembered; false: it is not, or not any more. */
+bool fg_parts_find(struct fg_parts *p, uint32_t layer, const char *uuid,
+    const char *name, uint64_t *size, uint64_t *etag);
+/* Its bytes [first, first + len), if that needs no waiting; else NULL. */
+struct fg_buf *fg_parts_read(struct fg_parts *p, uint32_t layer, const char *uuid,
+    const char *name, uint64_t first, uint64_t len) FG_MUST_USE;
+
+#endif
