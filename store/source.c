@@ -98,6 +98,7 @@ fg_source_open_with(const char *url, const struct fg_source_options *opt,
 	s = fg_calloc(1, sizeof *s);
 	s->ops = ops;
 	s->url = fg_strdup(url);
+	s->remote = ops->part != NULL;
 	if (opt)
 		s->opt = *opt;
 	if (ops->open(s, rest, err) < 0) {
@@ -122,7 +123,7 @@ fg_source_close(struct fg_source *s)
 bool
 fg_source_is_remote(const struct fg_source *s)
 {
-	return s->ops->part != NULL;
+	return s->remote;
 }
 
 bool

@@ -72,6 +72,7 @@ struct fg_source {
 	char *url;
 	struct fg_info info;
 	struct fg_buf *info_bytes; /* the info file as found; NULL if there is none */
+	bool remote;               /* see fg_source_is_remote */
 	struct fg_source_options opt; /* valid while opening */
 	void *priv;
 };

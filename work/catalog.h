@@ -91,15 +91,19 @@ void fg_catalog_list(struct fg_catalog *c, struct fg_layer ***out, size_t *n);
 /*
  * Add a layer from a JSON description, the same for tool and API. json:
  *   passive:   {"name", "source": URL or path, "missing": "404"|"background",
- *               "redirects": "same"|"any", "denied": "error"|"absent"}; the first of
- * each is the default; the last two are for remote sources (store/source.h) generated:
- * {"name", "ffn": {"image": NAME or NAME@SCALEKEY, "model": PATH, "fov": [33,33,33],
- * "delta": [8,8,8], "mean": 128, "stddev": 33, "precision": "auto"|"f32"|"bf16",
- * "block": [..] or absent = chosen from the measured speed, "halo": [32,32,32],
- * "chunk": [64,64,64], "encoding": "compressed_segmentation"|"raw", "prob": false, and
- * the names of fg_flood_params}} Everything is checked here (names, ids' width, network
- * loads, codec holds dtype); unknown keys are refused. *out: a reference to the new
- * layer.
+ *               "redirects": "same"|"any", "denied": "error"|"absent",
+ *               "encoding": "raw", ..., "jpeg_quality": 0..100}; of two words the first
+ *               is the default; redirects and denied are for remote sources
+ *               (store/source.h), encoding serves chunks in another one than they are
+ *               stored in (store/transcode.h)
+ *   generated: {"name", "ffn": {"image": NAME or NAME@SCALEKEY, "model": PATH,
+ *               "fov": [33,33,33], "delta": [8,8,8], "mean": 128, "stddev": 33,
+ *               "precision": "auto"|"f32"|"bf16", "block": [..] or absent = chosen from
+ *               the measured speed, "halo": [32,32,32], "chunk": [64,64,64],
+ *               "encoding": "compressed_segmentation"|"raw", "prob": false,
+ *               and the names of fg_flood_params}}
+ * Everything is checked here (names, ids' width, network loads, codec holds dtype);
+ * unknown keys are refused. *out: a reference to the new layer.
  */
 int fg_catalog_add(struct fg_catalog *c, const json_t *spec, struct fg_layer **out,
     struct fg_err *err) FG_MUST_USE;

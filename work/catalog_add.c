@@ -459,7 +459,7 @@ plan_row(struct fg_catalog *c, const json_t *spec, struct fg_layer_row *row,
     struct fg_err *err)
 {
 	static const char *const known[] = {"name", "source", "ffn", "missing",
-	    "redirects", "denied"};
+	    "redirects", "denied", "encoding", "jpeg_quality"};
 	const json_t *ffn = json_object_get(spec, "ffn");
 	struct plan p = {.c = c, .ffn = ffn};
 	const char *name, *url = NULL;

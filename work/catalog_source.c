@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/json.h"
+#include "store/transcode.h"
 
 /* What may be said of a source, the default first. */
 static const struct word {
@@ -22,6 +23,8 @@ static const struct word {
     {"redirects", "same", "any", true},
     {"denied", "error", "absent", true},
 };
+
+static const char *const encoding_keys[] = {"encoding", "jpeg_quality"};
 
 enum { MISSING, REDIRECTS, DENIED };
 
@@ -49,6 +52,30 @@ parse_words(const json_t *j, bool other[FG_COUNTOF(words)], struct fg_err *err)
 			return -1;
 	}
 	return 0;
+}
+
+/* A source as it is said to be served: as it is, or in another encoding. Takes src. */
+static struct fg_source *
+apply_encoding(struct fg_source *src, const json_t *j, struct fg_err *err)
+{
+	const char *name = NULL;
+	int64_t quality = -1;
+	enum fg_encoding e;
+
+	if (src &&
+	    fg_json_get_string(j, "encoding", FG_JSON_OPTIONAL, &name, err) == 0 &&
+	    fg_json_get_int(j, "jpeg_quality", FG_JSON_OPTIONAL, 0, 100, &quality,
+		err) == 0) {
+		if (!name && quality < 0)
+			return src;
+		if (!name)
+			fg_fail(err, FG_EINVAL,
+			    "\"jpeg_quality\" goes with \"encoding\"");
+		else if (fg_encoding_parse(name, &e, err) == 0)
+			return fg_source_transcode(src, e, (int)quality, err);
+	}
+	fg_source_close(src);
+	return NULL;
 }
 
 /* ------------------------------------------------------------- opening */
@@ -82,7 +109,7 @@ fg_catalog_open_passive(struct fg_catalog *c, struct fg_layer *l,
 		l->fill = other[MISSING];
 		opt.anywhere = other[REDIRECTS];
 		opt.denied_is_absent = other[DENIED];
-		l->source = fg_source_open_with(url, &opt, err);
+		l->source = apply_encoding(fg_source_open_with(url, &opt, err), j, err);
 	}
 	free(url);
 	json_decref(j);
@@ -161,6 +188,12 @@ store_words(json_t *j, const json_t *spec, const char *url, struct fg_err *err)
 			json_object_set_new(j, words[i].key,
 			    json_string(words[i].other));
 	}
+	for (size_t i = 0; i < FG_COUNTOF(encoding_keys); i++) {
+		json_t *v = json_object_get(spec, encoding_keys[i]);
+
+		if (v)
+			json_object_set(j, encoding_keys[i], v);
+	}
 	return 0;
 }
 
@@ -178,7 +211,7 @@ fg_catalog_plan_passive(struct fg_catalog *c, const json_t *spec, const char *ur
 		return -1;
 	opt.anywhere = other[REDIRECTS];
 	opt.denied_is_absent = other[DENIED];
-	src = fg_source_open_with(url, &opt, err);
+	src = apply_encoding(fg_source_open_with(url, &opt, err), spec, err);
 	if (!src)
 		return -1;
 	j = store_url(c, url, err);

@@ -100,7 +100,11 @@ static const struct fg_tool_option add_options[] = {
     {"min-boundary-dist", "X,Y,Z", "seeds keep off borders (default 1,1,1)", 0},
     {"chunk", "X,Y,Z", "voxels of a chunk (default 64,64,64)", 0},
     {"encoding", "ENC",
-	"compressed_segmentation or raw (default\ncompressed_segmentation)", 0},
+	"of what is made: compressed_segmentation (default) or\nraw; of a volume that "
+	"is "
+	"served: another one than it\nis stored in",
+	0},
+    {"jpeg-quality", "Q", "of a volume that is served with --encoding jpeg", 0},
     {"prob", NULL, "keep the probability map, too, as layer NAME.prob", 0},
     {"missing", "HOW",
 	"of a volume that is served: chunks that it lacks are\n404 (default) or "
@@ -150,6 +154,21 @@ is_url(const char *text)
 /* What may be said of a volume that is served; the catalogue checks the words. */
 static const char *const of_source[] = {"missing", "redirects", "denied"};
 
+static int
+add_encoding(const struct fg_tool *t, json_t *spec, struct fg_err *err)
+{
+	int64_t quality = -1;
+
+	if (fg_tool_int(t, "jpeg-quality", 0, 100, &quality, err) < 0)
+		return -1;
+	if (fg_tool_has(t, "encoding"))
+		json_object_set_new(spec, "encoding",
+		    json_string(fg_tool_text(t, "encoding", "")));
+	if (quality >= 0)
+		json_object_set_new(spec, "jpeg_quality", json_integer(quality));
+	return 0;
+}
+
 static bool
 is_of_source(const char *name)
 {
@@ -157,7 +176,7 @@ is_of_source(const char *name)
 		if (strcmp(of_source[i], name) == 0)
 			return true;
 	}
-	return false;
+	return strcmp(name, "encoding") == 0 || strcmp(name, "jpeg-quality") == 0;
 }
 
 static json_t *
@@ -185,7 +204,10 @@ passive_spec(const struct fg_tool *t, struct fg_err *err)
 			json_object_set_new(spec, of_source[i],
 			    json_string(fg_tool_text(t, of_source[i], "")));
 	}
-	return spec;
+	if (add_encoding(t, spec, err) == 0)
+		return spec;
+	json_decref(spec);
+	return NULL;
 }
 
 static void
@@ -268,6 +290,9 @@ ffn_spec(const struct fg_tool *t, struct fg_err *err)
 			fg_fail(err, FG_EINVAL, "--%s goes with a volume to be served",
 			    of_source[i]);
 	}
+	if (fg_tool_has(t, "jpeg-quality"))
+		fg_fail(err, FG_EINVAL,
+		    "--jpeg-quality goes with a volume to be served");
 	if (err->code != FG_OK)
 		;
 	else if (t->args != 1)
