@@ -10,10 +10,9 @@
  * blocks with a halo, each is flooded alone, and the blocks are put together by each
  * rule of the table below. A grid of one block (BLOCK = side) is what they are held
  * against. Prints a line per grid and rule, then median and range over the grids of
- * more than one block. With
- * --consensus the volume that each grid gives by the default rule is also split by the
- * one of the next grid (seg/consensus.h). Blocks' labels are kept in --cache, so that other rules can be
- * judged without flooding.
+ * more than one block. With --consensus the volume that each grid gives by the default
+ * rule is also split by the one of the next grid (seg/consensus.h). Blocks' labels are
+ * kept in --cache, so that other rules can be judged without flooding.
  *
  *   bench/stitch --objects N
  *

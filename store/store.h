@@ -31,6 +31,7 @@
  * when it passes the point (for the n-th time), for tests; points in the order of a
  * commit: slab-append slab-half slab-written slab-synced dir-synced txn-begun txn-half
  *   txn-before-commit committed
+ * and of an edit (store/object.h): edit-append slab-... edit-before-commit.
  * slab-half writes half of the buffered bytes first; dir-synced is passed only with a
  * new slab.
  */

@@ -6,7 +6,9 @@
  */
 #include "config.h"
 
+#include <signal.h>
 #include <sqlite3.h>
+#include <sys/wait.h>
 
 #include "base/clock.h"
 #include "store/index_object.h"
@@ -500,6 +502,59 @@ test_reindex(void)
 	st_cleanup();
 }
 
+/* Killed while a decision is written: it is there whole or not at all, and the
+ * components are what the rule makes of that. */
+static void
+test_killed(void)
+{
+	static const char *const point[] = {"edit-append", "slab-half", "slab-written",
+	    "slab-synced", "edit-before-commit"};
+	static struct world w;
+	struct fg_err err = FG_ERR_INIT;
+	int wrong = 0, killed = 0, kept = 0;
+
+	for (size_t i = 0; i < FG_COUNTOF(point); i++) {
+		struct fg_edit *list = NULL;
+		struct fg_store *s;
+		struct fg_reader *r;
+		size_t n = 0;
+		int status = 0;
+		pid_t pid;
+
+		rnd_state = 100 + i;
+		make_world(&w, 10);
+		wrong += play(&w, 33 + i, true) != 0;
+		struct fg_edit cut = {.kind = FG_EDIT_CUT,
+		    .a = w.merge[0].a,
+		    .b = w.merge[0].b,
+		    .who = "killed"};
+		pid = fork();
+		if (pid == 0) {
+			setenv("FG_CRASH_AT", point[i], 1);
+			s = st_open(FG_STORE_WRITE);
+			_exit(fg_store_edit(s, 1, &cut, 1, NULL, &err) < 0 ? 2 : 0);
+		}
+		waitpid(pid, &status, 0);
+		killed += WIFSIGNALED(status);
+		s = st_open(FG_STORE_WRITE);
+		r = st_reader(s);
+		if (fg_reader_edits(r, 1, 0, 100, &list, &n, &err) < 0)
+			wrong++;
+		if ((int)n == w.edits + 1) {
+			w.edit[w.edits++] = list[n - 1];
+			kept++;
+		}
+		wrong += (int)n != w.edits || differences(r, 1, &w) != 0;
+		free(list);
+		fg_reader_close(r);
+		fg_store_close(s);
+		st_cleanup();
+	}
+	tap_int(killed, FG_COUNTOF(point), "killed at each point of a decision");
+	tap_int(wrong, 0, "components follow from what is there");
+	tap_ok(kept >= 2, "which is the decision once it is in the slab");
+}
+
 /* A block that is made again drops what was known of its objects. */
 static void
 test_dropped(void)
@@ -602,6 +657,7 @@ main(void)
 	test_edits();
 	test_orders();
 	test_reindex();
+	test_killed();
 	test_dropped();
 	test_cost();
 	return tap_done();
