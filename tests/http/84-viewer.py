@@ -6,12 +6,10 @@ import gzip
 import json
 import os
 import subprocess
-import sys
 import urllib.parse
 
 from lib import DAEMON, Server, Volume, done, has, is_, ok, tiny_ffn, write, write_tiny_model
 
-PUBLIC = "https://neuroglancer-demo.appspot.com/"
 SCRIPT = b"export const x = 1;\n" * 200
 
 
@@ -93,7 +91,6 @@ def shown(s):
 
 def fails(folder, part):
     s = Server("--viewer-dir", folder, start=False)
-    sys.stdout.flush()
     p = subprocess.run([DAEMON, "--root", s.root, "--create", "--listen", "127.0.0.1:0",
                         "--viewer-dir", folder], capture_output=True, timeout=60)
     is_("a viewer_dir that is none: no start", p.returncode, 1)
