@@ -247,14 +247,31 @@ put_metres(struct fg_str *out, double nm)
 		fg_str_putf(out, "%se-9", text);
 }
 
+/* Of layers that are made here only the first is shown at first, since what is looked
+ * at is made; and of that its stitched view, where there is one. */
 static bool
-is_companion(const struct fg_layer *l)
+is_shown(const struct fg_layer *l, struct fg_layer *const *list, size_t n)
 {
-	return l->base != NULL;
+	const struct fg_layer *made = l->base ? l->base : l;
+
+	if (l->base && !l->agglomerated)
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		if (made->recipe && list[i]->recipe && !list[i]->base) {
+			if (list[i]->id != made->id)
+				return false;
+			break;
+		}
+	}
+	for (size_t i = 0; i < n && made == l; i++) {
+		if (list[i]->agglomerated && list[i]->id == l->id)
+			return false;
+	}
+	return true;
 }
 
 static void
-put_layer(struct fg_str *out, const struct fg_layer *l, const char *base)
+put_layer(struct fg_str *out, const struct fg_layer *l, bool shown, const char *base)
 {
 	bool seg = l->info.type == FG_SEGMENTATION;
 
@@ -263,7 +280,7 @@ put_layer(struct fg_str *out, const struct fg_layer *l, const char *base)
 	    "{\"type\":\"%s\",\"name\":\"%s\",\"source\":\"precomputed://%s/%s\"%s%s}",
 	    seg ? "segmentation" : "image", l->name, base, l->name,
 	    seg ? ",\"selectedAlpha\":0.35,\"notSelectedAlpha\":0.2" : "",
-	    is_companion(l) ? ",\"visible\":false" : "");
+	    shown ? "" : ",\"visible\":false");
 }
 
 /* Dimensions, position and scale from the finest scale of a layer: the middle of the
@@ -336,7 +353,7 @@ fg_status_link(struct fg_server *s, const char *patterns, const char *base)
 			if (space)
 				fg_str_puts(&layers, ",");
 			space = space ? space : l[i];
-			put_layer(&layers, l[i], base);
+			put_layer(&layers, l[i], is_shown(l[i], l, n), base);
 		}
 	}
 	fg_str_puts(&state, "{");

@@ -10,16 +10,28 @@ const isShown = (layer) => layer.state !== "degraded" && layer.scales?.length > 
 const isCompanion = (l) => Boolean(l.probability_of || l.agglomeration_of);
 const isStitched = (l, name) => l.agglomeration_of === name;
 
-// The layers that belong in a view of `focus`, lowest first: its image, then itself. A
-// stitched view of it stands for it where there is one.
+const makerOf = (layer) => layer.agglomeration_of ?? layer.probability_of ?? layer.name;
+
+// The layers that belong in a view of `focus`, lowest first: its image, itself, and what
+// comes with it. Without a focus all of them.
 function chosen(layers, focus) {
   const all = layers.filter(isShown);
-  const name = focus?.agglomeration_of ?? focus?.probability_of ?? focus?.name;
+  const name = focus && makerOf(focus);
   const image = layers.find((l) => l.name === name)?.recipe?.image?.name;
   const list = focus
     ? all.filter((l) => [name, image, focus.name].includes(l.name) || isStitched(l, name))
     : all;
   return [...list].sort((a, b) => (a.kind === "segmentation") - (b.kind === "segmentation"));
+}
+
+// Of layers that are made here only the first is shown at first, since what is looked at is
+// made; and of that its stitched view, where there is one.
+function isVisible(layer, list, focus) {
+  if (layer.probability_of) return layer === focus;
+  const first = focus ? makerOf(focus) : list.find((l) => l.recipe)?.name;
+  const made = list.find((l) => l.name === makerOf(layer))?.recipe;
+  if (made && makerOf(layer) !== first) return false;
+  return !list.some((l) => isStitched(l, layer.name));
 }
 
 function layerState(layer, list, segments, focus) {
@@ -33,8 +45,7 @@ function layerState(layer, list, segments, focus) {
     state.notSelectedAlpha = 0.2;
     if (segments?.length && layer === focus) state.segments = segments.map(String);
   }
-  const stitched = list.some((l) => isStitched(l, layer.name));
-  if ((stitched && !state.segments) || layer.probability_of) state.visible = false;
+  if (!state.segments && !isVisible(layer, list, focus)) state.visible = false;
   return state;
 }
 

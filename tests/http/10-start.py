@@ -95,7 +95,7 @@ def config(folder):
         is_("a port in use", code, 1)
         has("named", err, f"127.0.0.1:{s.port}")
         has("the ready line has the address", s.ready, f"http://127.0.0.1:{s.port}/")
-        has("and a link", s.ready, "Neuroglancer: https://")
+        has("and a link", s.ready, "Neuroglancer: http")
         is_("stops cleanly", s.stop(), 0)
     with Server("--root", root, root=root, env={"FLOODGATE_ROOT": "/nowhere"}) as s:
         is_("--root wins over the environment", s.get("/healthz").status, 200)

@@ -3,13 +3,13 @@
 # The viewer below /viewer/: whichever bundle it is, how its files are sent, and what is
 # not there. The real one is opened by tests/browser/.
 import gzip
+import json
 import os
-import sys
+import subprocess
 import urllib.parse
 
-from lib import Server, Volume, done, has, is_, ok, write
+from lib import DAEMON, Server, Volume, done, has, is_, ok, tiny_ffn, write, write_tiny_model
 
-PUBLIC = "https://neuroglancer-demo.appspot.com/"
 SCRIPT = b"export const x = 1;\n" * 200
 
 
@@ -74,11 +74,23 @@ def links(s):
     has("at some scale", state_of(link), '"crossSectionScale":')
 
 
+def shown(s):
+    """Of layers that are made on demand one is shown, with its pieces joined."""
+    write_tiny_model(os.path.join(s.own.name, "tiny"))
+    for name in ("first", "second"):
+        is_(f"the layer {name}", s.call("POST", "/api/layers", {
+            "name": name, "ffn": tiny_ffn(os.path.join(s.own.name, "tiny"))}).status, 201)
+    s.stop()
+    s.start()
+    link = s.get("/api/status").json()["neuroglancer"]
+    is_("all are in the link, one is seen", [
+        (x["name"], x.get("visible", True)) for x in json.loads(state_of(link))["layers"]],
+        [("em", True), ("first", False), ("first.agg", True), ("second", False),
+         ("second.agg", False)])
+
+
 def fails(folder, part):
     s = Server("--viewer-dir", folder, start=False)
-    sys.stdout.flush()
-    import subprocess
-    from lib import DAEMON
     p = subprocess.run([DAEMON, "--root", s.root, "--create", "--listen", "127.0.0.1:0",
                         "--viewer-dir", folder], capture_output=True, timeout=60)
     is_("a viewer_dir that is none: no start", p.returncode, 1)
@@ -97,6 +109,7 @@ with Server(start=False) as server:
     server.stop()
     server.start()
     links(server)
+    shown(server)
     is_("stops cleanly", server.stop(), 0)
     server.start("--viewer-url", "https://viewer.example/")
     link = server.get("/api/status").json()
