@@ -289,6 +289,8 @@ main(int argc, char **argv)
 		printf("floodgate %s\n", PACKAGE_VERSION);
 		return FG_EXIT_OK;
 	}
+	if (strcmp(argv[0], "--print-completion") == 0)
+		return fg_tool_print_completion(argc > 1 ? argv[1] : NULL);
 	t.command = find_command(argc, argv, &words);
 	if (!t.command)
 		return unknown_command(argc, argv);

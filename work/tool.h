@@ -74,6 +74,9 @@ extern const struct fg_tool_command fg_tool_care_commands[];
 extern const struct fg_tool_command fg_tool_score_commands[];
 extern const struct fg_tool_command fg_tool_daemon_commands[];
 
+/* Completion for "bash" or "zsh", to standard output; for the makefile. */
+int fg_tool_print_completion(const char *shell);
+
 /* All of them, in the order of the help: i from 0, NULL after the last. */
 const struct fg_tool_command *fg_tool_command_get(int i);
 
