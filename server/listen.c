@@ -215,7 +215,8 @@ int
 fg_http_start(struct fg_server *s, struct fg_err *err)
 {
 	snprintf(s->run_id, sizeof s->run_id, "%08x",
-	    (unsigned)(fg_clock_wall_ms() * 2654435761u) ^ (unsigned)getpid());
+	    (unsigned)((uint64_t)fg_clock_wall_ms() * 2654435761u) ^
+		(unsigned)getpid());
 	return start_tcp(s, err) < 0 || start_control(s, err) < 0 ? -1 : 0;
 }
 
