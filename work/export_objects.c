@@ -203,7 +203,7 @@ take_objects(struct run *r, struct fg_err *err)
 		struct fg_object *page = NULL;
 		int rc = 0;
 
-		if (fg_reader_objects(r->reader, l->id, fg_layer_is_whole(l),
+		if (fg_reader_objects(r->reader, l->id, l->agglomerated,
 			FG_OBJECTS_BY_ID, after, PAGE, &page, &n, err) < 0)
 			return -1;
 		for (size_t i = 0; rc == 0 && i < n; i++)
