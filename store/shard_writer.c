@@ -168,8 +168,8 @@ check_order(const struct fg_shard_writer *w, uint64_t key, uint64_t minishard,
 }
 
 int
-fg_shard_writer_put(struct fg_shard_writer *w, uint64_t key, const void *p, size_t n,
-    struct fg_err *err)
+fg_shard_writer_put_behind(struct fg_shard_writer *w, uint64_t key, const void *before,
+    size_t before_n, const void *p, size_t n, struct fg_err *err)
 {
 	uint64_t shard, minishard;
 
@@ -183,8 +183,17 @@ fg_shard_writer_put(struct fg_shard_writer *w, uint64_t key, const void *p, size
 		w->room = FG_MAX(64, 2 * w->room);
 		w->item = fg_realloc(w->item, w->room, sizeof *w->item);
 	}
+	if (append(w, before, before_n, err) < 0)
+		return -1;
 	w->item[w->items++] = (struct fg_shard_item){key, w->at, n};
 	return append(w, p, n, err);
+}
+
+int
+fg_shard_writer_put(struct fg_shard_writer *w, uint64_t key, const void *p, size_t n,
+    struct fg_err *err)
+{
+	return fg_shard_writer_put_behind(w, key, NULL, 0, p, n, err);
 }
 
 int

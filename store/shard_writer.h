@@ -33,6 +33,13 @@ struct fg_shard_writer *fg_shard_writer_new(const char *dir,
 int fg_shard_writer_put(struct fg_shard_writer *w, uint64_t key, const void *p,
     size_t n, struct fg_err *err) FG_MUST_USE;
 
+/* The same for a datum that has `before` bytes of its own directly in front of it,
+ * which its index entry leaves out: the fragments before the manifest of a
+ * multi-resolution mesh. */
+int fg_shard_writer_put_behind(struct fg_shard_writer *w, uint64_t key,
+    const void *before, size_t before_n, const void *p, size_t n,
+    struct fg_err *err) FG_MUST_USE;
+
 /* Complete the file and give it its name; durable: fsync before that, and the folder
  * after. *size: its bytes. w is freed, also on failure (then the file is gone). */
 int fg_shard_writer_end(struct fg_shard_writer *w, bool durable, uint64_t *size,

@@ -30,8 +30,10 @@
 #include "store/shard_writer.h"
 #include "store/store.h"
 #include "work/agglomerate.h"
+#include "work/artefact.h"
 #include "work/catalog.h"
 #include "work/export_log.h"
+#include "work/export_objects.h"
 #include "work/export_plan.h"
 #include "work/parallel.h"
 
@@ -62,6 +64,7 @@ struct run {
 	char *dir;                /* folder of the scale */
 	struct item *item;
 	size_t items, batch;
+	struct fg_export_object_counts objects;
 };
 
 /* ------------------------------------------------------------- one chunk */
@@ -215,7 +218,7 @@ batch_place(struct run *r, struct item *it, struct fg_err *err)
 	const struct fg_layer *l = r->x->layer;
 	int64_t ch[3];
 
-	if (!r->reader)
+	if (l->source)
 		return 0;
 	layer_chunk(r, it, ch);
 	struct fg_key key = {.layer = l->id,
@@ -401,39 +404,13 @@ read_item(void *ctx, size_t k, struct fg_err *err)
 	return 0;
 }
 
-/* SHA-256 of a file, read again: its head is written last. */
-static int
-sum_file(const char *path, char sha[FG_SHA256_HEX], struct fg_err *err)
-{
-	struct fg_sha256 *s = fg_sha256_begin();
-	uint8_t sum[FG_SHA256_SIZE], *buf = fg_alloc(1 << 20);
-	int fd = open(path, O_RDONLY | O_CLOEXEC), rc = fd < 0 ? -1 : 0;
-	ssize_t n = 1;
-
-	while (rc == 0 && n != 0) {
-		n = read(fd, buf, 1 << 20);
-		if (n > 0)
-			fg_sha256_add(s, buf, (size_t)n);
-		else if (n < 0 && errno != EINTR)
-			rc = -1;
-	}
-	if (rc < 0)
-		fg_fail_errno(err, "%s", path);
-	if (fd >= 0)
-		close(fd);
-	free(buf);
-	fg_sha256_end(s, sum);
-	fg_hex_format(sum, sizeof sum, sha);
-	return rc;
-}
-
 /* Close the shard's file, if it has any chunk, and enter it. */
 static int
 end_shard(struct run *r, struct fg_shard_writer *w, uint64_t shard, struct fg_err *err)
 {
-	char name[FG_SHARD_NAME], sha[FG_SHA256_HEX], *path;
+	char name[FG_SHARD_NAME], *path;
 	uint64_t size = 0;
-	int rc = -1;
+	int rc;
 
 	if (!w)
 		return 0;
@@ -442,10 +419,8 @@ end_shard(struct run *r, struct fg_shard_writer *w, uint64_t shard, struct fg_er
 	r->mark.files++;
 	r->mark.bytes += size;
 	fg_shard_name(&scale_to(r)->sharding, shard, name);
-	path = fg_asprintf("%s/%s/%s", r->x->dest, scale_to(r)->key, name);
-	if (sum_file(path, sha, err) == 0)
-		rc =
-		    fg_export_log_file(r->log, path + strlen(r->x->dest) + 1, sha, err);
+	path = fg_asprintf("%s/%s", scale_to(r)->key, name);
+	rc = fg_export_log_read(r->log, path, err);
 	free(path);
 	return rc;
 }
@@ -566,16 +541,10 @@ static int
 write_json(struct run *r, const char *name, json_t *j, struct fg_err *err)
 {
 	char *text = fg_json_pretty(j);
-	char *path = fg_asprintf("%s/%s", r->x->dest, name);
 	struct fg_buf *b = fg_buf_take(text, strlen(text));
-	char sha[FG_SHA256_HEX];
-	int rc = fg_file_write_fast(path, b->data, b->len, err);
+	int rc = fg_export_log_write(r->log, name, b, err);
 
-	sum_bytes(b, sha);
-	if (rc == 0)
-		rc = fg_export_log_file(r->log, name, sha, err);
 	fg_buf_unref(b);
-	free(path);
 	json_decref(j);
 	return rc;
 }
@@ -627,6 +596,8 @@ static int
 write_tail(struct run *r, struct fg_err *err)
 {
 	if (r->mark.resumed && fg_export_log_sweep(r->x->dest, err) < 0)
+		return -1;
+	if (fg_export_objects(r->x, r->reader, r->log, &r->objects, err) < 0)
 		return -1;
 	if (write_json(r, "provenance", make_provenance(r), err) < 0 ||
 	    write_json(r, "info", fg_info_format(&r->plan.info), err) < 0)
@@ -691,6 +662,10 @@ check_layer(const struct fg_export *x, struct fg_err *err)
 
 	if (l->broken)
 		return fg_fail(err, FG_EIO, "layer %s: %s", l->name, l->why);
+	if ((x->mesh || x->skeletons) && !fg_layer_has_objects(l))
+		return fg_fail(err, FG_ENOTSUP,
+		    "layer %s has no meshes and skeletons of its own to export",
+		    l->name);
 	if (l->source && !l->source->ops->chunk)
 		return fg_fail(err, FG_ENOTSUP,
 		    "layer %s has no stored chunks; import it first", l->name);
@@ -713,7 +688,7 @@ fg_export_run(const struct fg_export *x, struct fg_export_summary *sum,
 	if (!r.log)
 		goto out;
 	sum->resumed = r.mark.resumed;
-	if (!x->layer->source) {
+	if (!x->layer->source || x->mesh || x->skeletons) {
 		r.reader = fg_reader_open(x->store, err);
 		if (!r.reader)
 			goto out;
@@ -726,6 +701,7 @@ fg_export_run(const struct fg_export *x, struct fg_export_summary *sum,
 	sum->missing = r.mark.missing;
 	sum->files = r.mark.files;
 	sum->bytes = r.mark.bytes;
+	sum->objects = r.objects;
 	rc = 0;
 out:
 	fg_reader_close(r.reader);

@@ -6,12 +6,17 @@
  *   DEST/provenance        where it came from (the form CloudVolume keeps)
  *   DEST/KEY/x0-x1_...     chunks (.gz if asked for), or
  *   DEST/KEY/0a.shard      shards
+ *   DEST/mesh/             multi-resolution meshes, DEST/skeletons/ skeletons, if asked
+ *                          for: a file or two an object, or shards
  *   DEST/manifest.sha256   sums of all other files; check: sha256sum -c manifest.sha256
  *
  * Chunks go as they are stored where encoding and parameters stay the same, and are
  * decoded and encoded otherwise. Of a generated layer what has been made is exported;
  * known background becomes chunks of zeros, what is not made yet is left out and
  * counted. Nothing is started.
+ *
+ * Of meshes and skeletons, too, what is there and belongs to the object as it is now;
+ * of all objects, also where only a box of the volume is exported.
  *
  * Each file is written under a temporary name. info comes last but the manifest, so
  * that no client mistakes half an export for a volume. An export that was stopped goes
@@ -39,6 +44,7 @@ struct fg_export {
 	int jpeg_quality, png_level; /* of recoded chunks; -1: defaults */
 	bool gzip;                   /* chunks as NAME.gz, or gzipped in shards */
 	bool sharded;
+	bool mesh, skeletons;
 	/* Sharded: these parameters for all scales instead of chosen ones; or NULL. */
 	const struct fg_sharding *sharding;
 	const _Atomic bool *cancel; /* may be NULL */
@@ -50,12 +56,17 @@ struct fg_export {
 	void *ctx;
 };
 
+struct fg_export_object_counts {
+	uint64_t meshes, meshes_missing, skeletons, skeletons_missing;
+};
+
 struct fg_export_summary {
 	int scales;
 	uint64_t chunks;       /* written */
 	uint64_t missing;      /* positions of the grids without a chunk */
 	uint64_t files, bytes; /* of chunks or shards */
 	bool resumed;
+	struct fg_export_object_counts objects;
 };
 
 /*

@@ -207,6 +207,50 @@ fg_export_log_file(struct fg_export_log *l, const char *name,
 	return 0;
 }
 
+/* A shard is read again, for its head is written last. */
+int
+fg_export_log_read(struct fg_export_log *l, const char *name, struct fg_err *err)
+{
+	char *path = fg_asprintf("%s/%s", l->dest, name), sha[FG_SHA256_HEX];
+	struct fg_sha256 *s = fg_sha256_begin();
+	uint8_t sum[FG_SHA256_SIZE], *buf = fg_alloc(1 << 20);
+	int fd = open(path, O_RDONLY | O_CLOEXEC), rc = fd < 0 ? -1 : 0;
+	ssize_t n = 1;
+
+	while (rc == 0 && n != 0) {
+		n = read(fd, buf, 1 << 20);
+		if (n > 0)
+			fg_sha256_add(s, buf, (size_t)n);
+		else if (n < 0 && errno != EINTR)
+			rc = -1;
+	}
+	if (rc < 0)
+		fg_fail_errno(err, "%s", path);
+	if (fd >= 0)
+		close(fd);
+	free(buf);
+	free(path);
+	fg_sha256_end(s, sum);
+	fg_hex_format(sum, sizeof sum, sha);
+	return rc < 0 ? -1 : fg_export_log_file(l, name, sha, err);
+}
+
+int
+fg_export_log_write(struct fg_export_log *l, const char *name, const struct fg_buf *b,
+    struct fg_err *err)
+{
+	char *path = fg_asprintf("%s/%s", l->dest, name), sha[FG_SHA256_HEX];
+	uint8_t sum[FG_SHA256_SIZE];
+	int rc = fg_file_write_fast(path, b->data, b->len, err);
+
+	free(path);
+	if (rc < 0)
+		return -1;
+	fg_sha256(b->data, b->len, sum);
+	fg_hex_format(sum, sizeof sum, sha);
+	return fg_export_log_file(l, name, sha, err);
+}
+
 int
 fg_export_log_mark(struct fg_export_log *l, const struct fg_export_mark *m, bool now,
     struct fg_err *err)

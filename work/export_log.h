@@ -16,6 +16,7 @@
 #ifndef FG_WORK_EXPORT_LOG_H
 #define FG_WORK_EXPORT_LOG_H
 
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/hash.h"
 
@@ -46,6 +47,12 @@ int fg_export_log_sweep(const char *dir, struct fg_err *err) FG_MUST_USE;
 /* A file is complete under that name (relative to dest). */
 int fg_export_log_file(struct fg_export_log *l, const char *name,
     const char sha[FG_SHA256_HEX], struct fg_err *err) FG_MUST_USE;
+/* The same for a file whose sum is not known: it is read. */
+int fg_export_log_read(struct fg_export_log *l, const char *name,
+    struct fg_err *err) FG_MUST_USE;
+/* Write such a file, and enter it. */
+int fg_export_log_write(struct fg_export_log *l, const char *name,
+    const struct fg_buf *b, struct fg_err *err) FG_MUST_USE;
 /* Everything before the mark is complete. Written (after a sync of the disk) at most
  * every ten seconds, unless `now`. */
 int fg_export_log_mark(struct fg_export_log *l, const struct fg_export_mark *mark,

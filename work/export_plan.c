@@ -204,7 +204,7 @@ plan_scale(const struct fg_export *x, struct fg_export_plan *p, int from,
 	return plan_sharding(x, p, i, err);
 }
 
-/* The directories that go with a segmentation are not exported: name none. */
+/* A directory that goes with a segmentation and is not exported: name none. */
 static void
 drop_directory(const struct fg_export *x, const char *what, char **name)
 {
@@ -217,6 +217,13 @@ drop_directory(const struct fg_export *x, const char *what, char **name)
 	free(line);
 	free(*name);
 	*name = NULL;
+}
+
+static void
+name_directory(const char *dir, char **name)
+{
+	free(*name);
+	*name = fg_strdup(dir);
 }
 
 int
@@ -240,9 +247,15 @@ fg_export_plan_init(struct fg_export_plan *p, const struct fg_export *x,
 		free(p->info.scale[i].key);
 		p->info.scale[i].key = NULL;
 	}
-	drop_directory(x, "meshes", &p->info.mesh);
-	drop_directory(x, "skeletons", &p->info.skeletons);
+	if (!x->mesh)
+		drop_directory(x, "meshes", &p->info.mesh);
+	if (!x->skeletons)
+		drop_directory(x, "skeletons", &p->info.skeletons);
 	drop_directory(x, "segment properties", &p->info.segment_properties);
+	if (x->mesh)
+		name_directory(FG_EXPORT_MESH, &p->info.mesh);
+	if (x->skeletons)
+		name_directory(FG_EXPORT_SKELETONS, &p->info.skeletons);
 	if (rc < 0)
 		fg_export_plan_fini(p);
 	return rc;

@@ -8,6 +8,9 @@
 
 #include "work/export.h"
 
+#define FG_EXPORT_MESH "mesh" /* folders, as info names them */
+#define FG_EXPORT_SKELETONS "skeletons"
+
 struct fg_export_plan {
 	struct fg_info info; /* as written; scales.. of the next members */
 	struct {

@@ -32,6 +32,13 @@ static const struct fg_tool_option options[] = {
 	"write chunks as NAME.gz; with --sharded gzip images, too,\nnot only "
 	"labels",
 	0},
+    {"mesh", NULL,
+	"with the meshes of all objects, in levels of detail\n(multi-resolution "
+	"format), as "
+	"far as they are made",
+	0},
+    {"skeletons", NULL, "with the skeletons of all objects, as far as they are\nmade",
+	0},
     {NULL, NULL, NULL, 0},
 };
 
@@ -86,6 +93,8 @@ read_options(const struct fg_tool *t, struct fg_export *x, struct fg_box *box,
 
 	x->sharded = fg_tool_has(t, "sharded");
 	x->gzip = fg_tool_has(t, "gzip");
+	x->mesh = fg_tool_has(t, "mesh");
+	x->skeletons = fg_tool_has(t, "skeletons");
 	x->scales = fg_tool_text(t, "scales", NULL);
 	if (fg_tool_has(t, "sharding")) {
 		if (!x->sharded)
@@ -137,6 +146,29 @@ on_line(void *ctx, const char *line)
 		fprintf(stderr, "floodgate export: %s\n", line);
 }
 
+static json_t *
+describe_objects(const struct fg_export_object_counts *n)
+{
+	return json_pack("{s:I, s:I, s:I, s:I}", "meshes", (json_int_t)n->meshes,
+	    "missing_meshes", (json_int_t)n->meshes_missing, "skeletons",
+	    (json_int_t)n->skeletons, "missing_skeletons",
+	    (json_int_t)n->skeletons_missing);
+}
+
+static void
+print_objects(const struct fg_export *x, const struct fg_export_object_counts *n)
+{
+	if (x->mesh)
+		printf("  %llu meshes; %llu objects have none yet (floodgate mesh)\n",
+		    (unsigned long long)n->meshes,
+		    (unsigned long long)n->meshes_missing);
+	if (x->skeletons)
+		printf("  %llu skeletons; %llu objects have none yet (floodgate "
+		       "skeleton)\n",
+		    (unsigned long long)n->skeletons,
+		    (unsigned long long)n->skeletons_missing);
+}
+
 static void
 print_summary(const struct fg_tool *t, const struct fg_export *x,
     const struct fg_export_summary *s, double seconds)
@@ -146,12 +178,12 @@ print_summary(const struct fg_tool *t, const struct fg_export *x,
 
 	if (t->json) {
 		fg_tool_print_json(
-		    json_pack("{s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:b, s:f}", "layer",
-			x->layer->name, "destination", x->dest, "scales", s->scales,
-			"chunks", (json_int_t)s->chunks, "missing_chunks",
+		    json_pack("{s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:b, s:f, s:o}",
+			"layer", x->layer->name, "destination", x->dest, "scales",
+			s->scales, "chunks", (json_int_t)s->chunks, "missing_chunks",
 			(json_int_t)s->missing, "files", (json_int_t)s->files, "bytes",
-			(json_int_t)s->bytes, "resumed", s->resumed, "seconds",
-			seconds));
+			(json_int_t)s->bytes, "resumed", s->resumed, "seconds", seconds,
+			"objects", describe_objects(&s->objects)));
 		return;
 	}
 	printf("%s: %llu chunks of %d scale%s in %llu files, %s, %s%s\n", x->dest,
@@ -163,6 +195,7 @@ print_summary(const struct fg_tool *t, const struct fg_export *x,
 		    (unsigned long long)s->missing,
 		    generated ? "have not been made yet"
 			      : "are absent in the layer as well");
+	print_objects(x, &s->objects);
 }
 
 static int
