@@ -218,7 +218,7 @@ batch_place(struct run *r, struct item *it, struct fg_err *err)
 	const struct fg_layer *l = r->x->layer;
 	int64_t ch[3];
 
-	if (!r->reader)
+	if (l->source)
 		return 0;
 	layer_chunk(r, it, ch);
 	struct fg_key key = {.layer = l->id,
@@ -688,7 +688,7 @@ fg_export_run(const struct fg_export *x, struct fg_export_summary *sum,
 	if (!r.log)
 		goto out;
 	sum->resumed = r.mark.resumed;
-	if (!x->layer->source) {
+	if (!x->layer->source || x->mesh || x->skeletons) {
 		r.reader = fg_reader_open(x->store, err);
 		if (!r.reader)
 			goto out;

@@ -192,20 +192,43 @@ take_object(struct run *r, const struct fg_object *o, struct fg_err *err)
 	return rc;
 }
 
+/* The next objects behind *after (NULL: the first), PAGE at most. */
+static int
+next_page(struct run *r, const uint64_t *after, struct fg_object **page, size_t *n,
+    struct fg_err *err)
+{
+	const struct fg_layer *l = r->x->layer;
+	enum fg_objects kind = fg_layer_objects(l);
+	struct fg_key key;
+	uint64_t *id = NULL;
+
+	if (kind != FG_OBJECTS_PLACED)
+		return fg_reader_objects(r->reader, l->id, kind == FG_OBJECTS_WHOLE,
+		    FG_OBJECTS_BY_ID, after ? *after : 0, PAGE, page, n, err);
+	key = fg_artefact_key(l, FG_KIND_MESH, FG_PRODUCT_PLACE, 0);
+	if (fg_reader_ids(r->reader, &key, after, PAGE, &id, n, err) < 0)
+		return -1;
+	*page = fg_calloc(*n + 1, sizeof **page);
+	for (size_t i = 0; i < *n; i++)
+		(*page)[i] = (struct fg_object){.id = id[i], .gen = 1};
+	free(id);
+	return 0;
+}
+
 static int
 take_objects(struct run *r, struct fg_err *err)
 {
-	const struct fg_layer *l = r->x->layer;
 	uint64_t after = 0;
+	bool first = true;
 	size_t n = PAGE;
 
 	while (n == PAGE) {
 		struct fg_object *page = NULL;
 		int rc = 0;
 
-		if (fg_reader_objects(r->reader, l->id, l->agglomerated,
-			FG_OBJECTS_BY_ID, after, PAGE, &page, &n, err) < 0)
+		if (next_page(r, first ? NULL : &after, &page, &n, err) < 0)
 			return -1;
+		first = false;
 		for (size_t i = 0; rc == 0 && i < n; i++)
 			rc = take_object(r, &page[i], err);
 		if (n > 0)

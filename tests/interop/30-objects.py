@@ -65,6 +65,27 @@ def check_skeletons(s, plain, sharded, ids):
     ok(f"{some} of them with more than a vertex", some > 0)
 
 
+def passive(s, top, ids):
+    """A segmentation that is served in place: the objects that were found in it."""
+    bare, dest = os.path.join(top, "bare"), os.path.join(top, "copied")
+    tool(s.root, "export", "seg.agg", bare)
+    s.add_layer("copy", bare)
+    tool(s.root, "mesh", "copy")
+    tool(s.root, "skeleton", "copy")
+    out = json.loads(tool(s.root, "export", "copy", dest, "--mesh", "--skeletons",
+                          "--sharded", "--json"))
+    is_("objects of a passive layer", out["objects"],
+        {"meshes": len(ids), "missing_meshes": 0, "skeletons": len(ids),
+         "missing_skeletons": 0})
+    a, b = [open_cv("file://" + d) for d in (os.path.join(top, "sharded"), dest)]
+    # Blocks are others there, so triangles are; the surface is the same but for its error.
+    far = []
+    for i in ids:
+        p, q = [c.mesh.get(i, lod=0)[i].vertices for c in (a, b)]
+        far.append(max(np.abs(p.min(0) - q.min(0)).max(), np.abs(p.max(0) - q.max(0)).max()))
+    ok(f"their boxes are the same within {max(far):.1f} nm", max(far) <= 16)
+
+
 def main():
     with Server() as s:
         model = os.path.join(s.own.name, "tiny")
@@ -106,6 +127,7 @@ def main():
         epoch = s.get("/seg.agg@multilod/info").json()["mesh"]
         check_meshes(s, epoch, *dest, ids)
         check_skeletons(s, *dest, ids)
+        passive(s, top, ids)
         has("an image has none", tool(s.root, "export", "em", os.path.join(top, "no"),
                                       "--mesh", status=2), "no meshes and skeletons")
         is_("stops cleanly", s.stop(), 0)
