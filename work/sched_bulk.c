@@ -111,14 +111,15 @@ fg_sched_block_box(const struct fg_layer *l, const struct fg_box *vx,
     struct fg_box *blk, struct fg_err *err)
 {
 	const struct fg_scale *s = &l->info.scale[0];
+	const int64_t *block = l->recipe ? l->recipe->block : l->block;
 	struct fg_box b, g;
 
 	fg_scale_bounds(s, &b);
 	if (!fg_box_intersect(&b, vx, &b))
 		return fg_fail(err, FG_EINVAL, "the box is outside layer %s", l->name);
 	for (int d = 0; d < 3; d++) {
-		g.lo[d] = (b.lo[d] - s->offset[d]) / l->block[d];
-		g.hi[d] = fg_div_ceil(b.hi[d] - s->offset[d], l->block[d]);
+		g.lo[d] = (b.lo[d] - s->offset[d]) / block[d];
+		g.hi[d] = fg_div_ceil(b.hi[d] - s->offset[d], block[d]);
 	}
 	if (fg_box_volume(&g) > BLOCKS_MAX)
 		return fg_fail(err, FG_EINVAL,
