@@ -48,7 +48,11 @@ static const struct {
 	struct fg_stitch_rule rule;
 } rules[] = {
     {"nothing joined", {16, 9, 9, 9, 0, 20}},
+    {"mutual, IoU 0.5, near 2", {2, 0.5, 9, 9, 0, 20}},
+    {"mutual, IoU 0.3, near 4", {4, 0.3, 9, 9, 0, 20}},
     {"mutual, IoU 0.5, near 4", {4, 0.5, 9, 9, 0, 20}},
+    {"mutual, IoU 0.7, near 4", {4, 0.7, 9, 9, 0, 20}},
+    {"mutual, IoU 0.5, near 8", {8, 0.5, 9, 9, 0, 20}},
     {"mutual, IoU 0.5, near 16", {16, 0.5, 9, 9, 0, 20}},
     {"mutual, IoU 0.5 or share 0.8, near 4", {4, 0.5, 0.8, 9, 0, 20}},
     {"mutual, IoU 0.5 or share 0.8, near 8", {8, 0.5, 0.8, 9, 0, 20}},
@@ -60,7 +64,7 @@ static const struct {
     {"share 0.8, all fragments", {16, 0.5, 0.8, 0.8, INT64_C(1) << 40, 20}},
 };
 #define RULES FG_COUNTOF(rules)
-#define DEFAULT_RULE 5
+#define DEFAULT_RULE 3
 
 struct options {
 	const char *model, *image, *truth, *cache;
@@ -553,10 +557,12 @@ run_grid(struct bench *b, const int64_t size[2], struct fg_score *out)
 		g.r.stitch = rules[k].rule;
 		judge(b, &g, f.labels, b->o->consensus && n > 1 && k == DEFAULT_RULE,
 		    &out[k]);
-		printf("  %-40s VOI %.3f = %.3f + %.3f  Rand error %.4f\n",
+		printf("  %-40s VOI %.3f = %.3f + %.3f  Rand error %.4f  labelled "
+		       "%.3f\n",
 		    n > 1 ? rules[k].name : "one block",
 		    out[k].voi_split + out[k].voi_merge, out[k].voi_split,
-		    out[k].voi_merge, out[k].rand_error);
+		    out[k].voi_merge, out[k].rand_error,
+		    (double)out[k].compared / (double)out[k].voxels);
 	}
 	fflush(stdout);
 	for (size_t i = 0; i < n; i++)

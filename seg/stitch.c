@@ -19,9 +19,9 @@ void
 fg_stitch_rule_default(struct fg_stitch_rule *r)
 {
 	*r = (struct fg_stitch_rule){
-	    .near = 16,
+	    .near = 4,
 	    .iou = 0.5,
-	    .share = 0.8,
+	    .share = 2,
 	    .fragment_share = 0.8,
 	    .fragment_max = 0,
 	    .both_min = 20,

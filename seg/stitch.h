@@ -37,6 +37,9 @@ struct fg_stitch_rule {
 	int64_t both_min;
 };
 
+/* Near 4, IoU 0.5, no share, no fragments: strict rules had the smallest merge part of
+ * those in bench/stitch.c, and this one the best sum on one of the two phantoms that it
+ * was measured on (bench/RESULTS.md). Limit: not measured on tissue. */
 void fg_stitch_rule_default(struct fg_stitch_rule *r);
 /* Fields of a JSON object over what is in *r; unknown ones are refused. FG_EINVAL. */
 int fg_stitch_rule_parse(const json_t *obj, struct fg_stitch_rule *r,

@@ -240,6 +240,7 @@ make_layer(struct fg_store *s, const char *name)
 		exit(1);
 	}
 	l->id = row.layer;
+	memcpy(l->block, l->recipe->block, sizeof l->block);
 	fg_recipe_grid(l->recipe, &l->info.scale[0], l->blocks);
 	fg_layer_row_fini(&row);
 	return l;
