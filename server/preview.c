@@ -29,7 +29,8 @@
 #define TIME_MAX_NS (5 * FG_NS_PER_S) /* then the rest stays undrawn */
 #define DRAWN_AT_ONCE 3               /* of the io threads, which have other work */
 #define KIND_SLICE 254                /* in the cache of chunks; no kind of the store */
-#define BLOCKS_MAX 16384              /* of one answer */
+#define COORDINATE_MAX (INT64_C(1) << 53)
+#define BLOCKS_MAX 16384 /* of one answer */
 #define FAILURES_MAX 50
 
 /* Whole numbers between commas: exactly n of them. False if the key is absent. */
@@ -43,7 +44,7 @@ query_ints(const struct fg_request *r, const char *key, int64_t *out, int n)
 	for (int i = 0; i < n; i++) {
 		out[i] = strtoll(p, &end, 10);
 		if (end == p || *end != (i < n - 1 ? ',' : '\0') ||
-		    llabs(out[i]) > INT64_C(1) << 53)
+		    out[i] < -COORDINATE_MAX || out[i] > COORDINATE_MAX)
 			return false;
 		p = end + 1;
 	}
