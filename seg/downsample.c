@@ -357,3 +357,99 @@ fg_downsample_mode(const struct fg_array *src, const int64_t factor[3],
 	walk(src, factor, FG_ROUND_FLOOR, mode_fn[src->dtype], dst);
 	return 0;
 }
+
+/* ------------------------------------------------------------- sparse data */
+
+/* sparse_u8 and so on: the values that are not 0, then their mean or vote. */
+#define DEFINE_SPARSE(name, type, sum_type, divide_fn)                                 \
+	static int64_t name##_take(const struct span *s, int64_t i, type *v)           \
+	{                                                                              \
+		int64_t n = 0;                                                         \
+                                                                                       \
+		for (int64_t r = 0; r < s->rows; r++) {                                \
+			const type *in = (const type *)s->row[r] + i * s->width;       \
+                                                                                       \
+			for (int64_t k = 0; k < s->width; k++) {                       \
+				if (in[k] != 0)                                        \
+					v[n++] = in[k];                                \
+			}                                                              \
+		}                                                                      \
+		return n;                                                              \
+	}                                                                              \
+                                                                                       \
+	static void name(const struct span *s, void *dst)                              \
+	{                                                                              \
+		type v[WINDOW_MAX], *out = dst;                                        \
+                                                                                       \
+		for (int64_t i = 0; i < s->windows; i++) {                             \
+			int64_t n = name##_take(s, i, v);                              \
+			sum_type sum = 0;                                              \
+                                                                                       \
+			for (int64_t k = 0; k < n; k++)                                \
+				sum += (sum_type)v[k];                                 \
+			out[i] = n ? (type)divide_fn(sum, n, s->rounding) : 0;         \
+		}                                                                      \
+	}
+
+#define DEFINE_SPARSE_MODE(name, type)                                                 \
+	static void name##_mode(const struct span *s, void *dst)                       \
+	{                                                                              \
+		type v[WINDOW_MAX], *out = dst;                                        \
+		uint64_t wide[WINDOW_MAX];                                             \
+                                                                                       \
+		for (int64_t i = 0; i < s->windows; i++) {                             \
+			int64_t n = name##_take(s, i, v);                              \
+                                                                                       \
+			for (int64_t k = 0; k < n; k++)                                \
+				wide[k] = v[k];                                        \
+			out[i] = n ? (type)vote(wide, n) : 0;                          \
+		}                                                                      \
+	}
+
+DEFINE_SPARSE(sparse_u8, uint8_t, int64_t, divide)
+DEFINE_SPARSE(sparse_i8, int8_t, int64_t, divide)
+DEFINE_SPARSE(sparse_u16, uint16_t, int64_t, divide)
+DEFINE_SPARSE(sparse_i16, int16_t, int64_t, divide)
+DEFINE_SPARSE(sparse_u32, uint32_t, int64_t, divide)
+DEFINE_SPARSE(sparse_i32, int32_t, int64_t, divide)
+DEFINE_SPARSE(sparse_u64, uint64_t, unsigned __int128, divide_wide)
+DEFINE_SPARSE(sparse_f32, float, double, divide_real)
+DEFINE_SPARSE_MODE(sparse_u8, uint8_t)
+DEFINE_SPARSE_MODE(sparse_u16, uint16_t)
+DEFINE_SPARSE_MODE(sparse_u32, uint32_t)
+DEFINE_SPARSE_MODE(sparse_u64, uint64_t)
+
+static span_fn *const sparse_fn[2][FG_DTYPES] = {
+    {
+	[FG_U8] = sparse_u8,
+	[FG_I8] = sparse_i8,
+	[FG_U16] = sparse_u16,
+	[FG_I16] = sparse_i16,
+	[FG_U32] = sparse_u32,
+	[FG_I32] = sparse_i32,
+	[FG_U64] = sparse_u64,
+	[FG_F32] = sparse_f32,
+    },
+    {
+	[FG_U8] = sparse_u8_mode,
+	[FG_U16] = sparse_u16_mode,
+	[FG_U32] = sparse_u32_mode,
+	[FG_U64] = sparse_u64_mode,
+    },
+};
+
+int
+fg_downsample_sparse(const struct fg_array *src, const int64_t factor[3], bool labels,
+    enum fg_rounding rounding, struct fg_array *dst, struct fg_err *err)
+{
+	span_fn *fn = sparse_fn[labels][src->dtype];
+
+	if (!fn)
+		return fg_fail(err, FG_EINVAL,
+		    "labels are uint8, uint16, uint32 or uint64, found %s",
+		    fg_dtype_name(src->dtype));
+	if (check(src, factor, dst, err) < 0)
+		return -1;
+	walk(src, factor, rounding, fn, dst);
+	return 0;
+}

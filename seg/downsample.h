@@ -51,4 +51,17 @@ int fg_downsample_mean(const struct fg_array *src, const int64_t factor[3],
 int fg_downsample_mode(const struct fg_array *src, const int64_t factor[3],
     struct fg_array *dst, struct fg_err *err) FG_MUST_USE;
 
+/*
+ * The same where 0 says that there is nothing (sparse data): it counts in a window only
+ * if all of it is 0. labels: the most frequent of the others, of equals the one met
+ * first in x, y, z order; else their mean, rounded as above.
+ *
+ *   src, factor, dst  as above; labels: dtype u8, u16, u32 or u64
+ *
+ * Cost: plain loops, several times that of the others.
+ */
+int fg_downsample_sparse(const struct fg_array *src, const int64_t factor[3],
+    bool labels, enum fg_rounding rounding, struct fg_array *dst,
+    struct fg_err *err) FG_MUST_USE;
+
 #endif

@@ -103,9 +103,9 @@ make_mark(const struct fg_import *im, const struct fg_info *info,
 
 	if (stat(im->input, &st) < 0)
 		st = (struct stat){0}; /* "FILE:/DATASET" and the like */
-	all = fg_asprintf("%s\n%s\n%d %d\n%lld %lld.%09ld\n", im->input, text, im->gzip,
-	    im->allow_holes, (long long)st.st_size, (long long)st.st_mtim.tv_sec,
-	    st.st_mtim.tv_nsec);
+	all = fg_asprintf("%s\n%s\n%d %d %d %d\n%lld %lld.%09ld\n", im->input, text,
+	    im->gzip, im->floor, im->sparse, im->allow_holes, (long long)st.st_size,
+	    (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
 	fg_sha256(all, strlen(all), sum);
 	fg_hex_format(sum, sizeof sum, out);
 	free(all);
@@ -639,6 +639,7 @@ fill_folder(struct run *r, const struct fg_info *info, struct fg_import_summary 
 	    r->im->cancel, err);
 	if (!r->p)
 		return -1;
+	fg_pyramid_set_average(r->p, r->im->floor, r->im->sparse);
 	load_state(r->dir, r->mark, &r->total, r->p, err);
 	if (err && err->code != FG_OK)
 		goto out;

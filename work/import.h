@@ -30,8 +30,9 @@ struct fg_import {
 	int jxl_quality, jxl_effort; /* 0: defaults; quality 100 is lossless */
 	int scales;                  /* 0: until the volume fits one chunk */
 	bool gzip;                   /* store chunks as NAME.gz */
-	int checkpoint_ms;           /* least time between two savings; 0: 20 s */
-	bool allow_holes; /* missing sections become zeros instead of an error */
+	bool floor, sparse; /* how coarser scales are made, see work/pyramid.h */
+	int checkpoint_ms;  /* least time between two savings; 0: 20 s */
+	bool allow_holes;   /* missing sections become zeros instead of an error */
 	const _Atomic bool *cancel; /* may be NULL */
 	/* Voxels read so far and in all; on the caller's thread. May be NULL. */
 	void (*progress)(void *ctx, uint64_t done, uint64_t all);

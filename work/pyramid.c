@@ -38,7 +38,7 @@ struct level {
 struct fg_pyramid {
 	const char *dir;
 	const struct fg_info *info;
-	bool gzip;
+	bool gzip, floor, sparse;
 	int threads;
 	const _Atomic bool *cancel;
 	struct level level[FG_SCALES_MAX];
@@ -219,6 +219,13 @@ fg_pyramid_new(const char *dir, const struct fg_info *info, bool gzip, int threa
 }
 
 void
+fg_pyramid_set_average(struct fg_pyramid *p, bool floor, bool sparse)
+{
+	p->floor = floor;
+	p->sparse = sparse;
+}
+
+void
 fg_pyramid_free(struct fg_pyramid *p)
 {
 	if (!p)
@@ -344,6 +351,8 @@ fill_window(struct level *l, const struct fg_array *section)
 static int
 average(const struct fg_pyramid *p, struct level *l, struct fg_err *err)
 {
+	enum fg_rounding rounding = p->floor ? FG_ROUND_FLOOR : FG_ROUND_NEAREST_EVEN;
+	bool labels = p->info->type == FG_SEGMENTATION;
 	const int64_t *w = l->window.shape;
 	size_t plane = (size_t)(w[0] * w[1]) * fg_dtype_size(l->window.dtype);
 	int rc;
@@ -355,10 +364,14 @@ average(const struct fg_pyramid *p, struct level *l, struct fg_err *err)
 
 		memcpy(first + plane, first, plane);
 	}
-	rc = p->info->type == FG_SEGMENTATION
-		 ? fg_downsample_mode(&l->window, l->factor, &l->section, err)
-		 : fg_downsample_mean(&l->window, l->factor, FG_ROUND_NEAREST_EVEN,
-		       &l->section, err);
+	if (p->sparse)
+		rc = fg_downsample_sparse(&l->window, l->factor, labels, rounding,
+		    &l->section, err);
+	else if (labels)
+		rc = fg_downsample_mode(&l->window, l->factor, &l->section, err);
+	else
+		rc = fg_downsample_mean(&l->window, l->factor, rounding, &l->section,
+		    err);
 	l->waiting = 0;
 	return rc;
 }

@@ -42,6 +42,10 @@ struct fg_pyramid_stats {
  * folders of the scales are made here. gzip: chunks are stored as NAME.gz. */
 struct fg_pyramid *fg_pyramid_new(const char *dir, const struct fg_info *info,
     bool gzip, int threads, const _Atomic bool *cancel, struct fg_err *err) FG_MUST_USE;
+/* How coarser scales are made: of images the mean, rounded to the nearest with halves
+ * to the even number (the default) or down; sparse: 0 counts only where all is 0.
+ * Before the first section. */
+void fg_pyramid_set_average(struct fg_pyramid *p, bool floor, bool sparse);
 /* The next section of the finest scale: its dtype, shape (x, y, 1, channels). */
 int fg_pyramid_put(struct fg_pyramid *p, const struct fg_array *section,
     struct fg_err *err) FG_MUST_USE;

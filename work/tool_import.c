@@ -36,6 +36,13 @@ static const struct fg_tool_option options[] = {
 	"1 to 100, with --encoding jxl: 100 is lossless (default\n90; 100 for 16 bits)",
 	0},
     {"jxl-effort", "E", "1 (fast) to 9 (small), with --encoding jxl (default 3)", 0},
+    {"rounding", "R",
+	"of means: nearest-even (default: halves to the even\nnumber) or floor", 0},
+    {"sparse", NULL,
+	"0 means that there is nothing: it counts in a coarser\nvoxel only if all of "
+	"it "
+	"is 0",
+	0},
     {"gzip", NULL, "keep chunks gzipped, as NAME.gz", 0},
     {"allow-holes", NULL, "missing sections become black instead of an error", 0},
     {NULL, NULL, NULL, 0},
@@ -54,6 +61,12 @@ read_options(const struct fg_tool *t, struct fg_import *im, struct fg_err *err)
 		return fg_fail(err, FG_EINVAL,
 		    "--type %s: wanted image or segmentation", type);
 	im->type = strcmp(type, "image") == 0 ? FG_IMAGE : FG_SEGMENTATION;
+	const char *rounding = fg_tool_text(t, "rounding", "nearest-even");
+	im->floor = strcmp(rounding, "floor") == 0;
+	im->sparse = fg_tool_has(t, "sparse");
+	if (!im->floor && strcmp(rounding, "nearest-even") != 0)
+		return fg_fail(err, FG_EINVAL,
+		    "--rounding %s: wanted nearest-even or floor", rounding);
 	im->encoding = im->type == FG_IMAGE ? FG_ENC_RAW : FG_ENC_CSEG;
 	if (fg_tool_has(t, "encoding") &&
 	    fg_encoding_parse(fg_tool_text(t, "encoding", ""), &im->encoding, err) < 0)

@@ -13,7 +13,9 @@ from interop import TOOL, Server, done, has, is_, missing, np, ok
 
 try:
     import nibabel
+    import tensorstore as ts
     import tifffile
+    import tinybrain
     from PIL import Image
 except ImportError as e:
     missing(f"Python package {e.name} (tests/requirements.txt)")
@@ -159,6 +161,39 @@ def summary(root, folder):
         (0, 0.0, 250.0, round(float(a.mean()), 9), 11 / 12))
 
 
+def pyramids(root, folder, rng):
+    """Coarser scales are those of tinybrain (floor, sparse) and TensorStore (to even)."""
+    a = rng.integers(0, 255, (64, 48, 40), dtype=np.uint8)  # x, y, z
+    a[rng.random(a.shape) < 0.4] = 0
+    path = os.path.join(folder, "pyramid.npy")
+    np.save(path, np.ascontiguousarray(a.T))
+    flat = np.asfortranarray(a[..., None])
+
+    def coarse(name, *more):
+        rc, text = run("--root", root, "import", path, name, "--resolution", "8", "--chunk",
+                       "16,16,16", "--scales", "2", *more)
+        is_(f"{name}: import", rc, 0)
+        return cutout(root, f"{name}@16_16_16").T
+
+    def tiny(**more):
+        return tinybrain.downsample_with_averaging(flat, (2, 2, 2, 1), num_mips=1,
+                                                   **more)[0][..., 0]
+    ok("floor as tinybrain", np.array_equal(coarse("p-floor", "--rounding", "floor"), tiny()))
+    store = ts.array(a.T)
+    even = ts.downsample(store, [2, 2, 2], "mean")[...].read().result().T
+    ok("to even as TensorStore", np.array_equal(coarse("p-even"), even))
+    ok("sparse as tinybrain", np.array_equal(
+        coarse("p-sparse", "--rounding", "floor", "--sparse"), tiny(sparse=True)))
+    labels = coarse("p-labels", "--type", "segmentation", "--sparse")
+    blocks = a.reshape(32, 2, 24, 2, 20, 2).transpose(0, 2, 4, 1, 3, 5).reshape(32, 24, 20, 8)
+    seen = (blocks == labels[..., None]).sum(-1)
+    best = np.max([(blocks == blocks[..., i:i + 1]).sum(-1) * (blocks[..., i] != 0)
+                   for i in range(8)], 0)
+    ok("sparse labels: the most frequent that is not 0", np.array_equal(
+        np.where(labels == 0, 0, seen), best) and
+       np.array_equal(labels == 0, (blocks == 0).all(-1)))
+
+
 def main():
     rng = np.random.default_rng(20261125)
     with tempfile.TemporaryDirectory(prefix="fg-import-") as folder:
@@ -166,6 +201,7 @@ def main():
         stacks(root, folder, rng)
         volumes(root, folder, rng)
         served(folder, rng)
+        pyramids(root, folder, rng)
         summary(root, folder)
         memory(root, folder)
     done()
