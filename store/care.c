@@ -43,6 +43,7 @@ struct reindex {
 	struct fg_index *ix;
 	char *path; /* of the new one, until it takes its place */
 	uint32_t *ids;
+	bool *foreign; /* by number in ids */
 	size_t n;
 };
 
@@ -102,22 +103,50 @@ find_uuid(struct reindex *x, struct fg_err *err)
 	    "neither an index nor a slab says which store this is");
 }
 
+/* First all slabs are surveyed, then replayed. */
 static int
-replay_slab(struct reindex *x, uint32_t id, struct fg_err *err)
+survey_slab(struct reindex *x, size_t i, struct fg_err *err)
 {
 	struct fg_replay *r = &x->replay;
+	struct fg_slab_row row = {.slab = x->ids[i]};
 	struct stat st;
-	int rc, fd = open_slab(x->s, id, &st, err);
-	bool foreign;
+	int rc, fd = open_slab(x->s, x->ids[i], &st, err);
 	char what[32];
 
 	if (fd < 0)
 		return -1;
-	snprintf(what, sizeof what, "slab %06u", (unsigned)id);
-	rc = fg_replay_slab(r, fd, id, what, 0, (uint64_t)st.st_size, &foreign, err);
-	if (rc == 0 && foreign)
+	snprintf(what, sizeof what, "slab %06u", (unsigned)x->ids[i]);
+	rc = fg_replay_survey(r, fd, x->ids[i], what, (uint64_t)st.st_size,
+	    &x->foreign[i], err);
+	close(fd);
+	r->done += (uint64_t)st.st_size;
+	if (r->progress && r->all)
+		r->progress(r->ctx, r->done, r->all);
+	if (rc == 0 && x->foreign[i])
 		tell(r->fn, r->ctx, true, "%s holds nothing of this store: left out",
 		    what);
+	if (rc < 0 || x->foreign[i])
+		return rc;
+	/* A copy there may be replaced before the slab's turn: its bytes are dead. */
+	row.len = (uint64_t)st.st_size;
+	return fg_index_slab_put(x->ix, &row, err);
+}
+
+static int
+replay_slab(struct reindex *x, size_t i, struct fg_err *err)
+{
+	struct fg_replay *r = &x->replay;
+	struct stat st;
+	int rc = 0, fd = open_slab(x->s, x->ids[i], &st, err);
+	bool foreign = x->foreign[i];
+	char what[32];
+
+	if (fd < 0)
+		return -1;
+	snprintf(what, sizeof what, "slab %06u", (unsigned)x->ids[i]);
+	if (!foreign)
+		rc = fg_replay_slab(r, fd, x->ids[i], what, 0, (uint64_t)st.st_size,
+		    &foreign, err);
 	r->done += (uint64_t)st.st_size;
 	close(fd);
 	return rc;
@@ -215,11 +244,19 @@ build(struct reindex *x, struct fg_err *err)
 	x->replay.ix = x->ix;
 	x->replay.catalog = &x->s->catalog;
 	x->replay.store_uuid = x->s->uuid_bytes;
+	x->replay.slab_dir = x->s->slab_dir;
+	x->foreign = fg_calloc(x->n + 1, sizeof *x->foreign);
 	for (size_t i = 0; i < x->n; i++) {
-		if (replay_slab(x, x->ids[i], err) < 0)
+		if (survey_slab(x, i, err) < 0)
 			return -1;
 	}
-	if (keep_layers(x, err) < 0 || keep_slabs(x, err) < 0)
+	fg_replay_sort(&x->replay);
+	for (size_t i = 0; i < x->n; i++) {
+		if (replay_slab(x, i, err) < 0)
+			return -1;
+	}
+	if (keep_layers(x, err) < 0 || keep_slabs(x, err) < 0 ||
+	    fg_index_settle_gens(x->ix, x->old ? x->s->index_path : NULL, err) < 0)
 		return -1;
 	/* Closing folds the WAL into the file and syncs it. */
 	fg_index_close(x->ix);
@@ -329,7 +366,7 @@ fg_store_reindex(const char *root, const struct fg_store_options *opt,
 		char *path = fg_store_slab_path(x.s, x.ids[i]);
 
 		if (stat(path, &st) == 0)
-			x.replay.all += (uint64_t)st.st_size;
+			x.replay.all += 2 * (uint64_t)st.st_size;
 		free(path);
 	}
 	if (build(&x, err) < 0)
@@ -348,7 +385,8 @@ out:
 		remove_index(x.path);
 	free(x.path);
 	free(x.ids);
-	free(x.replay.removed);
+	free(x.foreign);
+	fg_replay_fini(&x.replay);
 	fg_store_close(x.s);
 	return rc;
 }

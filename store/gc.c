@@ -6,9 +6,17 @@
  * A slab is scanned record by record. A result is alive while a row of the index still
  * names a payload of it (or, for one without bytes, while its states hold); its
  * payloads that are alive, its COMMIT record without those that are not, and whatever
- * else a reindex would need are copied: the layer's descriptor, removals, and jobs as
- * they are now (the last record of a job counts, so an old one must not come after a
- * newer one; the same goes for results, which is why what is dead is never copied).
+ * else a reindex would need are copied: the layer's descriptor, removals, users' edits,
+ * and jobs as they are now (the last record of a job counts, so an old one must not
+ * come after a newer one). A result keeps its objects and merges as long as anything of
+ * it is alive; one without bytes is alive as long as its state holds. What is dead is
+ * never copied. A generation of an artefact is alive as long as it has a row, and rows
+ * of old generations stay: a viewer may hold a manifest that names them.
+ *
+ * Blocks, stitch results and edits mean what they do in the order in which they were
+ * written: evidence is about objects that are there by then, an edit comes before its
+ * withdrawal. Their copies say where the first one was, so that a reindex can put them
+ * in that order again (replay.c).
  *
  * The order is that of a commit: append, sync, one transaction that gives the rows
  * their new places and counts the old bytes dead. A crash before the transaction leaves
@@ -48,7 +56,7 @@
 /* Bytes that are copied under one lock and one transaction. */
 #define BATCH (UINT64_C(16) << 20)
 /* Ends a scan: out of time, or something that is not understood. */
-enum { STOP_TIME = 2, STOP_UNKNOWN = 3 };
+enum { STOP_TIME = 2, STOP_UNKNOWN = 3, STOP_DAMAGED = 4 };
 
 /* Members of an entry of "put" (store/record.h). */
 enum {
@@ -61,13 +69,15 @@ enum {
 	PUT_OFF,
 	PUT_LEN,
 	PUT_CRC,
-	PUT_MEMBERS
+	PUT_MEMBERS,
+	PUT_GEN = PUT_MEMBERS /* absent: 0 */
 };
 
 /* One record that is to be copied, COMMIT with its payloads. */
 struct item {
 	struct fg_record head;
 	json_t *json; /* of COMMIT and JOB */
+	char *text;   /* of EDIT */
 	json_t *live; /* COMMIT: the entries of "put" that stay */
 	uint64_t size;
 };
@@ -127,13 +137,15 @@ member(const json_t *entry, size_t i)
 	return json_integer_value(json_array_get(entry, i));
 }
 
-/* "put" entries are arrays of at least nine whole numbers. */
+/* "put" entries are arrays of nine whole numbers, or ten. */
 static bool
 is_entry(const json_t *entry)
 {
-	if (json_array_size(entry) < PUT_MEMBERS)
+	size_t n = json_array_size(entry);
+
+	if (n < PUT_MEMBERS || n > PUT_MEMBERS + 1)
 		return false;
-	for (size_t i = 0; i < PUT_MEMBERS; i++) {
+	for (size_t i = 0; i < n; i++) {
 		if (!json_is_integer(json_array_get(entry, i)))
 			return false;
 	}
@@ -158,7 +170,8 @@ is_alive(struct gc *g, struct fg_index *ix, const json_t *entry, uint32_t layer,
 	if (member(entry, PUT_OFF) >= 0)
 		return fg_index_names(ix, &key, g->victim.slab,
 		    (uint64_t)member(entry, PUT_OFF), alive, g->err);
-	if (fg_index_find(ix, &key, (uint32_t)member(entry, PUT_PART), &p, g->err) < 0)
+	if (fg_index_find_gen(ix, &key, (uint64_t)member(entry, PUT_PART),
+		member(entry, PUT_GEN), &p, g->err) < 0)
 		return -1;
 	*alive = p.slab == 0 && p.state == (enum fg_state)member(entry, PUT_STATE);
 	return 0;
@@ -213,6 +226,7 @@ drop_items(struct gc *g)
 	for (size_t i = 0; i < g->items; i++) {
 		json_decref(g->item[i].json);
 		json_decref(g->item[i].live);
+		free(g->item[i].text);
 	}
 	g->items = 0;
 	g->bytes = 0;
@@ -260,6 +274,17 @@ see_commit(struct gc *g, const struct fg_record *r, const char *body)
 
 static int flush_items(struct gc *g);
 
+/* Whether a damaged record is the only one to tell, in slabs, what the index still
+ * knows: no row of bytes would miss it. */
+static bool
+is_needed(struct gc *g, const struct fg_record *r)
+{
+	if (!fg_known_find_uuid(&g->known, r->uuid))
+		return false;
+	return r->type == FG_REC_EDIT ||
+	       (r->type == FG_REC_COMMIT && r->kind == FG_KIND_STITCH);
+}
+
 /* A record of the victim, in file order. */
 static int
 see(void *ctx, const struct fg_record *r, bool whole, const char *body)
@@ -267,6 +292,8 @@ see(void *ctx, const struct fg_record *r, bool whole, const char *body)
 	struct gc *g = ctx;
 	int rc = 0;
 
+	if (!whole && is_needed(g, r))
+		return STOP_DAMAGED;
 	switch (r->type) {
 	case FG_REC_SLAB:
 		return 0;
@@ -279,6 +306,12 @@ see(void *ctx, const struct fg_record *r, bool whole, const char *body)
 		if (whole)
 			add_item(g, r, fg_json_parse(body, r->len, g->what, NULL),
 			    2 * fg_slab_record_size(r->len) + 1024);
+		break;
+	case FG_REC_EDIT:
+		if (whole) {
+			add_item(g, r, NULL, fg_slab_record_size(r->len));
+			g->item[g->items - 1].text = fg_strndup(body, r->len);
+		}
 		break;
 	case FG_REC_LAYER:
 	case FG_REC_REMOVED:
@@ -297,6 +330,20 @@ see(void *ctx, const struct fg_record *r, bool whole, const char *body)
 
 /* ------------------------------------------------------------- copying */
 
+/* The header of a copy: it says where the first one was, which is what a reindex puts
+ * it in order by. */
+static struct fg_record
+head_of_copy(const struct item *it)
+{
+	struct fg_record r = it->head;
+
+	if (r.from_slab == 0) {
+		r.from_slab = r.slab;
+		r.from_off = r.off;
+	}
+	return r;
+}
+
 /* Append one payload and note its new place. The checksum of the old one is looked at
  * on the way: damage is not copied. */
 static int
@@ -312,7 +359,8 @@ copy_payload(struct gc *g, const struct fg_record *commit, json_t *entry,
 	    .state = (uint8_t)member(entry, PUT_STATE),
 	    .enc = (uint8_t)member(entry, PUT_ENC),
 	    .at = (uint64_t)member(entry, PUT_AT),
-	    .part = (uint32_t)member(entry, PUT_PART),
+	    .part = (uint64_t)member(entry, PUT_PART),
+	    .gen = member(entry, PUT_GEN),
 	};
 	struct fg_buf *b = len <= FG_SLAB_BODY_MAX ? fg_buf_new(len) : NULL;
 	int rc = -1;
@@ -349,7 +397,7 @@ static int
 copy_commit(struct gc *g, struct item *it)
 {
 	struct fg_known *k = fg_known_find_uuid(&g->s->catalog, it->head.uuid);
-	struct fg_record r = it->head;
+	struct fg_record r = head_of_copy(it);
 	json_t *entry;
 	char *text;
 	size_t i;
@@ -381,7 +429,7 @@ static int
 copy_job(struct gc *g, const struct item *it)
 {
 	struct fg_known *k = fg_known_find_uuid(&g->s->catalog, it->head.uuid);
-	struct fg_record r = it->head;
+	struct fg_record r = head_of_copy(it);
 	struct fg_job_row *rows = NULL;
 	char *body = NULL;
 	size_t n = 0;
@@ -411,6 +459,21 @@ copy_job(struct gc *g, const struct item *it)
 	return rc;
 }
 
+/* All of them, also those that were withdrawn: so is the withdrawal, and a decision
+ * keeps its number. */
+static int
+copy_edit(struct gc *g, const struct item *it)
+{
+	struct fg_known *k = fg_known_find_uuid(&g->s->catalog, it->head.uuid);
+	struct fg_record r = head_of_copy(it);
+
+	if (!k)
+		return 0;
+	if (fg_store_put_descriptor(g->s, k, g->err) < 0)
+		return -1;
+	return fg_slab_append(g->s->slab, &r, it->text, r.len, g->err);
+}
+
 static int
 copy_item(struct gc *g, struct item *it)
 {
@@ -422,6 +485,8 @@ copy_item(struct gc *g, struct item *it)
 		return copy_commit(g, it);
 	case FG_REC_JOB:
 		return copy_job(g, it);
+	case FG_REC_EDIT:
+		return copy_edit(g, it);
 	case FG_REC_LAYER:
 		k = fg_known_find_uuid(&g->s->catalog, it->head.uuid);
 		return k ? fg_store_put_descriptor(g->s, k, g->err) : 0;
@@ -665,6 +730,9 @@ compact_slab(struct gc *g, const struct fg_slab_row *row)
 	close(g->fd);
 	if (rc == STOP_UNKNOWN)
 		return leave(g, "holds records that are not understood: left alone");
+	if (rc == STOP_DAMAGED)
+		return leave(g,
+		    "a record of edits or of stitching is damaged: left alone");
 	if (rc < 0 && g->err->code == FG_ECORRUPT)
 		return leave(g, g->err->msg);
 	return rc == 0 ? finish_slab(g) : rc;

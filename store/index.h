@@ -171,6 +171,18 @@ int fg_index_names(struct fg_index *ix, const struct fg_key *key, uint32_t slab,
 /* Give that row another place. */
 int fg_index_move(struct fg_index *ix, const struct fg_key *key, uint32_t slab,
     uint64_t off, uint32_t to_slab, uint64_t to_off, struct fg_err *err) FG_MUST_USE;
+/* Whether the index has a row of the slab and knows bytes of it after `off`. */
+int fg_index_slab_knows(struct fg_index *ix, uint32_t slab, uint64_t off, bool *knows,
+    struct fg_err *err) FG_MUST_USE;
+/*
+ * After a reindex: what compaction dropped is missing in the history that counted
+ * generations, so they may be lower than they were, and must not come to mean something
+ * else. Components that are in the index `old` too (NULL: it cannot be read) get the
+ * generation from there; any whose artefacts have a higher one, a higher one still.
+ * The same for merge_gen, which names the epochs of meshes.
+ */
+int fg_index_settle_gens(struct fg_index *ix, const char *old,
+    struct fg_err *err) FG_MUST_USE;
 /* Rows that name bytes in the slab. Cost: a pass over the index. */
 int fg_index_slab_rows(struct fg_index *ix, uint32_t slab, uint64_t *rows,
     struct fg_err *err) FG_MUST_USE;

@@ -48,6 +48,8 @@ fg_slab_head_encode(const struct fg_record *r, uint8_t out[FG_SLAB_HEAD])
 	memcpy(out + 72, r->sha, 32);
 	fg_put_u64le(out + 104, (uint64_t)r->gen);
 	fg_put_u32le(out + 112, (uint32_t)(r->part >> 32));
+	fg_put_u32le(out + 116, r->from_slab);
+	fg_put_u64le(out + 120, r->from_off);
 	fg_put_u32le(out + 8, fg_crc32c(0, out + 12, FG_SLAB_HEAD - 12));
 }
 
@@ -71,6 +73,8 @@ fg_slab_head_decode(const uint8_t p[FG_SLAB_HEAD], uint32_t slab, uint64_t off,
 	    .at = fg_get_u64le(p + 32),
 	    .part = fg_get_u32le(p + 40) | (uint64_t)fg_get_u32le(p + 112) << 32,
 	    .gen = (int64_t)fg_get_u64le(p + 104),
+	    .from_slab = fg_get_u32le(p + 116),
+	    .from_off = fg_get_u64le(p + 120),
 	    .slab = slab,
 	    .off = off,
 	    .len = fg_get_u64le(p + 48),

@@ -18,7 +18,8 @@
  *    72  32  sha256 of the layer's recipe, zero if it has none
  *   104  u64 generation of an artefact; 0 for all else
  *   112  u32 part, upper half
- *   116  12  zero
+ *   116  u32 slab, u64 offset of the record that compaction copied (of the first one,
+ * if it was copied before); zero in all that is no copy
  *
  * A header names its own slab and offset: copies of records elsewhere (a file copied
  * over another, a slab inside a payload) are not taken for records.
@@ -55,8 +56,10 @@ struct fg_record {
 	enum fg_record_type type;
 	uint8_t kind, scale, state, enc;
 	uint64_t at;
-	uint64_t part; /* artefacts: which piece */
-	int64_t gen;   /* artefacts: which generation */
+	uint64_t part;      /* artefacts: which piece */
+	int64_t gen;        /* artefacts: which generation */
+	uint32_t from_slab; /* a copy: where the first one was; else 0 */
+	uint64_t from_off;
 	uint8_t uuid[16];
 	uint8_t sha[32];
 	uint32_t slab; /* read: where it was found; ignored when appending */

@@ -94,6 +94,21 @@ void fg_store_slab_undo(struct fg_store *s);
  * tails and chooses the slab to go on with. `ix` is any connection. */
 int fg_recover(struct fg_store *s, struct fg_index *ix, struct fg_err *err) FG_MUST_USE;
 
+/* ------------------------------------------------------------- replay.c */
+
+/* A record that compaction copied. */
+struct fg_copy {
+	uint32_t from_slab, slab;
+	uint64_t from_off, off; /* of the headers */
+};
+
+/* Where a layer is described. */
+struct fg_described {
+	uint8_t uuid[16];
+	uint32_t slab;
+	uint64_t off;
+};
+
 /* Replays slabs into an index. */
 struct fg_replay {
 	struct fg_index *ix;
@@ -104,14 +119,36 @@ struct fg_replay {
 	void *ctx;
 	void (*progress)(void *ctx, uint64_t done, uint64_t all);
 	uint64_t done, all;
+	/* of a replay of all slabs, from fg_replay_survey; fg_replay_fini */
+	const char *slab_dir;
+	bool surveyed;
+	struct fg_copy *copy;
+	size_t copies, next; /* next: to be taken in */
+	struct fg_described *described;
+	size_t descriptions;
 	/* out */
-	uint8_t (*removed)[16]; /* layers whose removal was met; free() */
+	uint8_t (*removed)[16]; /* layers whose removal was met */
 	size_t removeds;
 	uint64_t results, layers, lost; /* taken; taken; damaged */
 };
 
-/* Take in bytes [from, size) of an open slab, one transaction, and set its slab row.
- * *foreign: it holds nothing of this store, and nothing was done. */
+/*
+ * Before all slabs are replayed, each of them: note what must be known before its turn
+ * comes. That is the blocks, stitch results and edits that compaction copied, which are
+ * taken in where the first ones were; where layers are described; and which are removed
+ * later. *foreign: it holds nothing of this store, and must not be replayed. After the
+ * last one call fg_replay_sort. Fails: FG_EIO.
+ */
+int fg_replay_survey(struct fg_replay *r, int fd, uint32_t slab, const char *what,
+    uint64_t size, bool *foreign, struct fg_err *err) FG_MUST_USE;
+void fg_replay_sort(struct fg_replay *r);
+void fg_replay_fini(struct fg_replay *r);
+
+/*
+ * Take in bytes [from, size) of an open slab, one transaction, and set its slab row.
+ * Of a tail (not surveyed), copies of what the index knew when they were made do not
+ * count. *foreign: it holds nothing of this store, and nothing was done.
+ */
 int fg_replay_slab(struct fg_replay *r, int fd, uint32_t slab, const char *what,
     uint64_t from, uint64_t size, bool *foreign, struct fg_err *err) FG_MUST_USE;
 

@@ -30,9 +30,9 @@ fg_verify_name(const struct fg_key *key, const struct fg_known *k,
     char out[FG_VERIFY_NAME])
 {
 	static const char *const kind[] = {"?", "chunk", "block", "face", "prob",
-	    "mesh", "skeleton"};
+	    "mesh", "skeleton", "stitch"};
 	const char *layer = k ? k->name : "(unknown)";
-	bool id = key->kind >= FG_KIND_MESH || key->at >> 63;
+	bool id = fg_kind_is_artefact(key->kind) || key->at >> 63;
 	int64_t p[3];
 
 	fg_morton_decode(key->at, p);
