@@ -12,8 +12,8 @@
  * against. Prints a line per grid and rule, then median and range over the grids of
  * more than one block. With
  * --consensus the volume that each grid gives by the default rule is also split by the
- * one of the next grid (seg/consensus.h). Blocks' labels are kept in --cache, so that other rules can be
- * judged without flooding.
+ * one of the next grid (seg/consensus.h). Blocks' labels are kept in --cache, so that
+ * other rules can be judged without flooding.
  *
  *   bench/stitch --objects N
  *

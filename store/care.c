@@ -215,10 +215,13 @@ build(struct reindex *x, struct fg_err *err)
 	x->replay.ix = x->ix;
 	x->replay.catalog = &x->s->catalog;
 	x->replay.store_uuid = x->s->uuid_bytes;
+	x->replay.defer = true;
 	for (size_t i = 0; i < x->n; i++) {
 		if (replay_slab(x, x->ids[i], err) < 0)
 			return -1;
 	}
+	if (fg_replay_later(&x->replay, x->s, err) < 0)
+		return -1;
 	if (keep_layers(x, err) < 0 || keep_slabs(x, err) < 0)
 		return -1;
 	/* Closing folds the WAL into the file and syncs it. */
@@ -349,6 +352,7 @@ out:
 	free(x.path);
 	free(x.ids);
 	free(x.replay.removed);
+	free(x.replay.later);
 	fg_store_close(x.s);
 	return rc;
 }

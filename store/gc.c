@@ -42,6 +42,7 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "store/index_object.h"
 #include "store/record.h"
 #include "store/store_impl.h"
 
@@ -150,7 +151,7 @@ key_of(const json_t *entry, uint32_t layer)
 /* Whether the index names the bytes of an entry, or holds its state if it has none. */
 static int
 is_alive(struct gc *g, struct fg_index *ix, const json_t *entry, uint32_t layer,
-    bool *alive)
+    int64_t *run, bool *alive)
 {
 	struct fg_key key = key_of(entry, layer);
 	struct fg_place p;
@@ -161,6 +162,39 @@ is_alive(struct gc *g, struct fg_index *ix, const json_t *entry, uint32_t layer,
 	if (fg_index_find(ix, &key, (uint32_t)member(entry, PUT_PART), &p, g->err) < 0)
 		return -1;
 	*alive = p.slab == 0 && p.state == (enum fg_state)member(entry, PUT_STATE);
+	if (*alive)
+		*run = p.run;
+	return 0;
+}
+
+/* Whether the row of an entry without bytes was written by this very result: of two
+ * that leave the same state only the last one counts. */
+static int
+is_by_run(struct gc *g, struct fg_index *ix, int64_t row_run, const json_t *run,
+    bool *same)
+{
+	static const char *const key[] = {"started", "ended", "worker"};
+	json_t *j;
+	char *text = NULL;
+
+	*same = false;
+	if (row_run == 0)
+		return 0;
+	if (fg_index_run(ix, row_run, &text, g->err) < 0)
+		return -1;
+	j = fg_json_parse(text, strlen(text), "run", g->err);
+	free(text);
+	if (!j)
+		return -1;
+	*same = true;
+	for (size_t i = 0; i < FG_COUNTOF(key); i++) {
+		const json_t *a = json_object_get(j, key[i]);
+		const json_t *b = json_object_get(run, key[i]);
+
+		*same = *same && (json_equal(a, b) || ((!a || json_is_null(a)) &&
+							  (!b || json_is_null(b))));
+	}
+	json_decref(j);
 	return 0;
 }
 
@@ -172,12 +206,13 @@ live_entries(struct gc *g, struct fg_index *ix, const json_t *commit, uint32_t l
 {
 	const json_t *put = json_object_get(commit, "put"), *entry;
 	json_t *live = json_array();
-	bool alive, any = false, all_empty = true;
+	bool alive, any = false, all_empty = true, same;
+	int64_t run = 0;
 	size_t i;
 
 	json_array_foreach(put, i, entry)
 	{
-		*rc = is_entry(entry) ? is_alive(g, ix, entry, layer, &alive)
+		*rc = is_entry(entry) ? is_alive(g, ix, entry, layer, &run, &alive)
 				      : STOP_UNKNOWN;
 		if (*rc != 0) {
 			json_decref(live);
@@ -188,8 +223,17 @@ live_entries(struct gc *g, struct fg_index *ix, const json_t *commit, uint32_t l
 		any = any || (alive && member(entry, PUT_OFF) >= 0);
 		all_empty = all_empty && member(entry, PUT_OFF) < 0;
 	}
-	/* States without bytes live and die with the bytes of their result. */
-	if (!any && !all_empty)
+	/* States without bytes live and die with the bytes of their result, or, if it
+	 * has none, with its run. */
+	if (!any && all_empty && json_array_size(live) > 0) {
+		*rc = is_by_run(g, ix, run, json_object_get(commit, "run"), &same);
+		any = same;
+	}
+	if (*rc < 0) {
+		json_decref(live);
+		return NULL;
+	}
+	if (!any)
 		json_array_clear(live);
 	return live;
 }
@@ -276,6 +320,7 @@ see(void *ctx, const struct fg_record *r, bool whole, const char *body)
 		rc = whole ? see_commit(g, r, body) : 0;
 		break;
 	case FG_REC_JOB:
+	case FG_REC_EDIT:
 		if (whole)
 			add_item(g, r, fg_json_parse(body, r->len, g->what, NULL),
 			    2 * fg_slab_record_size(r->len) + 1024);
@@ -411,6 +456,41 @@ copy_job(struct gc *g, const struct item *it)
 	return rc;
 }
 
+/* A user's decisions, without those that were withdrawn: put back by a replay, they
+ * would count again until their withdrawal is read. */
+static int
+copy_edit(struct gc *g, const struct item *it)
+{
+	struct fg_known *k = fg_known_find_uuid(&g->s->catalog, it->head.uuid);
+	json_t *list = json_object_get(it->json, "edits");
+	struct fg_record r = it->head;
+	char *body;
+	int rc;
+
+	if (!k || !it->json)
+		return 0;
+	for (size_t i = json_array_size(list); i-- > 0;) {
+		int64_t id = member(json_array_get(list, i), 0);
+		struct fg_edit *e = NULL;
+		size_t n = 0;
+
+		if (fg_index_edits(g->s->index, k->layer, id - 1, 1, &e, &n, g->err) <
+		    0)
+			return -1;
+		if (n == 0 || e[0].edit != id || e[0].undone)
+			json_array_remove(list, i);
+		free(e);
+	}
+	if (list && json_array_size(list) == 0)
+		return 0;
+	body = fg_json_format(it->json);
+	rc = fg_store_put_descriptor(g->s, k, g->err);
+	if (rc == 0)
+		rc = fg_slab_append(g->s->slab, &r, body, strlen(body), g->err);
+	free(body);
+	return rc;
+}
+
 static int
 copy_item(struct gc *g, struct item *it)
 {
@@ -422,6 +502,8 @@ copy_item(struct gc *g, struct item *it)
 		return copy_commit(g, it);
 	case FG_REC_JOB:
 		return copy_job(g, it);
+	case FG_REC_EDIT:
+		return copy_edit(g, it);
 	case FG_REC_LAYER:
 		k = fg_known_find_uuid(&g->s->catalog, it->head.uuid);
 		return k ? fg_store_put_descriptor(g->s, k, g->err) : 0;

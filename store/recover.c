@@ -146,6 +146,11 @@ take_result(struct scan *s, const struct fg_record *rec, const char *body)
 
 	if (!k) /* a layer that was removed */
 		goto out;
+	if (r->defer && rec->kind == FG_KIND_STITCH) {
+		r->later = fg_realloc(r->later, r->laters + 1, sizeof *r->later);
+		r->later[r->laters++] = *rec;
+		goto out;
+	}
 	if (fg_record_commit_parse(body, rec->len, k->layer, rec->slab, &res, &e) < 0) {
 		tell(r, true, "slab %06u at %llu: %s", (unsigned)rec->slab,
 		    (unsigned long long)rec->off, e.msg);
@@ -374,6 +379,53 @@ fg_replay_slab(struct fg_replay *r, int fd, uint32_t slab, const char *what,
 	row.dead = rc == 0 ? stats.bad + s.dropped : 0;
 	if (rc == 0)
 		rc = fg_index_slab_put(r->ix, &row, err);
+	if (rc == 0)
+		return fg_index_commit(r->ix, err);
+	fg_index_rollback(r->ix);
+	return -1;
+}
+
+/* One record that was put off. */
+static int
+take_late(struct scan *s, struct fg_store *store, const struct fg_record *rec)
+{
+	char *path = fg_store_slab_path(store, rec->slab), *body = NULL;
+	int rc = -1, fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0) {
+		fg_fail_errno(s->err, "%s", path);
+		goto out;
+	}
+	body = fg_try_alloc(rec->len + 1, 1);
+	if (!body) {
+		fg_fail(s->err, FG_ENOMEM, "no memory for a record");
+		goto out;
+	}
+	if (fg_file_pread(fd, body, rec->len, rec->off + FG_SLAB_HEAD, path, s->err) <
+	    0)
+		goto out;
+	body[rec->len] = '\0';
+	rc = take_result(s, rec, body);
+out:
+	if (fd >= 0)
+		close(fd);
+	free(body);
+	free(path);
+	return rc;
+}
+
+int
+fg_replay_later(struct fg_replay *r, struct fg_store *store, struct fg_err *err)
+{
+	struct scan s = {.r = r, .err = err};
+	int rc = fg_index_begin(r->ix, err);
+
+	if (rc < 0)
+		return -1;
+	r->defer = false;
+	for (size_t i = 0; i < r->laters && rc == 0; i++)
+		rc = take_late(&s, store, &r->later[i]);
+	free(s.pending);
 	if (rc == 0)
 		return fg_index_commit(r->ix, err);
 	fg_index_rollback(r->ix);

@@ -104,14 +104,23 @@ struct fg_replay {
 	void *ctx;
 	void (*progress)(void *ctx, uint64_t done, uint64_t all);
 	uint64_t done, all;
+	/* Put stitch results off until fg_replay_later: compaction may have moved a
+	 * block's result behind them, and a block that is put forgets what it was
+	 * compared with. */
+	bool defer;
+	struct fg_record *later; /* their COMMIT records; free() */
+	size_t laters;
 	/* out */
 	uint8_t (*removed)[16]; /* layers whose removal was met; free() */
 	size_t removeds;
 	uint64_t results, layers, lost; /* taken; taken; damaged */
 };
 
+/* (fg_replay_later: take in what was put off, when all slabs are read.) */
 /* Take in bytes [from, size) of an open slab, one transaction, and set its slab row.
  * *foreign: it holds nothing of this store, and nothing was done. */
+int fg_replay_later(struct fg_replay *r, struct fg_store *s,
+    struct fg_err *err) FG_MUST_USE;
 int fg_replay_slab(struct fg_replay *r, int fd, uint32_t slab, const char *what,
     uint64_t from, uint64_t size, bool *foreign, struct fg_err *err) FG_MUST_USE;
 
