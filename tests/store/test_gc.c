@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "store/gc.h"
+#include "store/object.h"
 #include "tests/store/store_test.h"
 
 static const struct fg_store_options small = {.min_free = 1e-9, .slab_max = 60000};
@@ -25,6 +26,95 @@ commit(struct fg_store *s, struct fg_result *r)
 		printf("Bail out! %s\n", err.msg);
 		exit(1);
 	}
+}
+
+/* Block n was compared with its neighbours, which said that a and b are one. */
+static void
+stitch(struct fg_store *s, uint32_t layer, int n, uint64_t a, uint64_t b)
+{
+	static struct fg_merge m;
+	struct fg_result *r = fg_calloc(1, sizeof *r);
+	struct fg_payload *p = fg_calloc(1, sizeof *p);
+
+	m = (struct fg_merge){.a = a, .b = b, .both = 100, .joined = true};
+	r->task = p->key = st_key(layer, FG_KIND_STITCH, 0, n >> 4, n & 3, n >> 2 & 3);
+	p->state = FG_EMPTY;
+	r->payload = p;
+	r->payloads = 1;
+	r->places = fg_calloc(1, sizeof *r->places);
+	r->merge = &m;
+	r->merges = 1;
+	r->started_ms = 5000 + n;
+	r->ended_ms = 6000 + n;
+	commit(s, r);
+}
+
+/* The id of object 1 of block n. */
+static uint64_t
+object_of(uint32_t layer, int n)
+{
+	return st_key(layer, FG_KIND_BLOCK, 0, n >> 4, n & 3, n >> 2 & 3).at << 20 | 1;
+}
+
+/* Merges of twenty blocks, three decisions of a user and one that was withdrawn. */
+static void
+decide(struct fg_store *s, uint32_t layer)
+{
+	struct fg_edit e[4] = {{0}};
+	bool changed;
+
+	for (int n = 0; n < 20; n++)
+		stitch(s, layer, n,
+		    FG_MIN(object_of(layer, n), object_of(layer, n + 1)),
+		    FG_MAX(object_of(layer, n), object_of(layer, n + 1)));
+	for (int i = 0; i < 4; i++) {
+		e[i].kind = FG_EDIT_JOIN;
+		e[i].a = object_of(layer, 30 + 2 * i);
+		e[i].b = object_of(layer, 31 + 2 * i);
+		tap_rc(fg_store_edit(s, layer, &e[i], 1, &changed, &err), &err,
+		    "a decision");
+	}
+	tap_rc(fg_store_edit_undo(s, layer, &e[2].edit, 1, &changed, &err), &err,
+	    "one is withdrawn");
+}
+
+/* Faults of merges, decisions, and what follows from both. */
+static int
+undecided(struct fg_reader *rd, uint32_t layer)
+{
+	struct fg_merge *m = NULL;
+	struct fg_edit *e = NULL;
+	uint64_t root = UINT64_MAX;
+	size_t n = 0;
+	int bad = 0, counted = 0;
+
+	if (fg_reader_merges(rd, layer, 0, 0, 100, &m, &n, &err) < 0)
+		return 1000;
+	bad += n != 20;
+	free(m);
+	if (fg_reader_edits(rd, layer, 0, 100, &e, &n, &err) < 0)
+		return 1000;
+	for (size_t i = 0; i < n; i++)
+		counted += !e[i].undone;
+	bad += counted != 3;
+	free(e);
+	for (int i = 0; i < 20; i++)
+		root = FG_MIN(root, object_of(layer, i));
+	for (int i = 0; i < 20; i++) {
+		uint64_t id = object_of(layer, i), now;
+
+		bad +=
+		    fg_reader_public(rd, layer, &id, 1, &now, &err) < 0 || now != root;
+	}
+	for (int i = 0; i < 4; i++) {
+		uint64_t a[2] = {object_of(layer, 30 + 2 * i),
+		    object_of(layer, 31 + 2 * i)};
+		uint64_t now[2] = {1, 2};
+
+		bad += fg_reader_public(rd, layer, a, 2, now, &err) < 0 ||
+		       (now[0] == now[1]) != (i != 2);
+	}
+	return bad;
 }
 
 /* Two layers whose blocks lie side by side, coarse chunks that were made again, three
@@ -60,6 +150,9 @@ make(void)
 			tap_rc(fg_store_job_put(s, &j, &err), &err, "a job");
 		}
 	}
+	decide(s, keep);
+	for (int n = 0; n < BLOCKS; n++) /* decisions lie among the dead as well */
+		commit(s, st_block_n(gone, n + 2 * BLOCKS, 1));
 	tap_rc(fg_store_layer_remove(s, gone, &err), &err, "a layer is removed");
 	fg_store_close(s);
 	return keep;
@@ -96,6 +189,7 @@ faults(uint32_t layer)
 		fg_layer_row_fini(&rows[i]);
 	free(rows);
 	free(jobs);
+	bad += undecided(rd, layer);
 	fg_reader_close(rd);
 	fg_store_close(s);
 	return bad + (st_verify(st_root) != 0);
