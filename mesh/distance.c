@@ -20,7 +20,6 @@
 /* Deepest tree: each split halves the space between two floats along an axis, or the
  * number of triangles. */
 #define STACK 1024
-#define STEPS 2000 /* most parts of a triangle's side */
 
 struct node {
 	float lo[3], hi[3];
@@ -252,6 +251,40 @@ look_up_triangle(struct search *s, const float (*c)[3], int steps)
 	}
 }
 
+static double
+longest_side(const float (*c)[3])
+{
+	float longest = 0;
+
+	for (int k = 0; k < 3; k++) {
+		float v[3];
+
+		minus(v, c[(k + 1) % 3], c[k]);
+		longest = FG_MAX(longest, dot(v, v));
+	}
+	return sqrt((double)longest);
+}
+
+/* A spacing, at least as asked, with which there are not too many points. */
+static double
+choose_spacing(const struct tree *from, uint32_t triangles, double spacing)
+{
+	const double most = 20 * (double)triangles + 200000;
+
+	for (;; spacing *= 2) {
+		double points = 0;
+
+		for (uint32_t i = 0; i < triangles; i++) {
+			double n = longest_side((const float(*)[3])from->corner[i]);
+
+			n = n / spacing + 1;
+			points += n * n / 2;
+		}
+		if (!(points > most))
+			return spacing;
+	}
+}
+
 /* Triangles of `from` against the tree; their corners are its own tree's. */
 static double
 one_way(const struct tree *from, uint32_t triangles, const struct tree *to,
@@ -259,18 +292,10 @@ one_way(const struct tree *from, uint32_t triangles, const struct tree *to,
 {
 	struct search s = {.tree = to};
 
+	spacing = choose_spacing(from, triangles, spacing);
 	for (uint32_t i = 0; i < triangles; i++) {
 		const float(*c)[3] = (const float(*)[3])from->corner[i];
-		float longest = 0;
-
-		for (int k = 0; k < 3; k++) {
-			float v[3];
-
-			minus(v, c[(k + 1) % 3], c[k]);
-			longest = FG_MAX(longest, dot(v, v));
-		}
-		double side = sqrt((double)longest);
-		double steps = FG_MIN(FG_MAX(ceil(side / spacing), 1), STEPS);
+		double side = longest_side(c), steps = FG_MAX(ceil(side / spacing), 1);
 
 		s.gap = FG_MAX(s.gap, side / steps);
 		look_up_triangle(&s, c, (int)steps);

@@ -7,10 +7,10 @@
 
 /*
  * The largest distance from a point of either surface to the nearest point of the
- * other, from above: triangles are divided until no side is longer than spacing_nm (but
- * into 2000 parts at most), corners are looked at, and what can lie between them, side
- * / sqrt(3), is added. So the true value is at most *nm, and mostly at least *nm -
- * spacing_nm / 1.7.
+ * other, from above: triangles are divided until no side is longer than spacing_nm (or
+ * twice, four times that, so that there are no more than 20 points a triangle), corners
+ * are looked at, and what can lie between them, side / sqrt(3), is added. So the true
+ * value is at most *nm, and mostly at least *nm - spacing_nm / 1.7.
  *
  * Two empty meshes are 0 apart, an empty one and another INFINITY.
  * Cost: about 0.3 s per million triangles where the meshes are close; 60 bytes per

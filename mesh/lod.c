@@ -300,6 +300,15 @@ simplify(struct fg_lod *lod, unsigned l, const uint32_t at[3], const struct part
 	    fg_distance_measure(&in, &m, p.error_nm / 2, &off, err) < 0 ||
 	    make_part(lod, m.vertices, m.triangles, out, err) < 0)
 		goto out;
+	if (m.triangles == 0) { /* crumbs, smaller than the error: they stay */
+		free_part(lod, out);
+		if (make_part(lod, from->vertices, from->triangles, out, err) < 0)
+			goto out;
+		memcpy(out->index, from->index, 12 * (size_t)from->triangles);
+		memcpy(out->pos, from->pos, 12 * (size_t)from->vertices);
+		rc = 0;
+		goto out;
+	}
 	memcpy(out->index, m.index, 12 * (size_t)m.triangles);
 	for (size_t i = 0; i < 3 * (size_t)m.vertices; i++) {
 		int64_t lo = at[i % 3] * side(lod, l - 1, (int)(i % 3));

