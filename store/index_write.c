@@ -237,6 +237,13 @@ list_lost(struct fg_index *ix, struct lost **out, size_t *n, struct fg_err *err)
 int
 fg_index_forget_lost(struct fg_index *ix, uint64_t *rows, struct fg_err *err)
 {
+	/* Their bytes are nobody's; len + 128 as in fg_index_layer_remove. */
+	static const char dead[] =
+	    "UPDATE slabs SET dead = dead + u.n FROM (SELECT slab AS s,"
+	    " sum(128 + (len + 7) / 8 * 8) AS n FROM (SELECT slab, len FROM chunks"
+	    " WHERE run IN temp.lost AND slab > 0 UNION ALL SELECT slab, len FROM"
+	    " artefacts WHERE run IN temp.lost AND slab > 0) GROUP BY slab) AS u"
+	    " WHERE slab = u.s";
 	static const char *const step[] = {
 	    "DELETE FROM chunks WHERE run IN temp.lost",
 	    "DELETE FROM artefacts WHERE run IN temp.lost",
@@ -249,6 +256,8 @@ fg_index_forget_lost(struct fg_index *ix, uint64_t *rows, struct fg_err *err)
 
 	*rows = 0;
 	rc = list_lost(ix, &lost, &n, err);
+	if (rc == 0)
+		rc = fg_sql_exec(ix, dead, err);
 	for (size_t i = 0; i < n && rc == 0; i++)
 		rc = fg_index_drop_objects(ix, lost[i].layer, lost[i].at, err);
 	free(lost);

@@ -114,11 +114,11 @@ recover_slab(struct fg_store *s, struct fg_index *ix, const struct fg_slab_row *
 		goto out;
 	}
 	size = (uint64_t)st.st_size;
-	if (!exists && row->closed && row->dead >= row->len) {
+	if (!exists && row->closed && row->len > 0 && row->dead >= row->len) {
 		/* Compaction deleted it and was killed before it said so. */
 		if (s->mode != FG_STORE_READ)
 			rc = fg_index_slab_forget(ix, row->slab, err);
-	} else if (!exists || size < row->len) {
+	} else if (!exists || size < row->len) { /* len 0: its number stays taken */
 		d.why = exists
 			    ? fg_asprintf("slab %06u has %llu bytes of %llu",
 				  (unsigned)row->slab, (unsigned long long)size,

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "store/gc.h"
 #include "store/object.h"
+#include "store/slab.h"
 #include "tests/store/store_test.h"
 
 static const struct fg_store_options small = {.min_free = 1e-9, .slab_max = 60000};
@@ -503,6 +504,53 @@ damage(void)
 	st_cleanup();
 }
 
+/* Repair forgets the result that lost bytes, all of it and nothing else, and what is
+ * left of it counts dead. */
+static void
+repair(void)
+{
+	uint32_t layer = make();
+	struct fg_key k = mesh_key(layer, FG_KIND_MESH, 2, 5);
+	struct fg_store_sizes before, after;
+	struct fg_store *s;
+	struct fg_reader *rd;
+	struct fg_place p;
+	char *want;
+	int fd;
+
+	collect(0.5);
+	want = state(layer);
+	s = st_open_with(FG_STORE_WRITE, &small);
+	rd = st_reader(s);
+	must(fg_reader_gen(rd, &k, piece[2].part, 2, &p, &err), "a piece");
+	must(fg_reader_sizes(rd, &before, &err), "sizes");
+	fg_reader_close(rd);
+	fg_store_close(s);
+	fd = open(st_slab((int)p.slab), O_WRONLY);
+	tap_ok(fd >= 0 && pwrite(fd, "XXXX", 4, (off_t)p.off + 3) == 4,
+	    "a piece is damaged");
+	close(fd);
+	tap_ok(st_verify(st_root) == 1 && strstr(st_said, "mesh"), "verify names it");
+	tap_rc(fg_store_repair(st_root, &small, st_show, NULL, &err), &err, "repair");
+	tap_int(differences(layer, want), 1, "one object's meshes differ");
+	s = st_open_with(FG_STORE_WRITE, &small);
+	rd = st_reader(s);
+	must(fg_reader_gen(rd, &k, piece[2].part, 3, &p, &err), "a later piece");
+	tap_int(p.state, FG_PRESENT, "a later generation is there");
+	must(fg_reader_gen(rd, &k, piece[1].part, 2, &p, &err), "its neighbour");
+	tap_int(p.state, FG_ABSENT, "the rest of that result is not");
+	must(fg_reader_sizes(rd, &after, &err), "sizes");
+	tap_ok(after.dead_bytes >= before.dead_bytes + 4 * (FG_SLAB_HEAD + 100),
+	    "its bytes are dead");
+	mesh(s, layer, FG_KIND_MESH, 5, 2);
+	fg_reader_close(rd);
+	fg_store_close(s);
+	tap_int(differences(layer, want), 0, "made again it is as it was");
+	tap_ok(reindex(true) == 0 && differences(layer, want) == 0, "reindexed too");
+	free(want);
+	st_cleanup();
+}
+
 /* A copy is sound and says the same, also when it is reindexed. */
 static void
 backup(void)
@@ -533,6 +581,7 @@ main(void)
 	generations();
 	kills();
 	damage();
+	repair();
 	backup();
 	return tap_done();
 }
