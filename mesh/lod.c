@@ -175,7 +175,9 @@ join_octants(struct fg_lod *lod, struct level *v, struct part *out, struct fg_er
 	for (int o = 0; o < 8; o++) {
 		const struct part *p = &v->octant[o];
 
-		memcpy(out->pos + 3 * (size_t)nv, p->pos, 12 * (size_t)p->vertices);
+		if (p->vertices)
+			memcpy(out->pos + 3 * (size_t)nv, p->pos,
+			    12 * (size_t)p->vertices);
 		for (size_t i = 0; i < 3 * (size_t)p->triangles; i++)
 			out->index[3 * (size_t)nt + i] = nv + p->index[i];
 		nv += p->vertices;
@@ -435,7 +437,8 @@ take_piece(struct fg_lod *lod, const uint32_t at[3], const struct fg_mesh *m,
 {
 	if (make_part(lod, m->vertices, m->triangles, out, err) < 0)
 		return -1;
-	memcpy(out->index, m->index, 12 * (size_t)m->triangles);
+	if (m->triangles)
+		memcpy(out->index, m->index, 12 * (size_t)m->triangles);
 	for (int d = 0; d < 3; d++) {
 		const int64_t n = side(lod, 0, d), lo = at[d] * n;
 		const double to_half = 2 / lod->p.nm[d];
