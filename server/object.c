@@ -299,6 +299,23 @@ look_up(struct fg_request *r)
 
 /* ------------------------------------------------------------- info */
 
+/* Whether the layer has any object. A list of properties without any is not named in
+ * its info: Neuroglancer loops for ever in its table of the ids when a label is looked
+ * up in an empty one (seen in version 2.41). */
+static bool
+has_any_object(const struct fg_layer *l, struct fg_reader *reader)
+{
+	struct fg_err ignored = FG_ERR_INIT;
+	struct fg_object *page = NULL;
+	size_t n = 0;
+
+	if (fg_reader_objects(reader, l->id, l->agglomerated, FG_OBJECTS_BY_ID, 0, 1,
+		&page, &n, &ignored) < 0)
+		return false;
+	free(page);
+	return n > 0;
+}
+
 void
 fg_object_info(struct fg_request *r)
 {
@@ -336,6 +353,8 @@ fg_object_info(struct fg_request *r)
 	json_object_set_new(j, "mesh",
 	    json_string(choice == FG_MESH_MULTILOD ? name : "mesh"));
 	json_object_set_new(j, "skeletons", json_string("skeleton"));
+	if (r->layer->recipe && !has_any_object(r->layer, reader))
+		json_object_del(j, "segment_properties");
 	out = fg_json_format(j);
 	json_decref(j);
 	r->object.what = FG_MADE_MESH_INFO; /* its type */
