@@ -41,9 +41,8 @@ static int
 parse_axes(struct fg_flat *f, const struct fg_npy_head *h, const char *axes,
     int64_t shape[4], struct fg_err *err)
 {
-	static const char *const c_order[] = {"yx", "yx", "zyx", "zyxc"};
-	static const char *const fortran[] = {"xy", "xy", "xyz", "xyzc"};
-	const char *usual = (h->fortran ? fortran : c_order)[h->rank - 1];
+	static const char *const usual[2][4] = {{"yx", "yx", "zyx", "zyxc"},
+	    {"xy", "xy", "xyz", "xyzc"}}; /* [fortran][rank - 1] */
 	int64_t size[4];
 
 	memcpy(size, h->shape, sizeof size);
@@ -52,8 +51,8 @@ parse_axes(struct fg_flat *f, const struct fg_npy_head *h, const char *axes,
 		size[1] = h->fortran ? 1 : h->shape[0];
 	}
 	f->c_order = !h->fortran;
-	return fg_axes_parse(&f->axes, axes, usual, FG_MAX(h->rank, 2), size, shape,
-	    err);
+	return fg_axes_parse(&f->axes, axes, usual[h->fortran][h->rank - 1],
+	    FG_MAX(h->rank, 2), size, shape, err);
 }
 
 static int
