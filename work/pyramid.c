@@ -454,6 +454,18 @@ describe_level(const struct fg_pyramid *p, int i)
 	};
 }
 
+static bool
+write_part(const void *p, uint64_t n, FILE *f)
+{
+	return n == 0 || fwrite(p, 1, (size_t)n, f) == (size_t)n;
+}
+
+static bool
+read_part(void *p, uint64_t n, FILE *f)
+{
+	return n == 0 || fread(p, 1, (size_t)n, f) == (size_t)n;
+}
+
 int
 fg_pyramid_save(const struct fg_pyramid *p, FILE *f, struct fg_err *err)
 {
@@ -462,10 +474,8 @@ fg_pyramid_save(const struct fg_pyramid *p, FILE *f, struct fg_err *err)
 		struct saved s = describe_level(p, i);
 
 		if (fwrite(&s, sizeof s, 1, f) != 1 ||
-		    fwrite(l->slab.data, 1, (size_t)s.slab_bytes, f) !=
-			(size_t)s.slab_bytes ||
-		    fwrite(l->window.data, 1, (size_t)s.window_bytes, f) !=
-			(size_t)s.window_bytes)
+		    !write_part(l->slab.data, s.slab_bytes, f) ||
+		    !write_part(l->window.data, s.window_bytes, f))
 			return fg_fail_errno(err, "state of the import");
 	}
 	return 0;
@@ -494,10 +504,8 @@ fg_pyramid_load(struct fg_pyramid *p, FILE *f, struct fg_err *err)
 		struct saved s;
 
 		if (fread(&s, sizeof s, 1, f) != 1 || !is_possible(l, &s) ||
-		    fread(l->slab.data, 1, (size_t)s.slab_bytes, f) !=
-			(size_t)s.slab_bytes ||
-		    fread(l->window.data, 1, (size_t)s.window_bytes, f) !=
-			(size_t)s.window_bytes)
+		    !read_part(l->slab.data, s.slab_bytes, f) ||
+		    !read_part(l->window.data, s.window_bytes, f))
 			return fg_fail(err, FG_ECORRUPT,
 			    "the state of scale %d is not one of this import", i);
 		l->z = s.z;
