@@ -89,7 +89,7 @@ def in_time():
         is_("a clean end", s.stop(sig=0), 0)
         s.start()
         is_("and is there", s.get(CHUNK).status, 200)
-        is_("not made again", s.metrics()['floodgate_tasks_total{end="done"}'], 0)
+        is_("not made again", s.metrics()["floodgate_block_seconds_count"], 0)
         is_("stops cleanly", s.stop(), 0)
 
 
