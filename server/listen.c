@@ -230,14 +230,16 @@ fg_http_drain(struct fg_server *s, int64_t deadline_ns)
 }
 
 static void
-stop_daemon(struct MHD_Daemon **d)
+stop_daemon(struct MHD_Daemon *_Atomic *at)
 {
-	if (!*d)
-		return;
-	MHD_socket fd = MHD_quiesce_daemon(*d);
+	struct MHD_Daemon *d = *at;
 
-	MHD_stop_daemon(*d);
-	*d = NULL;
+	if (!d)
+		return;
+	MHD_socket fd = MHD_quiesce_daemon(d);
+
+	MHD_stop_daemon(d);
+	*at = NULL;
 	if (fd != MHD_INVALID_SOCKET)
 		close(fd);
 }
@@ -254,9 +256,9 @@ fg_http_stop(struct fg_server *s)
 uint64_t
 fg_http_connections(struct fg_server *s)
 {
+	struct MHD_Daemon *tcp = s->tcp;
 	const union MHD_DaemonInfo *info =
-	    s->tcp ? MHD_get_daemon_info(s->tcp, MHD_DAEMON_INFO_CURRENT_CONNECTIONS)
-		   : NULL;
+	    tcp ? MHD_get_daemon_info(tcp, MHD_DAEMON_INFO_CURRENT_CONNECTIONS) : NULL;
 
 	return info ? info->num_connections : 0;
 }

@@ -44,7 +44,8 @@ struct fg_server {
 	struct fg_events *events;
 	struct fg_viewer *viewer; /* NULL: there is none */
 	struct fg_metrics metrics;
-	struct MHD_Daemon *tcp, *control;
+	/* tcp is asked for its connections while it starts */
+	struct MHD_Daemon *_Atomic tcp, *_Atomic control;
 	pthread_key_t reader; /* struct fg_reader of this thread */
 	char own_host[96];    /* the address listened on, as in a Host header */
 	char url[128];        /* "http://127.0.0.1:8080" */
