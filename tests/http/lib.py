@@ -153,10 +153,10 @@ class Server:
         self.control = os.path.join(self.root, "control.sock")
 
     def errors(self):
-        if self.process.poll() is None:
-            time.sleep(0)
-        self.log.seek(0)
-        return self.log.read().decode(errors="replace")
+        """What the daemon has logged. The daemon writes through the same open file, so the
+        file's position is its own: nothing here may move it."""
+        size = os.fstat(self.log.fileno()).st_size
+        return os.pread(self.log.fileno(), size, 0).decode(errors="replace")
 
     def stop(self, hard=False, sig=signal.SIGTERM):
         """End the daemon; its exit status. hard: kill -9; sig 0: it was told already."""
