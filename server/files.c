@@ -29,6 +29,8 @@
 #define PART_MAX (8 << 20)
 /* The same on an event thread: about 0.1 ms of copying. */
 #define PART_NOW (1 << 20)
+/* From here on the kernel sends them out of the page cache, without a copy of ours. */
+#define PART_COPIED (8 << 10)
 
 static void
 reply_tagged(struct fg_request *r, const char *type, struct fg_buf *body)
@@ -274,19 +276,26 @@ answer_part(struct fg_request *r)
 	struct fg_server *s = r->srv;
 	const struct fg_layer *l = r->layer;
 	uint64_t size, etag, first, last;
-	struct fg_buf *part;
+	struct fg_buf *part = NULL;
+	int fd = -1;
 
 	if (r->method != FG_GET || !r->range || r->if_range ||
 	    !fg_parts_find(s->parts, l->id, l->uuid, r->route.rest, &size, &etag) ||
 	    fg_range_parse(r->range, size, &first, &last) != FG_RANGE_OK ||
 	    last - first >= PART_NOW)
 		return false;
-	part = fg_parts_read(s->parts, l->id, l->uuid, r->route.rest, first,
-	    last - first + 1);
-	if (!part)
+	if (last - first >= PART_COPIED && !*s->set->tls_cert)
+		fd = fg_parts_open(s->parts, l->id, l->uuid, r->route.rest, first,
+		    last - first + 1);
+	if (fd < 0)
+		part = fg_parts_read(s->parts, l->id, l->uuid, r->route.rest, first,
+		    last - first + 1);
+	if (fd < 0 && !part)
 		return false;
 	fg_reply_bytes(r, 200, type_of(r->route.rest), part);
-	r->reply.sized = true;
+	r->reply.has_file = fd >= 0;
+	r->reply.file = fd;
+	r->reply.sized = fd < 0;
 	r->reply.file_size = size;
 	r->reply.body_at = first;
 	r->reply.tagged = true;

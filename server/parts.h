@@ -24,6 +24,10 @@ void fg_parts_put(struct fg_parts *p, uint32_t layer, const char *uuid,
 /* Size and tag of a file that is remembered; false: it is not, or not any more. */
 bool fg_parts_find(struct fg_parts *p, uint32_t layer, const char *uuid,
     const char *name, uint64_t *size, uint64_t *etag);
+/* A descriptor of it, the caller's, if the bytes [first, first + len) can be sent from
+ * the page cache without waiting (as Linux 6.5 and later tell); else -1. */
+int fg_parts_open(struct fg_parts *p, uint32_t layer, const char *uuid,
+    const char *name, uint64_t first, uint64_t len) FG_MUST_USE;
 /* Its bytes [first, first + len), if that needs no waiting; else NULL. */
 struct fg_buf *fg_parts_read(struct fg_parts *p, uint32_t layer, const char *uuid,
     const char *name, uint64_t first, uint64_t len) FG_MUST_USE;
