@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 static const struct fg_foreign_ops *const kinds[] = {&fg_hdf5_ops, &fg_tiff_ops,
-    &fg_zarr_ops, &fg_n5_ops, &fg_nifti_ops, &fg_npy_ops};
+    &fg_zarr_ops, &fg_n5_ops, &fg_nifti_ops, &fg_npy_ops, &fg_sections_ops};
 
 struct fg_foreign *
 fg_foreign_open(const char *kind, const char *path, const char *axes,

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Volumes in the files of other programs, read box by box where they are: HDF5
- * datasets, TIFF stacks, Zarr and N5 arrays, NIfTI images, NumPy arrays. One table of
- * functions per kind; a kind that needs a library which this build lacks is FG_ENOTSUP
- * when opened.
+ * datasets, TIFF files, folders of images, Zarr and N5 arrays, NIfTI images, NumPy
+ * arrays. One table of functions per kind; a kind that needs a library which this build
+ * lacks is FG_ENOTSUP when opened.
  *
  *   hdf5  FILE:/PATH/OF/DATASET     formats/hdf5.c   libhdf5
  *   tiff  FILE                      formats/tiff.c   libtiff
+ *   stack FOLDER of images          formats/sections.c
  *   zarr  FOLDER                    formats/zarr.c   (blosc: c-blosc)
  *   n5    FOLDER                    formats/n5.c     (blosc: c-blosc)
  *   nifti FILE.nii, FILE.nii.gz     formats/nifti.c
@@ -43,6 +44,11 @@ struct fg_foreign {
 	int channels;
 	int scales;
 	struct fg_foreign_scale scale[FG_SCALES_MAX];
+	int64_t piece[2];    /* tiff, stack: pixels (x, y) of a section that are decoded
+				together, whatever part is read; 0: other kinds */
+	int64_t holes;       /* stack: missing sections, which read as 0 */
+	const uint8_t *hole; /* [z] 1: missing; NULL: none is */
+	const char *gap;     /* what is missing, for people; NULL: nothing */
 	void *priv;
 };
 
@@ -88,6 +94,6 @@ void fg_axes_copy(const struct fg_axes *a, const void *piece, const int64_t *lo,
     struct fg_array *out);
 
 extern const struct fg_foreign_ops fg_hdf5_ops, fg_tiff_ops, fg_zarr_ops, fg_n5_ops,
-    fg_nifti_ops, fg_npy_ops;
+    fg_nifti_ops, fg_npy_ops, fg_sections_ops;
 
 #endif

@@ -312,6 +312,81 @@ get_directory(const json_t *root, const char *key, char **out, struct fg_err *er
 	return 0;
 }
 
+/* What stands alone, by its "@type". */
+static const struct alone {
+	const char *at_type;
+	enum fg_volume_type type;
+} alone[] = {
+    {"neuroglancer_annotations_v1", FG_ONLY_ANNOTATIONS},
+    {"neuroglancer_skeletons", FG_ONLY_SKELETONS},
+    {"neuroglancer_legacy_mesh", FG_ONLY_MESHES},
+    {"neuroglancer_multilod_draco", FG_ONLY_MESHES},
+    {"neuroglancer_segment_properties", FG_ONLY_PROPERTIES},
+};
+
+static const struct alone *
+find_alone(const json_t *root)
+{
+	const char *at_type = json_string_value(json_object_get(root, "@type"));
+
+	for (size_t i = 0; at_type && i < FG_COUNTOF(alone); i++) {
+		if (strcmp(alone[i].at_type, at_type) == 0)
+			return &alone[i];
+	}
+	return NULL;
+}
+
+const char *
+fg_volume_type_name(enum fg_volume_type t)
+{
+	static const char *const names[] = {"image", "segmentation", "annotations",
+	    "skeletons", "meshes", "segment_properties"};
+
+	return names[t];
+}
+
+static int
+parse_alone(const json_t *root, const struct alone *a, struct fg_info *info,
+    struct fg_err *err)
+{
+	static const char *const shapes[] = {"POINT", "LINE",
+	    "AXIS_ALIGNED_BOUNDING_BOX", "ELLIPSOID", "POLYLINE"};
+	const char *shape = NULL;
+	int64_t bits = 0;
+	size_t i = 0;
+
+	info->type = a->type;
+	info->at_type = a->at_type;
+	if (a->type == FG_ONLY_ANNOTATIONS) {
+		if (fg_json_get_string(root, "annotation_type", FG_JSON_NEEDED, &shape,
+			err) < 0)
+			return -1;
+		while (i < FG_COUNTOF(shapes) && strcasecmp(shapes[i], shape) != 0)
+			i++;
+		if (i == FG_COUNTOF(shapes))
+			return fg_fail(err, FG_EINVAL,
+			    "\"annotation_type\" is \"%.40s\", wanted POINT, LINE, "
+			    "AXIS_ALIGNED_BOUNDING_BOX, ELLIPSOID or POLYLINE",
+			    shape);
+		if (!json_is_object(json_object_get(root, "dimensions")))
+			return fg_fail(err, FG_EINVAL, "\"dimensions\" is no object");
+		return 0;
+	}
+	if (a->type == FG_ONLY_PROPERTIES &&
+	    !json_is_object(json_object_get(root, "inline")))
+		return fg_fail(err, FG_EINVAL, "\"inline\" is no object");
+	if (strcmp(a->at_type, "neuroglancer_multilod_draco") != 0)
+		return 0;
+	if (fg_json_get_int(root, "vertex_quantization_bits", FG_JSON_NEEDED, 10, 16,
+		&bits, err) < 0)
+		return -1;
+	if (bits != 10 && bits != 16)
+		return fg_fail(err, FG_EINVAL,
+		    "\"vertex_quantization_bits\" is %lld, wanted 10 or 16",
+		    (long long)bits);
+	return 0;
+}
+
 static int
 parse_type(const json_t *root, struct fg_info *info, struct fg_err *err)
 {
@@ -348,10 +423,14 @@ parse_type(const json_t *root, struct fg_info *info, struct fg_err *err)
 }
 
 static int
-parse_root(const json_t *root, struct fg_info *info, struct fg_err *err)
+parse_root(const json_t *root, bool any, struct fg_info *info, struct fg_err *err)
 {
+	const struct alone *a = any ? find_alone(root) : NULL;
+
 	if (!json_is_object(root))
 		return fg_fail(err, FG_EINVAL, "not a JSON object");
+	if (a)
+		return parse_alone(root, a, info, err);
 	if (parse_type(root, info, err) < 0 || parse_scales(root, info, err) < 0)
 		return -1;
 	if (info->type == FG_IMAGE)
@@ -364,8 +443,8 @@ parse_root(const json_t *root, struct fg_info *info, struct fg_err *err)
 	return 0;
 }
 
-int
-fg_info_parse(const char *text, size_t n, struct fg_info *info, struct fg_err *err)
+static int
+parse(const char *text, size_t n, bool any, struct fg_info *info, struct fg_err *err)
 {
 	json_t *root;
 	int rc;
@@ -374,13 +453,25 @@ fg_info_parse(const char *text, size_t n, struct fg_info *info, struct fg_err *e
 	root = fg_json_parse(text, n, "info", err);
 	if (!root)
 		return -1;
-	rc = parse_root(root, info, err);
+	rc = parse_root(root, any, info, err);
 	json_decref(root);
 	if (rc < 0) {
 		fg_info_fini(info);
 		return fg_err_prefix(err, "info");
 	}
 	return 0;
+}
+
+int
+fg_info_parse(const char *text, size_t n, struct fg_info *info, struct fg_err *err)
+{
+	return parse(text, n, false, info, err);
+}
+
+int
+fg_info_parse_any(const char *text, size_t n, struct fg_info *info, struct fg_err *err)
+{
+	return parse(text, n, true, info, err);
 }
 
 void
@@ -453,11 +544,31 @@ format_scale(const struct fg_scale *s)
 	return j;
 }
 
+/* No more than what reads again as the same: the file itself is served as it is. */
+static json_t *
+format_alone(const struct fg_info *info)
+{
+	json_t *j = json_pack("{s:s}", "@type", info->at_type);
+
+	if (info->type == FG_ONLY_ANNOTATIONS)
+		json_object_update_new(j,
+		    json_pack("{s:s, s:{}}", "annotation_type", "POINT", "dimensions"));
+	else if (info->type == FG_ONLY_PROPERTIES)
+		json_object_set_new(j, "inline", json_object());
+	else if (strcmp(info->at_type, "neuroglancer_multilod_draco") == 0)
+		json_object_set_new(j, "vertex_quantization_bits", json_integer(16));
+	return j;
+}
+
 json_t *
 fg_info_format(const struct fg_info *info)
 {
-	json_t *j = json_object(), *scales = json_array();
+	json_t *j, *scales;
 
+	if (info->at_type)
+		return format_alone(info);
+	j = json_object();
+	scales = json_array();
 	json_object_set_new(j, "@type", json_string("neuroglancer_multiscale_volume"));
 	json_object_set_new(j, "type",
 	    json_string(info->type == FG_SEGMENTATION ? "segmentation" : "image"));

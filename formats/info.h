@@ -17,7 +17,16 @@
 #include "base/buf.h"
 #include "base/err.h"
 
-enum fg_volume_type { FG_IMAGE, FG_SEGMENTATION };
+/* What an info file describes: a volume, or one of the things that go with one and are
+ * also found alone, in a folder of their own. */
+enum fg_volume_type {
+	FG_IMAGE,
+	FG_SEGMENTATION,
+	FG_ONLY_ANNOTATIONS,
+	FG_ONLY_SKELETONS,
+	FG_ONLY_MESHES,
+	FG_ONLY_PROPERTIES, /* of segments */
+};
 
 enum fg_encoding {
 	FG_ENC_RAW,
@@ -60,10 +69,16 @@ struct fg_info {
 	enum fg_volume_type type;
 	enum fg_dtype dtype;
 	int channels; /* 1..1024; 1 for segmentation */
-	int scales;   /* their number, 1..FG_SCALES_MAX; 0 is the finest */
+	int scales;   /* their number, 1..FG_SCALES_MAX; 0 is the finest. None of what
+			 is no volume */
 	struct fg_scale scale[FG_SCALES_MAX];
 	char *mesh, *skeletons, *segment_properties; /* directories or NULL */
+	const char *at_type; /* what is no volume: "@type", constant; else NULL */
 };
+
+/* "image", "segmentation", "annotations", "skeletons", "meshes", "segment_properties".
+ */
+const char *fg_volume_type_name(enum fg_volume_type t);
 
 /* Read an info file. Unknown keys are ignored, impossible values refused with key and
  * value named (FG_EINVAL; FG_ENOTSUP for another "@type" than a volume, a redirect, and
@@ -71,6 +86,11 @@ struct fg_info {
  * such chunks can still be handed on as they are. Directories of an image are ignored.
  * Zeroes *info first; release with fg_info_fini. */
 int fg_info_parse(const char *text, size_t n, struct fg_info *info,
+    struct fg_err *err) FG_MUST_USE;
+/* The same, and what is no volume by itself passes as well: annotations, skeletons,
+ * meshes and segment properties, with type and at_type filled and no scales. Of these
+ * only what tells how the rest is read is checked. */
+int fg_info_parse_any(const char *text, size_t n, struct fg_info *info,
     struct fg_err *err) FG_MUST_USE;
 void fg_info_fini(struct fg_info *info);
 /* Deep copy; dst is overwritten. */

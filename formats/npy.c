@@ -254,6 +254,8 @@ swap_bytes(void *data, size_t n, size_t size)
 static void
 transpose(const uint8_t *from, size_t n, size_t c, size_t size, uint8_t *to)
 {
+	if (n == 0) /* c may be anything then */
+		return;
 	for (size_t k = 0; k < c; k++) {
 		for (size_t i = 0; i < n; i++, to += size)
 			memcpy(to, from + (i * c + k) * size, size);

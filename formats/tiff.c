@@ -217,6 +217,9 @@ tiff_open(struct fg_foreign *r, const char *path, const char *axes, struct fg_er
 		    "axes \"%.20s\": pages of a TIFF are z, rows y", axes);
 	if (open_file(t, path, err) < 0 || find_pages(t, &r->dtype, err) < 0)
 		return -1;
+	if (!TIFFSetSubDirectory(t->file, t->at[0]))
+		return fail(t, 0, err);
+	find_piece(t->file, &t->like, &r->piece[0], &r->piece[1]);
 	r->channels = t->like.samples;
 	r->scales = 1;
 	r->scale[0].size[0] = t->like.width;

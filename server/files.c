@@ -58,8 +58,7 @@ reply_root_info(struct fg_request *r)
 	for (size_t i = 0; i < n; i++) {
 		json_array_append_new(list,
 		    json_pack("{s:s, s:s, s:s}", "name", l[i]->name, "uuid", l[i]->uuid,
-			"type",
-			l[i]->info.type == FG_SEGMENTATION ? "segmentation" : "image"));
+			"type", fg_volume_type_name(l[i]->info.type)));
 		fg_layer_unref(l[i]);
 	}
 	free(l);
@@ -88,6 +87,31 @@ put_entry(struct fg_str *s, const char *name, const char *slash)
 	}
 }
 
+static void
+put_folder(struct fg_str *s, const json_t *of, const char *key)
+{
+	const char *name = json_string_value(json_object_get(of, key));
+
+	if (name && *name && *name != '.' && *name != '/')
+		put_entry(s, name, "/");
+}
+
+/* The folders that an info file without a volume names. */
+static void
+put_folders(struct fg_str *s, const struct fg_buf *info)
+{
+	json_t *j = fg_json_parse((const char *)info->data, info->len, "info", NULL);
+	const json_t *v;
+	size_t i;
+
+	put_folder(s, json_object_get(j, "by_id"), "key");
+	json_array_foreach(json_object_get(j, "relationships"), i, v)
+	    put_folder(s, v, "key");
+	json_array_foreach(json_object_get(j, "spatial"), i, v) put_folder(s, v, "key");
+	put_folder(s, j, "segment_properties");
+	json_decref(j);
+}
+
 /* Directories and files that a viewer completes while one types. */
 static void
 reply_listing(struct fg_request *r)
@@ -104,6 +128,8 @@ reply_listing(struct fg_request *r)
 	    "<title>%s</title></head><body><h1>%s</h1><ul>\n",
 	    r->layer->name, r->layer->name);
 	put_entry(&s, "info", "");
+	if (info->at_type)
+		put_folders(&s, r->layer->info_json);
 	for (int i = 0; i < info->scales; i++)
 		put_entry(&s, info->scale[i].key, "/");
 	if (info->mesh)
@@ -118,6 +144,19 @@ reply_listing(struct fg_request *r)
 }
 
 /* ------------------------------------------------------------- other files */
+
+/* Manifests of meshes in the legacy format: ID:0. */
+static bool
+is_manifest(const char *name)
+{
+	const char *last = strrchr(name, '/');
+	size_t n;
+
+	last = last ? last + 1 : name;
+	n = strspn(last, "0123456789");
+	return n > 0 && last[n] == ':' && last[n + 1] &&
+	       strspn(last + n + 1, "0123456789") == strlen(last + n + 1);
+}
 
 static const char *
 type_of(const char *name)
@@ -138,7 +177,7 @@ type_of(const char *name)
 		    strcmp(name, types[i].end + 1) == 0)
 			return types[i].type;
 	}
-	return "application/octet-stream";
+	return is_manifest(name) ? "application/json" : "application/octet-stream";
 }
 
 static bool

@@ -273,12 +273,15 @@ is_shown(const struct fg_layer *l, struct fg_layer *const *list, size_t n)
 static void
 put_layer(struct fg_str *out, const struct fg_layer *l, bool shown, const char *base)
 {
+	/* Names of the viewer's layers, by our kind. */
+	static const char *const types[] = {"image", "segmentation", "annotation",
+	    "segmentation", "segmentation", "segmentation"};
 	bool seg = l->info.type == FG_SEGMENTATION;
 
 	/* Neither names nor our address hold anything that JSON minds. */
 	fg_str_putf(out,
 	    "{\"type\":\"%s\",\"name\":\"%s\",\"source\":\"precomputed://%s/%s\"%s%s}",
-	    seg ? "segmentation" : "image", l->name, base, l->name,
+	    types[l->info.type], l->name, base, l->name,
 	    seg ? ",\"selectedAlpha\":0.35,\"notSelectedAlpha\":0.2" : "",
 	    shown ? "" : ",\"visible\":false");
 }
@@ -346,13 +349,15 @@ fg_status_link(struct fg_server *s, const char *patterns, const char *base)
 	fg_catalog_list(s->catalog, &l, &n);
 	for (int pass = 0; pass < 2; pass++) { /* images below segmentations */
 		for (size_t i = 0; i < n; i++) {
-			if (l[i]->broken || l[i]->info.scales == 0 ||
+			bool volume = l[i]->info.scales > 0;
+
+			if (l[i]->broken || (!volume && !l[i]->info.at_type) ||
 			    !fg_pattern_list_has(patterns, l[i]->name) ||
-			    (l[i]->info.type == FG_SEGMENTATION) != (pass == 1))
+			    (l[i]->info.type != FG_IMAGE) != (pass == 1))
 				continue;
-			if (space)
+			if (layers.data)
 				fg_str_puts(&layers, ",");
-			space = space ? space : l[i];
+			space = space || !volume ? space : l[i];
 			put_layer(&layers, l[i], is_shown(l[i], l, n), base);
 		}
 	}

@@ -262,7 +262,7 @@ dir_open(struct fg_source *s, const char *path, struct fg_err *err)
 		return fg_err_prefix(err, "%s", path);
 	if (!s->info_bytes)
 		return fg_fail(err, FG_ENOENT, "%s holds no info file", path);
-	if (fg_info_parse((const char *)s->info_bytes->data, s->info_bytes->len,
+	if (fg_info_parse_any((const char *)s->info_bytes->data, s->info_bytes->len,
 		&s->info, err) < 0 ||
 	    check_info(s, err) < 0)
 		return fg_err_prefix(err, "%s/info", path);

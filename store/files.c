@@ -9,9 +9,13 @@
  *     chunk=X,Y,Z   chunks as they are served (default: as stored, else 64,64,64)
  *     axes=LETTERS  order of the file's axes, slowest first
  *     type=image or segmentation (default image)
+ *     holes=refuse, zero or absent   of a stack with missing sections: not opened
+ *                   (default), voxels of value 0, or no data (not segmented; a chunk
+ *                   of nothing else is absent)
  *
  * A "?" of a path itself is no trouble unless a known key and "=" follow it. Chunks are
- * made on request (encoding raw) by store/source.c.
+ * made on request (encoding raw) by store/source.c. What is decoded by sections is kept
+ * decoded for a while (store/tiles.h).
  */
 #include "config.h"
 
@@ -23,11 +27,14 @@
 
 #include "base/json.h"
 #include "formats/foreign.h"
+#include "store/tiles.h"
 
 #define CHUNK_DEFAULT 64
 /* Stored pieces are served as they are between these numbers of voxels. */
 #define CHUNK_VOXELS_MIN 4096
 #define CHUNK_VOXELS_MAX (1 << 22)
+
+enum holes { HOLES_REFUSE, HOLES_ZERO, HOLES_ABSENT };
 
 struct options {
 	char *path, *axes;
@@ -35,6 +42,13 @@ struct options {
 	int64_t chunk[3]; /* 0: not given */
 	int64_t offset[3];
 	enum fg_volume_type type;
+	enum holes holes;
+};
+
+struct files {
+	struct fg_foreign *foreign;
+	struct fg_tiles *tiles; /* NULL: read directly */
+	bool holes_absent;
 };
 
 static void
@@ -61,6 +75,20 @@ parse_three(const char *text, double lo, double hi, bool whole, double out[3])
 	return true;
 }
 
+static bool
+parse_holes(const char *value, enum holes *out)
+{
+	static const char *const words[] = {"refuse", "zero", "absent"};
+
+	for (size_t i = 0; i < FG_COUNTOF(words); i++) {
+		if (strcmp(value, words[i]) == 0) {
+			*out = (enum holes)i;
+			return true;
+		}
+	}
+	return false;
+}
+
 static int
 parse_option(struct options *o, const char *key, const char *value, struct fg_err *err)
 {
@@ -84,9 +112,12 @@ parse_option(struct options *o, const char *key, const char *value, struct fg_er
 	} else if (strcmp(key, "type") == 0) {
 		ok = strcmp(value, "image") == 0 || strcmp(value, "segmentation") == 0;
 		o->type = *value == 's' ? FG_SEGMENTATION : FG_IMAGE;
+	} else if (strcmp(key, "holes") == 0) {
+		ok = parse_holes(value, &o->holes);
 	} else {
 		return fg_fail(err, FG_EINVAL,
-		    "there is no option \"%.40s\" (nm, offset, chunk, axes, type)",
+		    "there is no option \"%.40s\" (nm, offset, chunk, axes, type, "
+		    "holes)",
 		    key);
 	}
 	if (!ok)
@@ -98,8 +129,8 @@ parse_option(struct options *o, const char *key, const char *value, struct fg_er
 static bool
 is_query(const char *p)
 {
-	static const char *const keys[] = {"nm=", "offset=", "chunk=", "axes=",
-	    "type="};
+	static const char *const keys[] = {"nm=", "offset=", "chunk=", "axes=", "type=",
+	    "holes="};
 
 	for (size_t i = 0; i < FG_COUNTOF(keys); i++) {
 		if (strncmp(p, keys[i], strlen(keys[i])) == 0)
@@ -184,7 +215,8 @@ choose_nm(const struct options *o, const struct fg_foreign *r, int scale, double
 static int
 make_info(struct fg_source *s, const struct options *o, struct fg_err *err)
 {
-	const struct fg_foreign *r = s->priv;
+	const struct files *f = s->priv;
+	const struct fg_foreign *r = f->foreign;
 	struct fg_info info = {.type = o->type,
 	    .dtype = r->dtype,
 	    .channels = r->channels,
@@ -221,40 +253,116 @@ make_info(struct fg_source *s, const struct options *o, struct fg_err *err)
 /* ------------------------------------------------------------- the source */
 
 static int
+read_tile(void *ctx, const struct fg_box *part, struct fg_array *out,
+    struct fg_err *err)
+{
+	struct fg_foreign *r = ctx;
+	int64_t n[4];
+
+	fg_box_shape(part, n);
+	n[3] = r->channels;
+	if (fg_array_init(out, r->dtype, n, err) < 0)
+		return -1;
+	if (fg_foreign_box(r, 0, part, out, err) == 0)
+		return 0;
+	fg_array_fini(out);
+	return -1;
+}
+
+/* Of sections that are decoded as images: tiles, and chunks that suit them. */
+static int
+plan_tiles(struct files *f, struct fg_err *err)
+{
+	struct fg_foreign *r = f->foreign;
+	struct fg_tiles_plan plan = {.dtype = r->dtype};
+
+	if (r->piece[0] == 0)
+		return 0;
+	memcpy(plan.shape, r->scale[0].size, sizeof r->scale[0].size);
+	plan.shape[3] = r->channels;
+	if (fg_tiles_plan(&plan, r->piece, FG_TILES_BUDGET, err) < 0)
+		return -1;
+	f->tiles = fg_tiles_new(&plan, FG_TILES_BUDGET, read_tile, r);
+	memcpy(r->scale[0].chunk, plan.chunk, sizeof plan.chunk);
+	return 0;
+}
+
+static int
+check_holes(struct fg_source *s, const struct options *o, struct fg_err *err)
+{
+	struct files *f = s->priv;
+	const struct fg_foreign *r = f->foreign;
+
+	if (r->holes > 0 && o->holes == HOLES_REFUSE)
+		return fg_fail(err, FG_EINVAL,
+		    "%s; ?holes=zero reads them as 0, ?holes=absent as no data",
+		    r->gap);
+	f->holes_absent = o->holes == HOLES_ABSENT;
+	s->holes = r->holes;
+	return 0;
+}
+
+static int
 files_open(struct fg_source *s, const char *url, struct fg_err *err)
 {
+	struct files *f = fg_calloc(1, sizeof *f);
 	struct options o;
 	int rc = -1;
 
+	s->priv = f;
 	if (parse_options(url, &o, err) == 0) {
-		s->priv = fg_foreign_open(s->ops->scheme, o.path, o.axes, err);
-		if (s->priv)
+		f->foreign = fg_foreign_open(s->ops->scheme, o.path, o.axes, err);
+		if (f->foreign && check_holes(s, &o, err) == 0 &&
+		    plan_tiles(f, err) == 0)
 			rc = make_info(s, &o, err);
-		if (s->priv && rc < 0)
+		if (f->foreign && rc < 0)
 			fg_err_prefix(err, "%s", o.path);
 	}
 	options_fini(&o);
 	return rc;
 }
 
+static void
+mark_holes(const struct files *f, const struct fg_box *vx, struct fg_array *absent)
+{
+	const uint8_t *hole = f->foreign->hole;
+	size_t plane = (size_t)(absent->shape[0] * absent->shape[1]);
+
+	if (!f->holes_absent || !hole)
+		return;
+	for (int64_t z = 0; z < absent->shape[2]; z++) {
+		if (hole[vx->lo[2] + z])
+			memset((uint8_t *)absent->data + (size_t)z * plane, 1, plane);
+	}
+}
+
 static int
 files_box(struct fg_source *s, int scale, const struct fg_box *vx, struct fg_array *out,
-    struct fg_array *absent FG_UNUSED, struct fg_err *err)
+    struct fg_array *absent, struct fg_err *err)
 {
 	const struct fg_scale *sc = &s->info.scale[scale];
+	struct files *f = s->priv;
 	struct fg_box local = *vx;
 
 	for (int d = 0; d < 3; d++) {
 		local.lo[d] -= sc->offset[d];
 		local.hi[d] -= sc->offset[d];
 	}
-	return fg_foreign_box(s->priv, scale, &local, out, err);
+	if (absent)
+		mark_holes(f, &local, absent);
+	if (f->tiles)
+		return fg_tiles_box(f->tiles, &local, f->foreign->hole, out, err);
+	return fg_foreign_box(f->foreign, scale, &local, out, err);
 }
 
 static void
 files_close(struct fg_source *s)
 {
-	fg_foreign_close(s->priv);
+	struct files *f = s->priv;
+
+	fg_tiles_free(f->tiles);
+	fg_foreign_close(f->foreign);
+	free(f);
 }
 
 #define FILES(name)                                                                    \
@@ -265,6 +373,7 @@ files_close(struct fg_source *s)
 
 const struct fg_source_ops fg_files_hdf5_ops = FILES("hdf5");
 const struct fg_source_ops fg_files_tiff_ops = FILES("tiff");
+const struct fg_source_ops fg_files_stack_ops = FILES("stack");
 const struct fg_source_ops fg_files_zarr_ops = FILES("zarr");
 const struct fg_source_ops fg_files_n5_ops = FILES("n5");
 const struct fg_source_ops fg_files_nifti_ops = FILES("nifti");

@@ -223,7 +223,7 @@ parse_gs(struct fg_remote *r, const char *rest, struct fg_err *err)
 static int
 parse_info(struct fg_source *s, const char *text, size_t n, struct fg_err *err)
 {
-	if (fg_info_parse(text, n, &s->info, err) < 0)
+	if (fg_info_parse_any(text, n, &s->info, err) < 0)
 		return -1;
 	for (int i = 0; i < s->info.scales; i++) {
 		const struct fg_scale *sc = &s->info.scale[i];

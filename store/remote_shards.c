@@ -425,9 +425,9 @@ try_once(struct job *j, struct fg_err *err)
 	return rc;
 }
 
-int
-fg_remote_shards_chunks(struct fg_source *s, int scale, const int64_t (*ch)[3],
-    size_t n, struct fg_buf **out, struct fg_err *err)
+static int
+get_chunks(struct fg_source *s, int scale, const int64_t (*ch)[3], size_t n,
+    struct fg_buf **out, struct fg_err *err)
 {
 	struct job j = {.s = s,
 	    .r = s->priv,
@@ -449,4 +449,74 @@ fg_remote_shards_chunks(struct fg_source *s, int scale, const int64_t (*ch)[3],
 	}
 	return fg_fail(err, FG_EIO, "a shard of scale %s changes while it is read",
 	    j.sc->key);
+}
+
+/* ------------------------------------------------------------- one fetch for all */
+
+static struct fg_flight *
+join(struct fg_source *s, int scale, const int64_t ch[3], bool *lead)
+{
+	const struct fg_remote *r = s->priv;
+	/* Two layers of one upstream may hold to two versions of its info. */
+	char *key = fg_asprintf("%p %d %lld %lld %lld", (void *)s, scale,
+	    (long long)ch[0], (long long)ch[1], (long long)ch[2]);
+	struct fg_flight *f = fg_flight_join(fg_web_flights(r->web), key, lead);
+
+	free(key);
+	return f;
+}
+
+/* What another thread got. It may have failed for another chunk of its batch. */
+static int
+follow(struct fg_source *s, int scale, const int64_t (*ch)[3],
+    const struct fg_landed *got, struct fg_buf **out, struct fg_err *err)
+{
+	if (got->err.code == FG_OK) {
+		*out = got->bytes ? fg_buf_ref(got->bytes) : NULL;
+		return 0;
+	}
+	if (got->err.code == FG_EIO || got->err.code == FG_ECANCELED)
+		return fg_fail(err, got->err.code, "%s", got->err.msg);
+	return get_chunks(s, scale, ch, 1, out, err);
+}
+
+int
+fg_remote_shards_chunks(struct fg_source *s, int scale, const int64_t (*ch)[3],
+    size_t n, struct fg_buf **out, struct fg_err *err)
+{
+	struct fg_flights *flights = fg_web_flights(((struct fg_remote *)s->priv)->web);
+	struct fg_flight **flight = fg_calloc(n, sizeof *flight);
+	struct fg_buf **made = fg_calloc(n, sizeof *made);
+	int64_t(*mine)[3] = fg_calloc(n, sizeof *mine);
+	bool *lead = fg_calloc(n, sizeof *lead);
+	struct fg_landed r = {0};
+	size_t led = 0, k = 0;
+	int rc = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		flight[i] = join(s, scale, ch[i], &lead[i]);
+		if (lead[i])
+			memcpy(mine[led++], ch[i], sizeof *mine);
+	}
+	if (led > 0 &&
+	    get_chunks(s, scale, (const int64_t(*)[3])mine, led, made, &r.err) < 0)
+		rc = fg_fail(err, r.err.code, "%s", r.err.msg);
+	for (size_t i = 0; i < n; i++) {
+		if (!lead[i])
+			continue;
+		r.bytes = rc == 0 ? made[k] : NULL;
+		fg_flight_land(flights, flight[i], &r);
+		out[i] = made[k++];
+	}
+	for (size_t i = 0; i < n; i++) {
+		if (!lead[i] && rc == 0)
+			rc = follow(s, scale, &ch[i],
+			    fg_flight_wait(flights, flight[i]), &out[i], err);
+		fg_flight_leave(flights, flight[i]);
+	}
+	free(flight);
+	free(made);
+	free(mine);
+	free(lead);
+	return rc;
 }

@@ -8,8 +8,11 @@
 #include "store/source.h"
 
 #include <stdlib.h>
+#include <strings.h>
+#include <sys/stat.h>
 
 #include "formats/codec.h"
+#include "formats/series.h"
 #include "store/dir.h"
 #include "store/files.h"
 #include "store/phantom_source.h"
@@ -24,6 +27,7 @@ static const struct fg_source_ops *const schemes[] = {
     &fg_dir_ops,
     &fg_files_hdf5_ops,
     &fg_files_tiff_ops,
+    &fg_files_stack_ops,
     &fg_files_zarr_ops,
     &fg_files_n5_ops,
     &fg_files_nifti_ops,
@@ -42,6 +46,43 @@ scheme_length(const char *url)
 	size_t n = strspn(url, "abcdefghijklmnopqrstuvwxyz0123456789+");
 
 	return n > 0 && url[n] == ':' ? n : 0;
+}
+
+static bool
+ends_with(const char *s, size_t n, const char *ending)
+{
+	size_t k = strlen(ending);
+
+	return n > k && strncasecmp(s + n - k, ending, k) == 0;
+}
+
+const char *
+fg_source_guess(const char *path, size_t n)
+{
+	static const struct {
+		const char *ending, *kind;
+		bool file;
+	} names[] = {{".tif", "tiff", true}, {".tiff", "tiff", true},
+	    {".zarr", "zarr", false}, {".n5", "n5", false}, {".nii", "nifti", true},
+	    {".nii.gz", "nifti", true}, {".npy", "npy", true},
+	    {".npy.gz", "npy", true}};
+	char *plain = fg_strndup(path, n);
+	const char *kind = NULL;
+	struct stat st;
+
+	if (strstr(plain, ".h5:/") || strstr(plain, ".hdf5:/") ||
+	    strstr(plain, ".hdf:/"))
+		kind = "hdf5";
+	for (size_t i = 0; !kind && i < FG_COUNTOF(names); i++) {
+		/* A folder of TIFF files is not a TIFF file. */
+		if (ends_with(plain, n, names[i].ending) && stat(plain, &st) == 0 &&
+		    (S_ISREG(st.st_mode) || !names[i].file))
+			kind = names[i].kind;
+	}
+	if (!kind && fg_series_is_folder(plain))
+		kind = "stack";
+	free(plain);
+	return kind;
 }
 
 /* "precomputed://" says nothing new. */
@@ -101,11 +142,14 @@ fg_source_open_with(const char *url, const struct fg_source_options *opt,
 	s->remote = ops->part != NULL;
 	if (opt)
 		s->opt = *opt;
-	if (ops->open(s, rest, err) < 0) {
-		fg_source_close(s);
-		return NULL;
+	if (ops->open(s, rest, err) == 0) {
+		if (s->info.scales > 0 || s->opt.any)
+			return s;
+		fg_fail(err, FG_ENOTSUP, "%.200s holds %s, not a volume", url,
+		    fg_volume_type_name(s->info.type));
 	}
-	return s;
+	fg_source_close(s);
+	return NULL;
 }
 
 void
@@ -164,25 +208,38 @@ raw_bytes(const struct fg_source *s, const struct fg_box *vx, size_t *out,
 	return 0;
 }
 
+static bool
+is_all_absent(const struct fg_array *absent)
+{
+	return memchr(absent->data, 0, fg_array_bytes(absent)) == NULL;
+}
+
 /* A chunk of a source that stores none: its voxels, encoded as the info says. */
 static int
 make_chunk(struct fg_source *s, int scale, const int64_t ch[3], struct fg_buf **out,
     struct fg_err *err)
 {
 	const struct fg_scale *sc = &s->info.scale[scale];
-	struct fg_array a = FG_ARRAY_INIT;
+	struct fg_array a = FG_ARRAY_INIT, absent = FG_ARRAY_INIT;
 	int64_t shape[4];
 	struct fg_box vx;
 	int rc = -1;
 
 	fg_scale_chunk_box(sc, ch, &vx);
 	fg_box_shape(&vx, shape);
+	shape[3] = 1;
+	if (s->holes > 0 && fg_array_init(&absent, FG_U8, shape, err) < 0)
+		return -1;
 	shape[3] = s->info.channels;
 	if (fg_array_init(&a, s->info.dtype, shape, err) == 0)
-		rc = fg_source_box(s, scale, &vx, &a, NULL, err);
-	if (rc == 0)
+		rc = fg_source_box(s, scale, &vx, &a, s->holes > 0 ? &absent : NULL,
+		    err);
+	if (rc == 0 && s->holes > 0 && is_all_absent(&absent))
+		*out = NULL;
+	else if (rc == 0)
 		rc = fg_codec_encode(sc, &a, out, err);
 	fg_array_fini(&a);
+	fg_array_fini(&absent);
 	return rc;
 }
 

@@ -10,6 +10,7 @@
  *              a precomputed directory on a web server or in a bucket, through a cache
  *              (store/remote.c); "precomputed://" may stand in front of any of these
  *   hdf5:FILE:/DATASET  tiff:FILE  zarr:FOLDER  n5:FOLDER  nifti:FILE  npy:FILE
+ *   stack:FOLDER of PNG, JPEG or TIFF files, one section each
  *              files of other programs; the URL may end in options such as
  *              ?nm=8,8,8&axes=zyx, see store/files.c
  *   phantom:KEY=VALUE,...  a computed specimen (store/phantom.h); also the keys
@@ -63,6 +64,8 @@ struct fg_source_options {
 	const char
 	    *known_info; /* used if the upstream does not answer now; NULL: none */
 	bool anywhere;   /* redirects may lead to other servers */
+	bool any; /* also what is no volume: annotations, skeletons, meshes, properties
+		   */
 	bool denied_is_absent; /* 403 means that there is no such file: buckets that may
 				  not be listed */
 };
@@ -73,13 +76,19 @@ struct fg_source {
 	struct fg_info info;
 	struct fg_buf *info_bytes; /* the info file as found; NULL if there is none */
 	bool remote;               /* see fg_source_is_remote */
+	int64_t holes;             /* sections that a stack lacks */
 	struct fg_source_options opt; /* valid while opening */
 	void *priv;
 };
 
-/* Open and read the info. Fails: FG_ENOENT, FG_EINVAL, FG_ENOTSUP (scheme, encoding).
- */
+/* Open and read the info. Fails: FG_ENOENT, FG_EINVAL, FG_ENOTSUP (scheme, encoding,
+ * no volume). */
 struct fg_source *fg_source_open(const char *url, struct fg_err *err) FG_MUST_USE;
+
+/* The scheme for a path (n characters, without options) that names none, by what is
+ * there: "tiff", "stack", ...; NULL: none of these, a precomputed directory or nothing.
+ */
+const char *fg_source_guess(const char *path, size_t n);
 
 /* opt may be NULL. */
 struct fg_source *fg_source_open_with(const char *url,

@@ -127,7 +127,10 @@ fg_source_transcode(struct fg_source *inner, enum fg_encoding e, int jpeg_qualit
 		for (int d = 0; d < 3; d++)
 			sc->cseg_block[d] = 8;
 	}
-	if (fg_source_is_lossy(e) && s->info.type == FG_SEGMENTATION)
+	if (s->info.scales == 0)
+		fg_fail(err, FG_EINVAL, "%s have no encoding to be chosen",
+		    fg_volume_type_name(s->info.type));
+	else if (fg_source_is_lossy(e) && s->info.type == FG_SEGMENTATION)
 		fg_fail(err, FG_EINVAL, "labels are not served as %s, which loses some",
 		    fg_encoding_name(e));
 	else if (jpeg_quality >= 0 && e != FG_ENC_JPEG)

@@ -15,6 +15,7 @@
 struct fg_web {
 	struct fg_fetcher *fetcher;
 	struct fg_webcache *cache; /* NULL: none */
+	struct fg_flights *flights;
 	int64_t fresh_ms;
 	_Atomic uint64_t hits, misses, stale;
 };
@@ -29,6 +30,7 @@ fg_web_new(const struct fg_web_options *opt, struct fg_err *err)
 		free(w);
 		return NULL;
 	}
+	w->flights = fg_flights_new();
 	w->fresh_ms = opt && opt->fresh_ms >= 0 ? opt->fresh_ms : 600 * 1000;
 	if (opt && opt->cache_path && opt->cache_bytes > 0)
 		w->cache = fg_webcache_new(opt->cache_path, opt->cache_bytes);
@@ -42,6 +44,7 @@ fg_web_free(struct fg_web *w)
 		return;
 	fg_fetcher_free(w->fetcher);
 	fg_webcache_free(w->cache);
+	fg_flights_free(w->flights);
 	free(w);
 }
 
@@ -254,32 +257,109 @@ fg_web_keep(struct fg_web *w, const struct fg_web_file *f)
 	free(way.key);
 }
 
-int
-fg_web_get(struct fg_web *w, struct fg_web_file *f, size_t n, struct fg_err *err)
+struct fg_flights *
+fg_web_flights(struct fg_web *w)
 {
-	struct way *way = fg_calloc(n + 1, sizeof *way);
-	struct fg_fetch *fetch;
-	size_t missing = 0;
-	int rc = 0;
+	return w->flights;
+}
 
-	for (size_t i = 0; i < n; i++) {
-		clear_found(&f[i]);
-		if (!look_up(w, &f[i], &way[missing]))
-			missing++;
-	}
-	w->misses += missing;
-	fetch = fg_calloc(missing + 1, sizeof *fetch);
-	for (size_t i = 0; i < missing; i++)
+/* ------------------------------------------------------------- one fetch for all */
+
+/* Who asks with other rights or judges the bytes in another way asks for himself. */
+static struct fg_flight *
+join(struct fg_web *w, const struct fg_web_file *f, bool *lead)
+{
+	char *key = key_of(f), *full;
+	struct fg_flight *flight;
+
+	full = fg_asprintf("%s\n%d%d%d%d%d %zu", key, f->anywhere, f->denied_is_absent,
+	    f->key != NULL, f->bearer != NULL, f->check != NULL, f->limit);
+	flight = fg_flight_join(w->flights, full, lead);
+	free(full);
+	free(key);
+	return flight;
+}
+
+static void
+land(struct fg_web *w, struct fg_flight *flight, const struct fg_web_file *f)
+{
+	struct fg_landed r = {.bytes = f->bytes,
+	    .absent = f->absent,
+	    .changed = f->changed,
+	    .coding = (int)f->coding,
+	    .size = f->size,
+	    .err = f->err};
+
+	memcpy(r.tag, f->tag, sizeof r.tag);
+	fg_flight_land(w->flights, flight, &r);
+}
+
+static void
+follow(struct fg_web *w, struct fg_flight *flight, struct fg_web_file *f)
+{
+	const struct fg_landed *r = fg_flight_wait(w->flights, flight);
+
+	f->bytes = r->bytes ? fg_buf_ref(r->bytes) : NULL;
+	f->absent = r->absent;
+	f->changed = r->changed;
+	f->coding = (enum fg_coding)r->coding;
+	f->size = r->size;
+	memcpy(f->tag, r->tag, sizeof f->tag);
+	f->err = r->err;
+}
+
+/* What is neither in the cache nor on its way to another thread. */
+static void
+fetch_all(struct fg_web *w, struct way *way, size_t n)
+{
+	struct fg_fetch *fetch = fg_calloc(n + 1, sizeof *fetch);
+
+	w->misses += n;
+	for (size_t i = 0; i < n; i++)
 		describe(&way[i], &fetch[i]);
-	fg_fetch_run(w->fetcher, fetch, missing);
-	for (size_t i = 0; i < missing; i++) {
+	fg_fetch_run(w->fetcher, fetch, n);
+	for (size_t i = 0; i < n; i++) {
 		take(w, &way[i], &fetch[i]);
 		if (way[i].cached)
 			fg_buf_unref(way[i].old.bytes);
 		free(way[i].key);
 	}
 	free(fetch);
+}
+
+int
+fg_web_get(struct fg_web *w, struct fg_web_file *f, size_t n, struct fg_err *err)
+{
+	struct fg_flight **flight = fg_calloc(n + 1, sizeof *flight);
+	struct way *way = fg_calloc(n + 1, sizeof *way);
+	bool *lead = fg_calloc(n + 1, sizeof *lead);
+	size_t missing = 0;
+	int rc = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		clear_found(&f[i]);
+		lead[i] = true;
+		/* Before the cache is asked: who leads the next flight then finds there
+		 * what this one brought. */
+		if (!f[i].loose)
+			flight[i] = join(w, &f[i], &lead[i]);
+		if (lead[i] && !look_up(w, &f[i], &way[missing]))
+			missing++;
+	}
+	fetch_all(w, way, missing);
+	for (size_t i = 0; i < n; i++) {
+		if (flight[i] && lead[i])
+			land(w, flight[i], &f[i]);
+	}
+	for (size_t i = 0; i < n; i++) {
+		if (!lead[i])
+			follow(w, flight[i], &f[i]);
+		if (flight[i])
+			fg_flight_leave(w->flights, flight[i]);
+	}
+	free(flight);
 	free(way);
+	free(lead);
 	for (size_t i = 0; i < n && rc == 0; i++) {
 		if (f[i].err.code != FG_OK)
 			rc = fg_fail(err, f[i].err.code, "%s", f[i].err.msg);

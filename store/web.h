@@ -5,12 +5,14 @@
  *
  * An entry younger than `fresh_ms` is used without asking. An older one is asked about
  * by its tag, and used also when the upstream does not answer (a viewer goes on with
- * what it saw), unless it says that there is no such file.
+ * what it saw), unless it says that there is no such file. Threads that want the same
+ * file at the same time share one request (store/flight.h), unless it is loose.
  */
 #ifndef FG_STORE_WEB_H
 #define FG_STORE_WEB_H
 
 #include "store/fetch.h"
+#include "store/flight.h"
 #include "store/webcache.h"
 
 struct fg_web;
@@ -66,6 +68,9 @@ int fg_web_get(struct fg_web *w, struct fg_web_file *f, size_t n,
 bool fg_web_look(struct fg_web *w, struct fg_web_file *f);
 void fg_web_keep(struct fg_web *w, const struct fg_web_file *f);
 void fg_web_drop(struct fg_web *w, const struct fg_web_file *f);
+
+/* For others who fetch by way of `w` and want to share what they make of it. */
+struct fg_flights *fg_web_flights(struct fg_web *w);
 
 struct fg_web_stats {
 	uint64_t hits, misses,

@@ -179,7 +179,7 @@ fg_catalog_open_layer(struct fg_catalog *c, const struct fg_layer_row *row)
 	memcpy(l->uuid, row->uuid, sizeof l->uuid);
 	l->name = fg_strdup(row->name);
 	l->paused = row->paused;
-	rc = fg_info_parse(row->info, strlen(row->info), &l->info, &err);
+	rc = fg_info_parse_any(row->info, strlen(row->info), &l->info, &err);
 	if (rc == 0) {
 		if (row->recipe)
 			name_objects(&l->info);
@@ -688,9 +688,10 @@ fg_layer_describe(const struct fg_layer *l, struct fg_reader *r)
 	    (json_int_t)l->id, "uuid", l->uuid, "generated", l->recipe != NULL, "state",
 	    state, "why", l->broken ? l->why : NULL);
 
-	if (known) {
+	if (known || l->info.at_type)
 		json_object_set_new(j, "kind",
-		    json_string(l->info.type == FG_IMAGE ? "image" : "segmentation"));
+		    json_string(fg_volume_type_name(l->info.type)));
+	if (known) {
 		json_object_set_new(j, "data_type",
 		    json_string(fg_dtype_name(l->info.dtype)));
 		json_object_set_new(j, "channels", json_integer(l->info.channels));
@@ -701,6 +702,9 @@ fg_layer_describe(const struct fg_layer *l, struct fg_reader *r)
 		    json_stringn(l->source->url, fg_source_is_remote(l->source)
 						     ? strcspn(l->source->url, "?")
 						     : strlen(l->source->url)));
+	if (l->source && l->source->holes > 0)
+		json_object_set_new(j, "missing_sections",
+		    json_integer(l->source->holes));
 	if (l->base)
 		json_object_set_new(j,
 		    l->agglomerated ? "agglomeration_of" : "probability_of",

@@ -100,7 +100,8 @@ fg_catalog_open_passive(struct fg_catalog *c, struct fg_layer *l,
     const struct fg_layer_row *row, struct fg_err *err)
 {
 	struct fg_source_options opt = {.web = fg_catalog_web(c),
-	    .known_info = row->info};
+	    .known_info = row->info,
+	    .any = true};
 	json_t *j = fg_json_parse(row->source, strlen(row->source), "source", err);
 	char *url = j ? resolve_url(c, j, err) : NULL;
 	bool other[FG_COUNTOF(words)];
@@ -131,7 +132,7 @@ static bool
 names_a_file(const char *url)
 {
 	static const char *const scheme[] = {"hdf5:", "tiff:", "zarr:", "n5:", "nifti:",
-	    "npy:"};
+	    "npy:", "stack:"};
 
 	for (size_t i = 0; i < FG_COUNTOF(scheme); i++) {
 		if (strncmp(url, scheme[i], strlen(scheme[i])) == 0)
@@ -197,11 +198,25 @@ store_words(json_t *j, const json_t *spec, const char *url, struct fg_err *err)
 	return 0;
 }
 
-int
-fg_catalog_plan_passive(struct fg_catalog *c, const json_t *spec, const char *url,
+/* A path that names no scheme is what lies there: a folder of images becomes a stack.
+ */
+static char *
+guess_url(const char *url)
+{
+	const char *query = strrchr(url, '?');
+	size_t n = query ? (size_t)(query - url) : strlen(url);
+	const char *kind = NULL;
+
+	if (*url == '/' || !strchr(url, ':') || strstr(url, ".h5:/"))
+		kind = fg_source_guess(url, n);
+	return kind ? fg_asprintf("%s:%s", kind, url) : fg_strdup(url);
+}
+
+static int
+plan_passive(struct fg_catalog *c, const json_t *spec, const char *url,
     struct fg_layer_row *row, struct fg_err *err)
 {
-	struct fg_source_options opt = {.web = fg_catalog_web(c)};
+	struct fg_source_options opt = {.web = fg_catalog_web(c), .any = true};
 	bool other[FG_COUNTOF(words)];
 	struct fg_source *src;
 	struct fg_buf *info;
@@ -224,8 +239,19 @@ fg_catalog_plan_passive(struct fg_catalog *c, const json_t *spec, const char *ur
 	json_decref(j);
 	info = fg_catalog_info_bytes(&src->info);
 	row->info = fg_strndup((const char *)info->data, info->len);
-	row->kind = fg_strdup(src->info.type == FG_IMAGE ? "image" : "segmentation");
+	row->kind = fg_strdup(fg_volume_type_name(src->info.type));
 	fg_buf_unref(info);
 	fg_source_close(src);
 	return 0;
+}
+
+int
+fg_catalog_plan_passive(struct fg_catalog *c, const json_t *spec, const char *url,
+    struct fg_layer_row *row, struct fg_err *err)
+{
+	char *full = guess_url(url);
+	int rc = plan_passive(c, spec, full, row, err);
+
+	free(full);
+	return rc;
 }

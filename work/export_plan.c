@@ -29,6 +29,10 @@ choose_scales(const struct fg_export *x, bool wanted[FG_SCALES_MAX], struct fg_e
 	const struct fg_info *info = &x->layer->info;
 	const char *p = x->scales;
 
+	if (info->scales == 0)
+		return fg_fail(err, FG_EINVAL,
+		    "layer %s holds %s, not a volume: its folder can be copied",
+		    x->layer->name, fg_volume_type_name(info->type));
 	for (int i = 0; i < info->scales; i++)
 		wanted[i] = p == NULL;
 	while (p) {

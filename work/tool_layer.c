@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/json.h"
+#include "store/source.h"
 #include "store/store.h"
 #include "work/catalog.h"
 #include "work/control.h"
@@ -110,6 +111,12 @@ static const struct fg_tool_option add_options[] = {
 	"of a volume that is served: chunks that it lacks are\n404 (default) or "
 	"background",
 	0},
+    {"resolution", "X,Y,Z",
+	"nanometres per voxel, of a stack or a file that does\nnot tell them", 0},
+    {"holes", "HOW",
+	"of a stack: missing sections are an error (refuse,\ndefault), voxels of 0 "
+	"(zero) or no data (absent)",
+	0},
     {"redirects", "WHERE",
 	"an upstream may lead on to its own host only (same,\ndefault) or to any", 0},
     {"denied", "HOW",
@@ -176,14 +183,74 @@ is_of_source(const char *name)
 		if (strcmp(of_source[i], name) == 0)
 			return true;
 	}
-	return strcmp(name, "encoding") == 0 || strcmp(name, "jpeg-quality") == 0;
+	return strcmp(name, "encoding") == 0 || strcmp(name, "jpeg-quality") == 0 ||
+	       strcmp(name, "resolution") == 0 || strcmp(name, "holes") == 0;
+}
+
+/* The path as the daemon finds it, with what stands behind "?" as it is. free(). */
+static char *
+absolute_source(const char *text, struct fg_err *err)
+{
+	const char *query = strrchr(text, '?');
+	char *plain, *real, *out = NULL;
+
+	if (is_url(text))
+		return fg_strdup(text);
+	if (!query || access(text, F_OK) == 0)
+		query = text + strlen(text);
+	plain = fg_strndup(text, (size_t)(query - text));
+	real = realpath(plain, NULL);
+	if (real)
+		out = fg_asprintf("%s%s", real, query);
+	else if (strstr(plain, ".h5:/") || strstr(plain, ".hdf5:/") ||
+		 strstr(plain, ".hdf:/")) /* FILE:/DATASET is no path */
+		(void)(absolute(plain, &out, err) < 0);
+	else
+		fg_fail_errno(err, "%s", plain);
+	free(real);
+	free(plain);
+	return out;
+}
+
+/* --resolution and --holes are options of the source, behind its "?". Takes url;
+ * free().
+ */
+static char *
+add_options_of(const struct fg_tool *t, char *url, struct fg_err *err)
+{
+	static const struct {
+		const char *option, *key;
+	} of[] = {{"resolution", "nm"}, {"holes", "holes"}};
+
+	for (size_t i = 0; i < FG_COUNTOF(of); i++) {
+		const char *query = strrchr(url, '?'), *kind = NULL;
+		char *next;
+
+		if (!fg_tool_has(t, of[i].option))
+			continue;
+		if (!is_url(url))
+			kind = fg_source_guess(url,
+			    query ? (size_t)(query - url) : strlen(url));
+		if (!kind && !is_url(url)) {
+			fg_fail(err, FG_EINVAL,
+			    "--%s is for stacks of images and files of other programs: "
+			    "a precomputed volume has an info file",
+			    of[i].option);
+			free(url);
+			return NULL;
+		}
+		next = fg_asprintf("%s%c%s=%s", url, query ? '&' : '?', of[i].key,
+		    fg_tool_text(t, of[i].option, ""));
+		free(url);
+		url = next;
+	}
+	return url;
 }
 
 static json_t *
 passive_spec(const struct fg_tool *t, struct fg_err *err)
 {
 	char *real;
-	const char *text = t->arg[1];
 	json_t *spec;
 
 	for (const struct fg_tool_option *o = add_options; o->name; o++) {
@@ -192,11 +259,11 @@ passive_spec(const struct fg_tool *t, struct fg_err *err)
 		return fg_fail_null(err, FG_EINVAL,
 		    "--%s goes with --ffn, not with a volume to be served", o->name);
 	}
-	real = is_url(text) ? fg_strdup(text) : realpath(text, NULL);
-	if (!real) {
-		fg_fail_errno(err, "%s", text);
+	real = absolute_source(t->arg[1], err);
+	if (real)
+		real = add_options_of(t, real, err);
+	if (!real)
 		return NULL;
-	}
 	spec = json_pack("{s:s, s:s}", "name", t->arg[0], "source", real);
 	free(real);
 	for (size_t i = 0; i < FG_COUNTOF(of_source); i++) {
@@ -374,13 +441,17 @@ print_row(const struct fg_layer *l)
 	const struct fg_scale *s = &l->info.scale[0];
 	char size[80] = "?";
 
+	if (l->info.at_type)
+		snprintf(size, sizeof size, "-");
 	if (l->info.scales > 0)
 		snprintf(size, sizeof size, "%lld x %lld x %lld", (long long)s->size[0],
 		    (long long)s->size[1], (long long)s->size[2]);
 	printf("%-20s %-12s %-22s %-8s %6d  %-8s %s\n", l->name,
-	    l->info.type == FG_IMAGE ? "image" : "segmentation", size,
-	    l->info.scales > 0 ? fg_dtype_name(l->info.dtype) : "?", l->info.scales,
-	    state_of(l), l->broken ? l->why : origin_of(l));
+	    fg_volume_type_name(l->info.type), size,
+	    l->info.scales > 0 ? fg_dtype_name(l->info.dtype)
+	    : l->info.at_type  ? "-"
+			       : "?",
+	    l->info.scales, state_of(l), l->broken ? l->why : origin_of(l));
 }
 
 static int
@@ -619,10 +690,13 @@ const struct fg_tool_command fg_tool_layer_commands[] = {
 	.summary = "serve a volume, or make a segmentation on demand",
 	.details =
 	    "With DIR_OR_URL, an existing precomputed volume is served as NAME, in "
-	    "place;\nalso HDF5, TIFF, Zarr, N5, NIfTI and NumPy as "
-	    "hdf5:FILE:/DATASET,\ntiff:FILE, zarr:FOLDER, n5:FOLDER, nifti:FILE and "
-	    "npy:FILE, with what the file\ndoes not tell behind "
-	    "it:\n?nm=X,Y,Z&offset=X,Y,Z&chunk=X,Y,Z&axes=LETTERS&type=segmentation;"
+	    "place;\nalso a folder of PNG, JPEG or TIFF sections, HDF5, TIFF, Zarr, "
+	    "N5, "
+	    "NIfTI and\nNumPy, as paths or as stack:FOLDER, hdf5:FILE:/DATASET, "
+	    "tiff:FILE, zarr:FOLDER,\nn5:FOLDER, nifti:FILE and npy:FILE, with what "
+	    "the file does not tell behind it:\n"
+	    "?nm=X,Y,Z&offset=X,Y,Z&chunk=X,Y,Z&axes=LETTERS&type=segmentation&holes="
+	    "HOW;"
 	    "\nphantom:KEY=VALUE,... is a specimen that is computed; https://HOST/PATH,"
 	    "\ns3://BUCKET/PATH and gs://BUCKET/PATH are precomputed volumes elsewhere,"
 	    "\nkept on disk as they are read. With --ffn, NAME "

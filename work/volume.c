@@ -43,6 +43,9 @@ is_array_file(const char *text)
 static int
 set_scale(struct fg_volume *v, const char *text, const char *key, struct fg_err *err)
 {
+	if (v->info->scales == 0)
+		return fg_fail(err, FG_EINVAL, "%s holds %s, not a volume", text,
+		    fg_volume_type_name(v->info->type));
 	if (!key)
 		return 0;
 	v->scale = fg_info_find_scale(v->info, key, strlen(key));

@@ -92,6 +92,64 @@ bad_case(const char *name, const struct fg_buf *in, const struct fg_buf *expecte
 	free(want);
 }
 
+/* What is no volume: read only by the other function, and written so that it reads. */
+static void
+alone(const char *text, const char *kind)
+{
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_info info, again;
+	char *got;
+	json_t *j;
+
+	tap_fails(fg_info_parse(text, strlen(text), &info, &err), &err, FG_ENOTSUP,
+	    "not a volume", kind);
+	err = FG_ERR_INIT;
+	if (!tap_rc(fg_info_parse_any(text, strlen(text), &info, &err), &err, kind))
+		return;
+	tap_str(fg_volume_type_name(info.type), kind, "its kind");
+	tap_int(info.scales, 0, "no scales");
+	j = fg_info_format(&info);
+	got = fg_json_format(j);
+	json_decref(j);
+	tap_rc(fg_info_parse_any(got, strlen(got), &again, &err), &err, "written");
+	tap_ok(again.type == info.type && again.at_type == info.at_type,
+	    "and the same");
+	free(got);
+	fg_info_fini(&info);
+	fg_info_fini(&again);
+}
+
+static void
+alone_fails(const char *text, const char *part)
+{
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_info info;
+
+	tap_fails(fg_info_parse_any(text, strlen(text), &info, &err), &err, FG_EINVAL,
+	    part, text);
+}
+
+static void
+test_alone(void)
+{
+	alone("{\"@type\":\"neuroglancer_annotations_v1\","
+	      "\"annotation_type\":\"LINE\",\"dimensions\":{}}",
+	    "annotations");
+	alone("{\"@type\":\"neuroglancer_skeletons\"}", "skeletons");
+	alone("{\"@type\":\"neuroglancer_legacy_mesh\"}", "meshes");
+	alone("{\"@type\":\"neuroglancer_multilod_draco\","
+	      "\"vertex_quantization_bits\":10}",
+	    "meshes");
+	alone("{\"@type\":\"neuroglancer_segment_properties\",\"inline\":{}}",
+	    "segment_properties");
+	alone_fails("{\"@type\":\"neuroglancer_annotations_v1\","
+		    "\"annotation_type\":\"LINE\"}",
+	    "dimensions");
+	alone_fails("{\"@type\":\"neuroglancer_multilod_draco\"}",
+	    "vertex_quantization_bits");
+	alone_fails("[]", "not a JSON object");
+}
+
 static void
 test_cases(void)
 {
@@ -256,5 +314,6 @@ main(void)
 	tap_int(fg_info_find_scale(&info, "8_8_80", 5), 0, "its length counts");
 	tap_int(fg_info_find_scale(&info, "8_8", 3), -1, "no such scale");
 	test_cases();
+	test_alone();
 	return tap_done();
 }

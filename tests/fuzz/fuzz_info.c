@@ -48,14 +48,14 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	struct fg_info info, again;
 	char *text, *text_again;
 
-	if (fg_info_parse((const char *)p, n, &info, &err) < 0) {
+	if (fg_info_parse_any((const char *)p, n, &info, &err) < 0) {
 		fg_assert(err.code != FG_OK && err.msg[0]);
 		return 0;
 	}
 	for (int i = 0; i < info.scales; i++)
 		check_grid(&info.scale[i]);
 	text = text_of(&info);
-	fg_assert(fg_info_parse(text, strlen(text), &again, &err) == 0);
+	fg_assert(fg_info_parse_any(text, strlen(text), &again, &err) == 0);
 	text_again = text_of(&again);
 	fg_assert(strcmp(text, text_again) == 0);
 	free(text);

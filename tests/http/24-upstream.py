@@ -412,13 +412,54 @@ def many(up, v):
         ok(f"{len(names)} chunks of 0.2 s each at a time",
            time.monotonic() - begin < 0.2 * len(names))
         up.misdeeds["*"] = hang
-        for _ in range(12):
-            threading.Thread(target=get_anyway, args=(s, "/em/mesh/info"),
+        for i in range(12):
+            threading.Thread(target=get_anyway, args=(s, f"/em/mesh/{i}"),
                              daemon=True).start()
         wait_for("fetches that hang", lambda: len(up.seen) > len(names) + 4)
         begin = time.monotonic()
         is_("local layers go on", s.get(f"/here/8_8_8/{names[0]}").status, 200)
         ok("at once", time.monotonic() - begin < 1)
+        up.misdeeds.clear()
+
+
+def together(up, v, path, name, data):
+    """Clients that want one chunk at once cause one request; some of them go away."""
+    gate = threading.Event()
+
+    def wait(h, f):
+        gate.wait(60)
+        return False
+    with Server(*QUICK, "--net-threads", "8", "--cache-mb", "0") as s:
+        s.add_layer("one", up.url + path)
+        up.requests()
+        up.misdeeds["*"] = wait
+        got = []
+        leaving = s.connect()  # most likely the first of all, who leads
+        leaving.request("GET", f"/one/8_8_8/{name}")
+        wait_for("the upstream to be asked", lambda: up.seen)
+        threads = [threading.Thread(target=lambda: got.append(s.get(f"/one/8_8_8/{name}").body))
+                   for _ in range(6)]
+        for t in threads:
+            t.start()
+        leaving.close()
+        time.sleep(0.1)  # for more of them to be there; what comes later finds it cached
+        gate.set()
+        for t in threads:
+            t.join()
+        up.misdeeds.clear()
+        is_(f"{path}: all get the chunk", [g == data for g in got], [True] * 6)
+        asked = [(p, h.get("Range")) for p, _, h in up.requests()]
+        is_("nothing is asked twice", len(asked), len(set(asked)))
+        up.misdeeds["*"] = status(418)
+        other = next(n for n, _ in chunks_of(v) if n != name)
+        got.clear()
+        threads = [threading.Thread(target=lambda: got.append(s.get(f"/one/8_8_8/{other}").status))
+                   for _ in range(4)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        is_("and all the failure", got, [502] * 4)
         up.misdeeds.clear()
 
 
@@ -445,6 +486,7 @@ def shards(up, folder):
         return v
 
     v = make(False)
+    together(up, v, "/shards", *chunks_of(v)[3])
     with Server(*QUICK, "--cache-mb", "0") as s:
         s.add_layer("shards", up.url + "/shards")
         up.requests()
@@ -713,6 +755,7 @@ def main():
             is_("stops cleanly", s.stop(), 0)
             again(s.root, up, v)
             many(up, v)
+            together(up, v, "/em", *chunks_of(v)[3])
             shards(up, folder)
             merged(up, folder)
             buckets(up, v)

@@ -7,11 +7,13 @@ import gzip
 import html.parser
 import json
 import os
+import re
 import shutil
 import struct
+import subprocess
 
-from interop import (MURMUR, CloudVolume, Server, ShardingSpecification, done, has, is_, missing,
-                     np, ok, open_cv)
+from interop import (MURMUR, TOOL, CloudVolume, Server, ShardingSpecification, done, has, is_, missing,
+                     np, ok, open_cv, write)
 
 try:
     import neuroglancer
@@ -133,7 +135,8 @@ def check_file(s, layer, root, name, wrong):
     url = f"/{layer}/{name[:-3] if packed else name}"
     plain = gzip.decompress(data) if packed else data
     r = s.get(url, Origin=ORIGIN)
-    json_file = os.path.basename(url) in ("info", "provenance")
+    json_file = (os.path.basename(url) in ("info", "provenance") or
+                 re.fullmatch(r"\d+:\d+", os.path.basename(url)))
     tests = {
         "status": r.status == 200,
         "bytes": r.body == plain,
@@ -147,7 +150,7 @@ def check_file(s, layer, root, name, wrong):
         part = s.get(url, Range=f"bytes=1-{len(plain) - 1}", Origin=ORIGIN)
         tests["range"] = (part.status, part.body) == (206, plain[1:])
         tests["exposed"] = part["Access-Control-Allow-Origin"] is not None
-    if packed:
+    if packed and "/" in name:  # the layer's own info is read at its opening
         r = s.get(url, Accept_Encoding="gzip")
         tests["stored form"] = (r["Content-Encoding"], r.body) == ("gzip", data)
         tests["vary"] = "Accept-Encoding" in (r["Vary"] or "")
@@ -183,6 +186,68 @@ def listings(s):
        "seg" in [layer["name"] for layer in s.get("/info").json()["layers"]])
 
 
+def files_of(folder):
+    for at, _, files in os.walk(folder):
+        for file in files:
+            name = os.path.relpath(os.path.join(at, file), folder)
+            if "/." not in "/" + name:
+                yield name
+
+
+def alone(s, path):
+    """Folders that hold no volume, each a layer of its own."""
+    kinds = {"skeletons": "skeletons", "skeletons-sharded": "skeletons", "mesh": "meshes",
+             "properties": "segment_properties",
+             **{f"annotations/{k}": "annotations" for k in os.listdir(
+                 os.path.join(path, "annotations"))}}
+    for folder, kind in kinds.items():
+        name = folder.replace("/", "-")
+        layer = s.add_layer(name, os.path.join(path, folder))
+        is_(f"{folder} alone is a layer of {kind}", (layer["kind"], layer["state"],
+                                                    "scales" in layer), (kind, "ready", False))
+        wrong = []
+        for file in files_of(os.path.join(path, folder)):
+            check_file(s, name, os.path.join(path, folder), file, wrong)
+        is_("byte for byte", wrong, [])
+        names = Links(s.get(f"/{name}/").body.decode()).names
+        ok("its listing names the info", "info" in names)
+        if kind == "annotations":
+            ok("and the indices", {"by_id/", "rel_segment/", "spatial0/"} <= set(names))
+        r = s.get(f"/{name}/8_8_40/0-64_0-48_0-32", Origin=ORIGIN)
+        is_("it has no chunks", (r.status, r["Access-Control-Allow-Origin"] in ("*", ORIGIN)),
+            (404, True))
+        is_("and no slices", s.get(f"/{name}/slice?width=64").status, 404)
+    root = {x["name"]: x["type"] for x in s.get("/info").json()["layers"]}
+    is_("the server's info tells the kinds",
+        (root["annotations-point"], root["skeletons"], root["seg"]),
+        ("annotations", "skeletons", "segmentation"))
+    is_("the page", s.get("/").status, 200)
+    is_("the status", s.get("/api/status").status, 200)
+    for text, part in (({"@type": "neuroglancer_annotations_v1"}, "annotation_type"),
+                       ({"@type": "neuroglancer_annotations_v1", "annotation_type": "blob"},
+                        "blob"),
+                       ({"@type": "neuroglancer_multilod_draco",
+                         "vertex_quantization_bits": 12}, "12, wanted 10 or 16"),
+                       ({"@type": "neuroglancer_segment_properties"}, "inline"),
+                       ({"@type": "neuroglancer_surprise"}, "neuroglancer_surprise")):
+        bad = os.path.join(s.root, "volumes", "bad")
+        write(os.path.join(bad, "info"), json.dumps(text))
+        r = s.call("POST", "/api/layers", {"name": "bad", "source": bad})
+        ok(f"refused: {r.body.decode()[:120]}", r.status in (400, 501) and part in r.body.decode())
+    r = s.call("POST", "/api/layers", {"name": "jpeg", "encoding": "jpeg",
+                                       "source": os.path.join(path, "skeletons")})
+    is_("another encoding of what has none", r.status, 400)
+    p = subprocess.run([TOOL, "--root", s.root, "layer", "list"], capture_output=True, text=True)
+    ok("the tool lists them", p.returncode == 0 and "segment_properties" in p.stdout)
+    for words in (["cutout", "skeletons", "-o", "x.npy"], ["export", "mesh", "x"],
+                  ["layer", "show", "mesh"], ["layer", "add", "f", "--ffn", "--image", "mesh",
+                                              "--model", "none"]):
+        p = subprocess.run([TOOL, "--root", s.root, *words], capture_output=True, text=True,
+                           cwd=s.root)
+        ok(f"{' '.join(words[:2])}: {(p.stderr or p.stdout).splitlines()[0]}",
+           p.returncode == (0 if "show" in words else 2))
+
+
 def main():
     rng = np.random.default_rng(20261126)
     with Server() as s:
@@ -194,11 +259,8 @@ def main():
         make_properties(path)
         s.add_layer("seg", path)
         wrong, n = [], 0
-        for folder, _, files in os.walk(path):
-            for file in files:
-                name = os.path.relpath(os.path.join(folder, file), path)
-                if name.startswith("8_8_40") or "/." in "/" + name:
-                    continue
+        for name in files_of(path):
+            if not name.startswith("8_8_40"):
                 check_file(s, "seg", path, name, wrong)
                 n += 1
         ok(f"all {n} files of it", n > 140)
@@ -210,6 +272,7 @@ def main():
             ok(f"{name} is not there: {r.status}", r.status in (400, 404))
             ok("and a page may see that", r["Access-Control-Allow-Origin"] in ("*", ORIGIN))
         listings(s)
+        alone(s, path)
         reader = open_cv(f"{s.url}/seg")
         for i in IDS:
             got, want = reader.skeleton.get(i), skeletons[i]

@@ -4,8 +4,8 @@
  * colour), TIFF (one page, all that formats/tiff.c reads). The kind is that of the
  * name's ending.
  */
-#ifndef FG_WORK_SECTION_H
-#define FG_WORK_SECTION_H
+#ifndef FG_FORMATS_SECTION_H
+#define FG_FORMATS_SECTION_H
 
 #include "base/array.h"
 
@@ -21,8 +21,13 @@ const char *fg_section_kind(const char *name);
  * FG_EIO, FG_ECORRUPT, FG_ENOTSUP. Any number of threads. */
 int fg_section_probe(const char *path, int64_t shape[4], enum fg_dtype *t,
     struct fg_err *err) FG_MUST_USE;
-/* The pixels: *out is made here. */
-int fg_section_read(const char *path, struct fg_array *out,
+/* Pixels (x, y) that are stored, and so best read, together: strips and tiles of a
+ * TIFF, all of the others. */
+int fg_section_piece(const char *path, int64_t piece[2],
     struct fg_err *err) FG_MUST_USE;
+/* The pixels of a part (z is 0; NULL: all): *out is made here, `whole` tells the
+ * section's shape. Of a PNG or JPEG all is decoded first. */
+int fg_section_read(const char *path, const struct fg_box *part, int64_t whole[4],
+    struct fg_array *out, struct fg_err *err) FG_MUST_USE;
 
 #endif

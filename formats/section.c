@@ -2,7 +2,7 @@
 /* Sections in files of their own: see the header. */
 #include "config.h"
 
-#include "work/section.h"
+#include "formats/section.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -122,21 +122,64 @@ fg_section_probe(const char *path, int64_t shape[4], enum fg_dtype *t,
 	return 0;
 }
 
-static int
-read_page(const char *path, struct fg_array *out, struct fg_err *err)
+int
+fg_section_piece(const char *path, int64_t piece[2], struct fg_err *err)
 {
 	int64_t shape[4];
+	struct fg_foreign *f;
+	enum fg_dtype t;
+
+	if (!is_kind(path, "tiff")) {
+		if (fg_section_probe(path, shape, &t, err) < 0)
+			return -1;
+		memcpy(piece, shape, 2 * sizeof *piece);
+		return 0;
+	}
+	f = open_page(path, shape, err);
+	if (!f)
+		return -1;
+	memcpy(piece, f->piece, sizeof f->piece);
+	fg_foreign_close(f);
+	return 0;
+}
+
+/* The part of a section of that shape that is wanted; false: it is not inside. */
+static bool
+find_part(const int64_t shape[4], const struct fg_box *part, struct fg_box *out)
+{
+	struct fg_box all = {.hi = {shape[0], shape[1], 1}};
+
+	*out = part ? *part : all;
+	return fg_box_contains(&all, out) && !fg_box_is_empty(out);
+}
+
+static int
+bad_part(const int64_t shape[4], struct fg_err *err)
+{
+	return fg_fail(err, FG_EINVAL, "%lld x %lld pixels, the wanted part ends later",
+	    (long long)shape[0], (long long)shape[1]);
+}
+
+static int
+read_page(const char *path, const struct fg_box *part, int64_t shape[4],
+    struct fg_array *out, struct fg_err *err)
+{
 	struct fg_foreign *f = open_page(path, shape, err);
-	struct fg_box all = {.hi = {0, 0, 1}};
-	int rc;
+	struct fg_box vx;
+	int64_t n[4];
+	int rc = -1;
 
 	if (!f)
 		return -1;
-	all.hi[0] = shape[0];
-	all.hi[1] = shape[1];
-	rc = fg_array_init(out, f->dtype, shape, err);
+	if (!find_part(shape, part, &vx)) {
+		bad_part(shape, err);
+	} else {
+		fg_box_shape(&vx, n);
+		n[3] = shape[3];
+		rc = fg_array_init(out, f->dtype, n, err);
+	}
 	if (rc == 0)
-		rc = fg_foreign_box(f, 0, &all, out, err);
+		rc = fg_foreign_box(f, 0, &vx, out, err);
 	fg_foreign_close(f);
 	return rc;
 }
@@ -158,19 +201,46 @@ read_jpeg(const struct fg_buf *b, struct fg_array *out, struct fg_err *err)
 	return fg_jpeg_decode(b->data, b->len, out, err);
 }
 
+/* Reduce a whole section to a part of it. */
+static int
+cut(struct fg_array *a, const struct fg_box *part, struct fg_err *err)
+{
+	struct fg_box all = {.hi = {a->shape[0], a->shape[1], 1}}, vx;
+	struct fg_array b = FG_ARRAY_INIT;
+	int64_t n[4];
+
+	if (!find_part(a->shape, part, &vx))
+		return bad_part(a->shape, err);
+	if (memcmp(&vx, &all, sizeof vx) == 0)
+		return 0;
+	fg_box_shape(&vx, n);
+	n[3] = a->shape[3];
+	if (fg_array_init(&b, a->dtype, n, err) < 0)
+		return -1;
+	fg_array_copy_box(&b, &vx, a, &all);
+	fg_array_fini(a);
+	*a = b;
+	return 0;
+}
+
 int
-fg_section_read(const char *path, struct fg_array *out, struct fg_err *err)
+fg_section_read(const char *path, const struct fg_box *part, int64_t whole[4],
+    struct fg_array *out, struct fg_err *err)
 {
 	struct fg_array a = FG_ARRAY_INIT;
 	struct fg_buf *b = NULL;
 	int rc = -1;
 
-	if (is_kind(path, "tiff"))
-		rc = read_page(path, &a, err);
-	else if ((b = fg_file_read(path, FG_SECTION_FILE_MAX, err)))
+	if (is_kind(path, "tiff")) {
+		rc = read_page(path, part, whole, &a, err);
+	} else if ((b = fg_file_read(path, FG_SECTION_FILE_MAX, err))) {
 		rc = is_kind(path, "png")
 			 ? fg_png_read(b->data, b->len, FG_SECTION_EDGE_MAX, &a, err)
 			 : read_jpeg(b, &a, err);
+		memcpy(whole, a.shape, sizeof a.shape);
+		if (rc == 0)
+			rc = cut(&a, part, err);
+	}
 	fg_buf_unref(b);
 	if (rc < 0)
 		fg_array_fini(&a);
