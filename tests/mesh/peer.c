@@ -9,8 +9,9 @@
  *   WHAT    surfaces [NM]      DIR/ID: legacy fragments, closed on all sides;
  *                              simplified by that much, sharply
  *           distances [BORDER] DIR/distances: f32
- *           skeletons [DUST [BORDERS [AREAS]]]
- *                              DIR/ID: skeletons, defaults otherwise
+ *           skeletons [KEY=VALUE...]
+ *                              DIR/ID: skeletons, defaults otherwise; the keys are in
+ *                              the table `settings` below
  *           levels BLOCK BITS ERROR OX OY OZ
  *                              DIR/info, DIR/ID, DIR/ID.index: multi-resolution
  *                              meshes from blocks; the volume begins at voxel OX OY OZ
@@ -111,6 +112,45 @@ distances(const struct job *j)
 	fg_array_fini(&d);
 }
 
+/* A parameter of skeletons by its name. */
+static void
+set_skeleton(struct fg_skeleton_params *p, const char *text)
+{
+	const struct setting {
+		const char *name;
+		double *number;
+		uint64_t *count;
+		bool *flag;
+	} settings[] = {
+	    {"dust", NULL, &p->dust_threshold, NULL},
+	    {"borders", NULL, NULL, &p->fix_borders},
+	    {"branching", NULL, NULL, &p->fix_branching},
+	    {"areas", NULL, NULL, &p->cross_sectional_area},
+	    {"paths", NULL, &p->max_paths, NULL},
+	    {"scale", &p->scale, NULL, NULL},
+	    {"const", &p->const_nm, NULL, NULL},
+	    {"detection", &p->soma_detection_threshold, NULL, NULL},
+	    {"acceptance", &p->soma_acceptance_threshold, NULL, NULL},
+	};
+	const char *value = strchr(text, '=');
+
+	for (size_t i = 0; value && i < FG_COUNTOF(settings); i++) {
+		const struct setting *s = &settings[i];
+
+		if (strncmp(s->name, text, (size_t)(value - text)) != 0)
+			continue;
+		if (s->number)
+			*s->number = strtod(value + 1, NULL);
+		else if (s->count)
+			*s->count = strtoull(value + 1, NULL, 10);
+		else
+			*s->flag = value[1] != '0';
+		return;
+	}
+	fg_fail(&err, FG_EINVAL, "no parameter of skeletons: %s", text);
+	give_up();
+}
+
 static void
 skeletons(const struct job *j)
 {
@@ -118,9 +158,8 @@ skeletons(const struct job *j)
 	struct fg_skeletons s;
 
 	memcpy(p.nm, j->nm, sizeof p.nm);
-	p.dust_threshold = (uint64_t)number(j, 0, 1000);
-	p.fix_borders = number(j, 1, 1) != 0;
-	p.cross_sectional_area = number(j, 2, 0) != 0;
+	for (int i = 0; i < j->n; i++)
+		set_skeleton(&p, j->arg[i]);
 	if (fg_skeletons_make(&j->labels, &p, &s, &err) < 0)
 		give_up();
 	for (size_t i = 0; i < s.count; i++) {
