@@ -166,11 +166,13 @@ by_component(const void *a, const void *b)
 
 int
 fg_border_find(const uint32_t *component, const int64_t n[3], const double nm[3],
-    struct fg_target **out, size_t *count, struct fg_err *err)
+    unsigned faces, struct fg_target **out, size_t *count, struct fg_err *err)
 {
 	struct list l = {0};
 
 	for (int face = 0; face < 6; face++) {
+		if (!(faces >> face & 1))
+			continue;
 		if (do_face(component, n, nm, face / 2, face % 2, &l, err) < 0) {
 			free(l.item);
 			return -1;

@@ -18,11 +18,13 @@ struct fg_target {
  * the same voxel.
  *
  *   component  of each voxel, 0 for background; shape n
+ *   faces      those looked at, a bit for each: 1 x low, 2 x high, 4 y low, ...
  *   out        malloc'ed list, ascending by component; NULL if empty
  *
  * Fails: FG_ENOMEM.
  */
 int fg_border_find(const uint32_t *component, const int64_t n[3], const double nm[3],
-    struct fg_target **out, size_t *count, struct fg_err *err) FG_MUST_USE;
+    unsigned faces, struct fg_target **out, size_t *count,
+    struct fg_err *err) FG_MUST_USE;
 
 #endif

@@ -19,6 +19,10 @@
 #include "mesh/section.h"
 #include "mesh/tree.h"
 
+/* A component with a larger box has a map of its own while it is traced. Of 32 MiB and
+ * more, malloc gives fresh pages: only those that the component touches take memory. */
+#define ROOM_CELLS ((size_t)8 << 20)
+
 struct work {
 	const struct fg_skeleton_params *p;
 	struct fg_labels labels;
@@ -59,40 +63,70 @@ check_params(const struct fg_array *labels, const struct fg_skeleton_params *p,
 	return 0;
 }
 
-/* A block that is full of one label has no other border than its faces. */
-static int
-fill_distances(struct work *w, struct fg_err *err)
+static bool
+is_skipped(const struct work *w, const struct fg_component *c)
 {
 	const int64_t *n = w->labels.shape;
-	struct fg_array a = {.dtype = FG_U32,
+
+	for (int d = 0; d < 3; d++) {
+		if (w->p->shared_upper >> d & 1 && n[d] > 1 && c->lo[d] == n[d] - 1)
+			return true;
+	}
+	return c->voxels <= w->p->dust_threshold;
+}
+
+/* Distances of components are those of their labels: where two components of one label
+ * are near each other, a voxel between them is nearer. So plain labels are taken as
+ * they are, and the components' numbers may be gone. A block that is full of one label
+ * has no other border than its faces. */
+static int
+fill_distances(struct work *w, const struct fg_array *labels, struct fg_err *err)
+{
+	const int64_t *n = w->labels.shape;
+	struct fg_array dense = {.dtype = FG_U32,
 	    .shape = {n[0], n[1], n[2], 1},
 	    .data = w->labels.dense};
 	bool full = w->components.count == 1 &&
-		    w->components.component[1].voxels == fg_array_count(&a);
+		    w->components.component[1].voxels == fg_array_count(&dense);
 
-	if (fg_array_init(&w->dbf, FG_F32, a.shape, err) < 0)
+	if (fg_array_init(&w->dbf, FG_F32, dense.shape, err) < 0)
 		return -1;
-	return fg_edt_make(&a, w->p->nm, full, &w->dbf, err);
+	return fg_edt_make(dense.data ? &dense : labels, w->p->nm, full, &w->dbf, err);
 }
 
+static size_t
+cells_of(const struct fg_component *c)
+{
+	size_t cells = 1;
+
+	for (int d = 0; d < 3; d++)
+		cells *= (size_t)(c->hi[d] - c->lo[d] + 2);
+	return cells;
+}
+
+/* One map for all components but the large ones (trace). */
 static int
 make_room(struct work *w, struct fg_err *err)
 {
 	for (uint32_t k = 1; k <= w->components.count; k++) {
 		const struct fg_component *c = &w->components.component[k];
-		size_t cells = 1;
 
-		if (c->voxels <= w->p->dust_threshold)
-			continue;
-		for (int d = 0; d < 3; d++)
-			cells *= (size_t)(c->hi[d] - c->lo[d] + 2);
-		w->room.cells = FG_MAX(w->room.cells, cells);
+		if (!is_skipped(w, c))
+			w->room.cells = FG_MAX(w->room.cells, cells_of(c));
 	}
+	w->room.cells = FG_MIN(w->room.cells, ROOM_CELLS);
 	w->room.map = calloc(w->room.cells + 1, sizeof *w->room.map);
 	w->mine = calloc(w->targets + 1, sizeof *w->mine);
 	if (!w->room.map || !w->mine)
 		return fg_fail(err, FG_ENOMEM, "no memory for skeletons");
 	return 0;
+}
+
+static void
+drop_dense(struct work *w)
+{
+	free(w->labels.dense);
+	w->labels.dense = NULL;
 }
 
 static int
@@ -102,11 +136,14 @@ prepare(struct work *w, const struct fg_array *labels, struct fg_err *err)
 
 	if (fg_labels_init(&w->labels, labels, p->only, p->only_count, NULL, NULL,
 		err) < 0 ||
-	    fg_components_find(&w->labels, &w->components, err) < 0 ||
-	    fill_distances(w, err) < 0)
+	    fg_components_find(&w->labels, &w->components, err) < 0)
 		return -1;
 	if (p->fix_borders && fg_border_find(w->labels.dense, w->labels.shape, p->nm,
-				  &w->target, &w->targets, err) < 0)
+				  p->border_faces, &w->target, &w->targets, err) < 0)
+		return -1;
+	if (labels->dtype == FG_U32 && !p->cross_sectional_area)
+		drop_dense(w);
+	if (fill_distances(w, labels, err) < 0)
 		return -1;
 	if (p->cross_sectional_area) {
 		w->section.label = w->labels.dense;
@@ -116,8 +153,7 @@ prepare(struct work *w, const struct fg_array *labels, struct fg_err *err)
 			w->section.origin_vx[d] = p->origin_vx[d];
 		}
 	} else {
-		free(w->labels.dense);
-		w->labels.dense = NULL;
+		drop_dense(w);
 	}
 	return make_room(w, err);
 }
@@ -233,10 +269,11 @@ trace(struct work *w, uint32_t k, struct fg_tree_out *o, struct fg_err *err)
 	const int64_t *n = w->labels.shape;
 	struct fg_tree_field field = {.dbf = w->dbf.data, .n = {n[0], n[1], n[2]}};
 	struct fg_filled filled = {0};
+	struct fg_tree_room own = {0}, *room = &w->room;
 	size_t targets = find_targets(w, k), v0 = o->vertices, e0 = o->edges;
 	int rc = -1;
 
-	if (c->voxels <= w->p->dust_threshold)
+	if (is_skipped(w, c))
 		return 0;
 	if (is_thick(w, c) && fg_fill_holes(c, run, n, w->p->nm, &filled, err) < 0)
 		return -1;
@@ -247,13 +284,22 @@ trace(struct work *w, uint32_t k, struct fg_tree_out *o, struct fg_err *err)
 		memcpy(field.at, filled.at, sizeof field.at);
 		memcpy(field.n, filled.shape, sizeof field.n);
 	}
-	if (fg_tree_trace(c, run, &field, n, w->mine, targets, w->p, &w->room, o, err) <
-	    0)
+	if (cells_of(c) > w->room.cells) {
+		own.cells = cells_of(c);
+		own.map = calloc(own.cells + 1, sizeof *own.map);
+		room = &own;
+		if (!own.map) {
+			fg_fail(err, FG_ENOMEM, "no memory for a skeleton");
+			goto out;
+		}
+	}
+	if (fg_tree_trace(c, run, &field, n, w->mine, targets, w->p, room, o, err) < 0)
 		goto out;
 	if (w->p->cross_sectional_area && measure(w, k, v0, e0, o, err) < 0)
 		goto out;
 	rc = 0;
 out:
+	free(own.map);
 	fg_filled_fini(&filled);
 	return rc;
 }

@@ -33,6 +33,12 @@ struct fg_skeleton_params {
 	bool fix_branching; /* a path may join any earlier one where that is cheapest */
 	bool fix_borders; /* paths to the middle of what is cut by a face of the block,
 			   * so that skeletons of blocks that share a layer meet */
+	unsigned border_faces; /* of fix_borders: only these faces, a bit for each as in
+				* fg_skeleton.contacts; where the object ends at a
+				* face there is nothing to meet */
+	unsigned shared_upper; /* bits 1, 2, 4: the block's last layer along x, y, z is
+				* the first one of its neighbour, to which components
+				* that lie in it alone are left */
 	bool cross_sectional_area; /* measure it at each vertex (mesh/section.h) */
 	/* Steps to both sides between which the direction there is taken, >= 1. */
 	unsigned cross_sectional_area_smoothing_window;
@@ -55,6 +61,7 @@ struct fg_skeleton_params {
 	    .dust_threshold = 1000,                                                    \
 	    .fix_branching = true,                                                     \
 	    .fix_borders = true,                                                       \
+	    .border_faces = 0x3f,                                                      \
 	    .cross_sectional_area_smoothing_window = 5})
 
 struct fg_skeletons {
@@ -71,8 +78,9 @@ struct fg_skeletons {
  * Vertices are voxel centres (nm), radius the distance to the surface there (nm). What
  * lies inside a component that is thicker than soma_detection_threshold and is not of
  * it (a nucleus with a label of its own) counts as its own; areas are without it.
- * Memory: 12 bytes per voxel of the block, with areas 20, and about 35 per voxel of the
- * largest component; filling takes 9 per voxel of the component's box. Released with
+ * Memory: 8 bytes per voxel of the block (u32 labels: 4; with areas 12), and about 40
+ * per voxel of the largest component; filling takes 9 per voxel of the component's box.
+ * Released with
  * fg_skeletons_fini. Fails: FG_EINVAL (labels, params), FG_ENOMEM, FG_ECANCELED.
  */
 int fg_skeletons_make(const struct fg_array *labels, const struct fg_skeleton_params *p,

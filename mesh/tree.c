@@ -59,6 +59,8 @@ struct tree {
 	uint32_t n;
 	struct node *node; /* of each voxel, as the following */
 	float *dbf, *daf;
+	float *offer;    /* squared distance to the owner; in the place of daf */
+	uint32_t *owner; /* place in the path by which a voxel is being covered */
 	uint32_t *vertex, *order;
 	uint8_t *alive;
 	uint32_t left; /* alive ones */
@@ -235,13 +237,14 @@ out:
 	return rc;
 }
 
+/* Of several, the last: as later targets are taken. */
 static uint32_t
 farthest(const struct tree *t, const float *dist)
 {
 	uint32_t best = 0;
 
 	for (uint32_t v = 1; v < t->n; v++) {
-		if (dist[v] > dist[best])
+		if (dist[v] >= dist[best])
 			best = v;
 	}
 	return best;
@@ -275,6 +278,39 @@ sort_by_daf(struct tree *t, uint32_t *spare)
 
 /* --- the component's arrays */
 
+/* The 26 neighbours, by faces first, then by edges, then by corners: floats make many
+ * ways equal, and of these the straighter is found first. */
+static void
+list_steps(struct tree *t)
+{
+	/* Bits for x, y, z: which axes, and on which of them upwards. */
+	static const uint8_t axes[] = {1, 2, 4, 3, 6, 5, 7};
+	static const uint8_t sides[] = {0, 1, 2, 4, 3, 5, 6, 7};
+	const double *nm = t->p->nm;
+	int i = 0;
+
+	for (size_t k = 0; k < FG_COUNTOF(axes); k++) {
+		for (size_t j = 0; j < FG_COUNTOF(sides); j++) {
+			const unsigned side = sides[j];
+			double d2 = 0;
+			int64_t off = 0;
+
+			if (side & ~(unsigned)axes[k])
+				continue;
+			for (int d = 2; d >= 0; d--) {
+				int by =
+				    axes[k] >> d & 1 ? (side >> d & 1 ? 1 : -1) : 0;
+
+				t->delta[i][d] = by;
+				off = off * t->side[d] + by;
+				d2 += by * by * nm[d] * nm[d];
+			}
+			t->off[i] = off;
+			t->step[i++] = (float)sqrt(d2);
+		}
+	}
+}
+
 static int
 set_up(struct tree *t, const struct fg_component *c, const struct fg_run *run,
     const struct fg_tree_field *field, struct fg_err *err)
@@ -282,29 +318,12 @@ set_up(struct tree *t, const struct fg_component *c, const struct fg_run *run,
 	const int64_t *n = field->n, *o = field->at;
 	size_t k = c->voxels;
 	uint32_t v = 0;
-	int i = 0;
 
 	for (int d = 0; d < 3; d++) {
 		t->lo[d] = c->lo[d];
 		t->side[d] = c->hi[d] - c->lo[d] + 2;
 	}
-	for (int z = -1; z <= 1; z++) {
-		for (int y = -1; y <= 1; y++) {
-			for (int x = -1; x <= 1; x++) {
-				const double *nm = t->p->nm;
-
-				if (!x && !y && !z)
-					continue;
-				memcpy(t->delta[i], (int[3]){x, y, z},
-				    sizeof t->delta[i]);
-				t->off[i] =
-				    x + t->side[0] * (y + t->side[1] * (int64_t)z);
-				t->step[i++] = (float)sqrt(x * x * nm[0] * nm[0] +
-							   y * y * nm[1] * nm[1] +
-							   z * z * nm[2] * nm[2]);
-			}
-		}
-	}
+	list_steps(t);
 	t->touch_room = k / 8 + 1;
 	t->touched = fg_try_alloc(t->touch_room, 4);
 	t->node = fg_try_alloc(k, sizeof *t->node);
@@ -312,9 +331,10 @@ set_up(struct tree *t, const struct fg_component *c, const struct fg_run *run,
 	t->daf = fg_try_alloc(k, 4);
 	t->vertex = fg_try_alloc(k, 4);
 	t->order = fg_try_alloc(k, 4);
+	t->owner = fg_try_alloc(k, 4);
 	t->alive = fg_try_alloc(k, 1);
 	if (!t->touched || !t->node || !t->dbf || !t->daf || !t->vertex || !t->order ||
-	    !t->alive)
+	    !t->owner || !t->alive)
 		return fg_fail(err, FG_ENOMEM,
 		    "no memory for the skeleton of %zu voxels", k);
 	t->n = (uint32_t)k;
@@ -349,6 +369,7 @@ tear_down(struct tree *t)
 	free(t->daf);
 	free(t->vertex);
 	free(t->order);
+	free(t->owner);
 	free(t->alive);
 	free(t->heap.item);
 	free(t->path);
@@ -407,11 +428,12 @@ soma_root(const struct tree *t)
 	return best;
 }
 
-/* PDRF = pdrf_scale (1 - DBF / max(DBF)^1.01)^pdrf_exponent + DAF / max(DAF). */
+/* PDRF = pdrf_scale (1 - DBF / max(DBF)^1.01)^pdrf_exponent + DAF / max(DAF), in
+ * floats throughout: what is equally deep must have equal penalties, to the bit. */
 static void
 fill_penalty(struct tree *t)
 {
-	const double top = pow((double)t->dbf_max, 1.01);
+	const float top = (float)pow((double)t->dbf_max, 1.01);
 	const double e = t->p->pdrf_exponent;
 	const bool whole = e >= 0 && e <= 64 && e == floor(e);
 	float far = 0;
@@ -419,92 +441,80 @@ fill_penalty(struct tree *t)
 	for (uint32_t v = 0; v < t->n; v++)
 		far = fmaxf(far, isfinite(t->daf[v]) ? t->daf[v] : 0);
 	for (uint32_t v = 0; v < t->n; v++) {
-		double base = fmax(0, 1 - (double)t->dbf[v] / top), power = 1;
+		float base = fmaxf(0, 1 - t->dbf[v] / top), power = 1;
 
 		if (whole) {
 			for (unsigned k = (unsigned)e; k; k >>= 1, base *= base)
 				power *= k & 1 ? base : 1;
 		} else {
-			power = pow(base, e);
+			power = (float)pow((double)base, e);
 		}
 		t->node[v].penalty =
-		    (float)(t->p->pdrf_scale * power +
-			    (far > 0 ? (double)t->daf[v] / (double)far : 0));
+		    (float)t->p->pdrf_scale * power + (far > 0 ? t->daf[v] / far : 0);
 		t->node[v].cost = INFINITY;
 		t->node[v].from = NONE;
 	}
 }
 
-/* A voxel that flooding has reached, and how far the path's voxel is. */
-struct front {
-	uint32_t v;
-	int32_t away[3];
-	float reach;
-};
+/* The voxel u, `away` voxels off the path's voxel number `by`, is to be covered from
+ * there if no nearer one does it. */
+static int
+offer(struct tree *t, uint32_t u, const int32_t away[3], double reach, uint32_t by,
+    struct fg_err *err)
+{
+	double d2 = 0;
 
-/* Cover what is within scale * DBF + const of the path's voxels. Nearer voxels first,
- * so that each is reached from the path's voxel that is near it. */
+	for (int d = 0; d < 3; d++)
+		d2 += pow(t->p->nm[d] * (double)away[d], 2);
+	if (d2 >= reach * reach || (float)d2 >= t->offer[u])
+		return 0;
+	t->offer[u] = (float)d2;
+	t->owner[u] = by;
+	return heap_push(&t->heap, (float)d2, u, err);
+}
+
+/* Cover what is within scale * DBF + const of the path's voxels. A voxel is covered
+ * from the nearest of those that can hand it on through their own balls. */
 static int
 cover(struct tree *t, const uint32_t *path, size_t len, double scale, double constant,
     struct fg_err *err)
 {
-	struct front *f = fg_try_alloc(len, sizeof *f);
-	struct heap h = {0};
-	size_t count = 0, room = len;
-	int rc = -1;
+	t->heap.count = 0;
+	for (size_t i = 0; i < len; i++) {
+		uint32_t v = path[i];
 
-	if (!f)
-		return fg_fail(err, FG_ENOMEM, "no memory for a queue");
-	for (; count < len; count++) {
-		f[count] = (struct front){path[count], {0},
-		    (float)(scale * (double)t->dbf[path[count]] + constant)};
-		t->left -= t->alive[path[count]];
-		t->alive[path[count]] = 0;
-		if (heap_push(&h, 0, (uint32_t)count, err) < 0)
-			goto out;
+		t->left -= t->alive[v];
+		t->alive[v] = 0;
+		t->owner[v] = (uint32_t)i;
+		if (heap_push(&t->heap, 0, v, err) < 0)
+			return -1;
 	}
-	while (h.count > 0) {
-		struct item top = heap_pop(&h);
-		struct front now = f[top.v];
+	while (t->heap.count > 0) {
+		struct item top = heap_pop(&t->heap);
+		const uint32_t *map = t->room->map + t->node[top.v].cell;
+		uint32_t by = t->owner[top.v], centre = path[by];
+		double reach = (float)(scale * (double)t->dbf[centre] + constant);
+		int64_t at[3], from[3];
 
+		if (top.key > 0 && !t->alive[top.v])
+			continue;
+		t->left -= t->alive[top.v];
+		t->alive[top.v] = 0;
+		place_of(t, top.v, at);
+		place_of(t, centre, from);
 		for (int k = 0; k < 26; k++) {
-			uint32_t u =
-			    t->room->map[(int64_t)t->node[now.v].cell + t->off[k]] - 1;
+			uint32_t u = map[t->off[k]] - 1;
 			int32_t away[3];
-			double d2 = 0;
 
 			if (u == NONE || !t->alive[u])
 				continue;
-			for (int d = 0; d < 3; d++) {
-				away[d] = now.away[d] + t->delta[k][d];
-				d2 += pow(t->p->nm[d] * (double)away[d], 2);
-			}
-			if (d2 >= (double)now.reach * (double)now.reach)
-				continue;
-			t->alive[u] = 0;
-			t->left--;
-			if (count == room) {
-				struct front *more =
-				    realloc(f, (room = 2 * room + 64) * sizeof *f);
-
-				if (!more) {
-					fg_fail(err, FG_ENOMEM,
-					    "no memory for a queue");
-					goto out;
-				}
-				f = more;
-			}
-			f[count] =
-			    (struct front){u, {away[0], away[1], away[2]}, now.reach};
-			if (heap_push(&h, (float)d2, (uint32_t)count++, err) < 0)
-				goto out;
+			for (int d = 0; d < 3; d++)
+				away[d] = (int32_t)(at[d] - from[d]) + t->delta[k][d];
+			if (offer(t, u, away, reach, by, err) < 0)
+				return -1;
 		}
 	}
-	rc = 0;
-out:
-	free(f);
-	free(h.item);
-	return rc;
+	return 0;
 }
 
 /* Forget the last search. */
@@ -777,6 +787,9 @@ trace(struct tree *t, uint32_t *forced, size_t count, struct fg_tree_out *o,
 	sort_by_daf(t, t->vertex);
 	memset(t->vertex, 0xff, t->n * sizeof *t->vertex);
 	fill_penalty(t);
+	t->offer = t->daf;
+	for (uint32_t v = 0; v < t->n; v++)
+		t->offer[v] = INFINITY;
 	/* Now a path that comes to the root ends there. */
 	t->node[t->root].penalty = 0;
 	if (add_vertex(t, o, t->root, err) < 0 ||

@@ -64,6 +64,7 @@ start_parts(struct fg_server *s, const char *root, bool create, struct fg_err *e
 	    .bulk_every = (int)set->bulk_every,
 	    .attempts = (int)set->attempts,
 	    .retry_ms = (int)set->retry_ms,
+	    .skeleton_whole = (int64_t)(set->skeleton_whole_mvx * 1e6),
 	};
 
 	s->store =

@@ -11,7 +11,8 @@
  *           pieces (below). Of a skeleton: the skeleton itself, as it is served.
  *   PIECE   part = Morton code of a block: what the object is there. Of a mesh: a
  *           fragment of the legacy format. Never replaced: a viewer may hold a manifest
- *           that names it.
+ *           that names it. Of a skeleton that is too large for one go: u64 hash of what
+ *           it was made from, then a skeleton file.
  *
  *   LODS    of a mesh in levels of detail: part 0 the manifest; part FG_LODS_HEAD u64
  *           length of the data and u64 bytes of a slice; parts 1, 2, ... the slices

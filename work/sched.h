@@ -30,6 +30,7 @@ struct fg_sched_options {
 					measured block time; 0: 120 */
 	int bulk_every;              /* 0: 8 */
 	int attempts;                /* failed tries before a block is given up; 0: 3 */
+	int64_t skeleton_whole;      /* see struct fg_env */
 	int retry_ms;                /* first delay, doubled each time; 0: 1000 */
 	fg_task_fn *run;             /* NULL: fg_task_run. Tests put their own here; no
 					engine is made then */

@@ -380,6 +380,7 @@ fg_sched_run_task(struct fg_sched *s, struct task *t, int floods)
 	    .has = fg_sched_has_piece,
 	    .put = fg_sched_put_part,
 	    .ctx = s,
+	    .skeleton_whole = s->opt.skeleton_whole,
 	    .worker = s->worker,
 	};
 	fg_task_fn *fn = s->opt.run ? s->opt.run : fg_task_run;

@@ -4,11 +4,14 @@
 
 #include "work/score_paths.h"
 
+#include <dirent.h>
 #include <math.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/json.h"
 #include "store/phantom.h"
 
 #define FILE_MAX_BYTES ((size_t)1 << 30)
@@ -226,6 +229,143 @@ load_file(struct fg_paths *p, const char *path, struct fg_err *err)
 	return rc;
 }
 
+/* ------------------------------------------------------------- precomputed skeletons
+ */
+
+/* The transform of the folder's info: three rows of four. */
+static int
+read_info(const char *dir, double m[12], struct fg_err *err)
+{
+	char *path = fg_asprintf("%s/info", dir);
+	struct fg_buf *b = fg_file_read(path, 1 << 20, err);
+	json_t *j = b ? fg_json_parse((const char *)b->data, b->len, path, err) : NULL;
+	const char *type = j ? json_string_value(json_object_get(j, "@type")) : NULL;
+	const json_t *t = j ? json_object_get(j, "transform") : NULL;
+	int rc = -1;
+
+	for (size_t i = 0; i < 12; i++)
+		m[i] = t ? json_number_value(json_array_get(t, i)) : i % 5 == 0;
+	if (!j)
+		goto out;
+	if (!type || strcmp(type, "neuroglancer_skeletons") != 0)
+		fg_fail(err, FG_EINVAL, "%s: @type is %s, not neuroglancer_skeletons",
+		    path, type ? type : "missing");
+	else if (json_is_object(json_object_get(j, "sharding")))
+		fg_fail(err, FG_ENOTSUP,
+		    "%s: skeletons in shards are not read here: export them without "
+		    "sharding",
+		    path);
+	else if (t && json_array_size(t) != 12)
+		fg_fail(err, FG_EINVAL, "%s: transform has %zu numbers, not 12", path,
+		    json_array_size(t));
+	else
+		rc = 0;
+out:
+	json_decref(j);
+	fg_buf_unref(b);
+	free(path);
+	return rc;
+}
+
+static void
+vertex_at(const struct fg_paths *p, const uint8_t *xyz, const double m[12],
+    double at[3])
+{
+	float v[3];
+
+	for (int d = 0; d < 3; d++) {
+		uint32_t bits = fg_get_u32le(xyz + 4 * d);
+
+		memcpy(&v[d], &bits, 4);
+	}
+	for (int d = 0; d < 3; d++) {
+		const double *row = m + 4 * d;
+
+		at[d] = (row[0] * (double)v[0] + row[1] * (double)v[1] +
+			    row[2] * (double)v[2] + row[3]) /
+			p->nm[d];
+	}
+}
+
+/* One skeleton: u32 vertices, u32 edges, positions, pairs; attributes behind them are
+ * not looked at. */
+static int
+read_skeleton(struct fg_paths *p, const char *path, uint64_t id, const double m[12],
+    struct fg_err *err)
+{
+	struct fg_buf *b = fg_file_read(path, FILE_MAX_BYTES, err);
+	size_t nv = 0, ne = 0;
+	int rc = 0;
+
+	if (!b)
+		return -1;
+	if (b->len >= 8) {
+		nv = fg_get_u32le(b->data);
+		ne = fg_get_u32le(b->data + 4);
+	}
+	if (b->len < 8 + 12 * nv + 8 * ne)
+		rc = fg_fail(err, FG_EINVAL,
+		    "%s: %zu bytes are too few for %zu vertices and %zu edges", path,
+		    b->len, nv, ne);
+	for (size_t i = 0; i < ne && rc == 0; i++) {
+		const uint8_t *edge = b->data + 8 + 12 * nv + 8 * i;
+		size_t u = fg_get_u32le(edge), v = fg_get_u32le(edge + 4);
+		double from[3], to[3], sum = 0;
+
+		if (u >= nv || v >= nv) {
+			rc = fg_fail(err, FG_EINVAL,
+			    "%s: edge %zu names a vertex beyond the %zu", path, i, nv);
+			break;
+		}
+		vertex_at(p, b->data + 8 + 12 * u, m, from);
+		vertex_at(p, b->data + 8 + 12 * v, m, to);
+		for (int d = 0; d < 3; d++)
+			sum += fabs(from[d]) + fabs(to[d]);
+		if (!(sum < 0x1p40))
+			rc = fg_fail(err, FG_EINVAL, "%s: edge %zu ends nowhere", path,
+			    i);
+		else
+			put_line(p, id, from, to);
+	}
+	fg_buf_unref(b);
+	return rc;
+}
+
+/* All files whose names are numbers, in no particular order. */
+static int
+load_folder(struct fg_paths *p, const char *dir, struct fg_err *err)
+{
+	double m[12];
+	DIR *d;
+	int rc = 0;
+
+	if (read_info(dir, m, err) < 0)
+		return -1;
+	d = opendir(dir);
+	if (!d)
+		return fg_fail_errno(err, "%s", dir);
+	for (struct dirent *e; rc == 0 && (e = readdir(d));) {
+		char *end, *path;
+		uint64_t id = strtoull(e->d_name, &end, 10);
+
+		if (*e->d_name < '0' || *e->d_name > '9' || *end)
+			continue;
+		path = fg_asprintf("%s/%s", dir, e->d_name);
+		rc = read_skeleton(p, path, id, m, err);
+		free(path);
+	}
+	closedir(d);
+	return rc;
+}
+
+static bool
+is_folder(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
 struct fg_paths *
 fg_paths_load(const char *where, const struct fg_box *vx, const double nm[3],
     double step, struct fg_err *err)
@@ -238,6 +378,8 @@ fg_paths_load(const char *where, const struct fg_box *vx, const double nm[3],
 	memcpy(p->nm, nm, sizeof p->nm);
 	if (strncmp(where, "phantom:", 8) == 0)
 		rc = load_phantom(p, where + 8, err);
+	else if (is_folder(where))
+		rc = load_folder(p, where, err);
 	else
 		rc = load_file(p, where, err);
 	if (rc == 0)

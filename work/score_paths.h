@@ -13,9 +13,11 @@ struct fg_paths;
  *   phantom:KEY=VALUE,...   those of a computed specimen (store/phantom.h)
  *   FILE                    text lines  skeleton,x0,y0,z0,x1,y1,z1  in voxels; a first
  *                           line that does not begin with a digit is left out
- * Long ones are divided into pieces of at most `step` voxels; ends that coincide are
- * one node. Pieces with an end outside vx are left out. nm: size of a voxel, for
- * lengths. Fails: FG_EINVAL, FG_ENOENT, FG_EIO.
+ *   FOLDER                  precomputed skeletons, not sharded: info, and a file for
+ * each id (Neuroglancer's description of the format); vertices are in nm of the frame
+ * of the volume after info's transform Long ones are divided into pieces of at most
+ * `step` voxels; ends that coincide are one node. Pieces with an end outside vx are
+ * left out. nm: size of a voxel, for lengths. Fails: FG_EINVAL, FG_ENOENT, FG_EIO.
  */
 struct fg_paths *fg_paths_load(const char *where, const struct fg_box *vx,
     const double nm[3], double step, struct fg_err *err) FG_MUST_USE;

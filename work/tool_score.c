@@ -23,8 +23,9 @@ static const struct fg_tool_option options[] = {
 	"both) or truth (labelled there)",
 	0},
     {"skeletons", "WHERE",
-	"true centre lines: phantom:KEY=VALUE,... or a file of lines\n"
-	"skeleton,x0,y0,z0,x1,y1,z1 (voxels)",
+	"true centre lines: phantom:KEY=VALUE,..., a file of lines\n"
+	"skeleton,x0,y0,z0,x1,y1,z1 (voxels), or a folder of\n"
+	"precomputed skeletons (not sharded)",
 	0},
     {"merge-nodes", "N",
 	"an object merges skeletons of which it holds N nodes each\n(default 2)", 0},

@@ -3,7 +3,9 @@
 # Meshes and skeletons of stitched objects: closed over the borders of blocks, made again
 # when an object grows, and the same as ever for a viewer that loaded them before.
 import array
+import json
 import os
+import sqlite3
 import struct
 
 from lib import Server, Volume, done, is_, ok, tiny_ffn, wait_for, write_tiny_model
@@ -104,7 +106,17 @@ def bone(s, i):
     return [tuple(int(c // NM) for c in xyz[k:k + 3]) for k in range(0, 3 * n, 3)], n - e
 
 
-with Server() as s:
+def skeleton_runs(s):
+    """Pieces made and taken over by each task."""
+    db = sqlite3.connect(f"file:{s.root}/index.sqlite?mode=ro", uri=True)
+    all_ = [json.loads(v) for v, in db.execute("SELECT stats FROM runs ORDER BY run") if v]
+    db.close()
+    return [{k: v[k] for k in ("pieces", "reused")} for v in all_
+            if "vertices" in v and "reused" in v and v["pieces"] + v["reused"]]
+
+
+# Skeletons of all but the smallest objects are made block by block.
+with Server("--skeleton-whole-mvx", "0.001") as s:
     top = os.path.dirname(s.root)
     Volume(os.path.join(top, "em"), SIZE, OFFSET, dark=lambda *v: any(
         (a + SHIFT) % PERIOD < WALL for a in v))
@@ -131,6 +143,10 @@ with Server() as s:
 
     for b in BLOCKS[1:]:
         make(s, b)
+        bone(s, i)
+    stats = skeleton_runs(s)
+    ok(f"skeletons from pieces, of which some stay when it grows: {stats}",
+       sum(r["pieces"] > 1 for r in stats) > 2 and any(r["reused"] for r in stats))
     known, base = read(s, "seg.agg"), read(s, "seg")
     ok("the object has grown over eight blocks", len(known[i]) > 4 * len(first[i]))
     new = s.get("/seg.agg@multilod/info").json()["mesh"]

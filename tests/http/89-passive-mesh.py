@@ -107,6 +107,14 @@ with Server() as s:
     xyz = struct.unpack_from(f"<{3 * n}f", b, 8)
     ok(f"its skeleton is one line from end to end, {n} vertices",
        e == n - 1 and max(xyz[::3]) - min(xyz[::3]) > 0.9 * SIZE[0] * NM)
+    with Server("--skeleton-whole-mvx", "0.001") as by_blocks:
+        by_blocks.add_layer("seg", path)
+        b = by_blocks.get(f"/seg/skeleton/{2 ** 64 - 1}{LATE}").body
+        m, k = struct.unpack_from("<II", b)
+        there = struct.unpack_from(f"<{3 * m}f", b, 8)
+        ends = [abs(f(xyz[::3]) - f(there[::3])) for f in (min, max)]
+        ok(f"block by block it is one line of the same length, {m} vertices",
+           k == m - 1 and max(ends) <= 3 * NM and abs(m - n) <= 0.05 * n)
     if s.get("/seg/mesh.1/info").status == 200:
         is_("levels of detail", s.get(f"/seg/mesh.1/{BIG}.index{LATE}").status, 200)
         ok("with their data", len(s.get(f"/seg/mesh.1/{BIG}").body) > 100)

@@ -9,8 +9,12 @@
  *   WHAT    surfaces [NM]      DIR/ID: legacy fragments, closed on all sides;
  *                              simplified by that much, sharply
  *           distances [BORDER] DIR/distances: f32
- *           skeletons [DUST [BORDERS [AREAS]]]
- *                              DIR/ID: skeletons, defaults otherwise
+ *           skeletons [KEY=VALUE...]
+ *                              DIR/ID: skeletons, defaults otherwise; the keys are in
+ *                              the table `settings` below
+ *           joined BLOCK [KEY=VALUE...]
+ *                              the same from cubes of BLOCK voxels that share a layer,
+ *                              joined
  *           levels BLOCK BITS ERROR OX OY OZ
  *                              DIR/info, DIR/ID, DIR/ID.index: multi-resolution
  *                              meshes from blocks; the volume begins at voxel OX OY OZ
@@ -23,6 +27,7 @@
 #include "base/file.h"
 #include "base/morton.h"
 #include "mesh/edt.h"
+#include "mesh/join.h"
 #include "mesh/lod.h"
 #include "mesh/simplify.h"
 #include "mesh/skeleton.h"
@@ -111,6 +116,57 @@ distances(const struct job *j)
 	fg_array_fini(&d);
 }
 
+/* A parameter of skeletons by its name. */
+static void
+set_skeleton(struct fg_skeleton_params *p, const char *text)
+{
+	const struct setting {
+		const char *name;
+		double *number;
+		uint64_t *count;
+		bool *flag;
+	} settings[] = {
+	    {"dust", NULL, &p->dust_threshold, NULL},
+	    {"borders", NULL, NULL, &p->fix_borders},
+	    {"branching", NULL, NULL, &p->fix_branching},
+	    {"areas", NULL, NULL, &p->cross_sectional_area},
+	    {"paths", NULL, &p->max_paths, NULL},
+	    {"scale", &p->scale, NULL, NULL},
+	    {"const", &p->const_nm, NULL, NULL},
+	    {"detection", &p->soma_detection_threshold, NULL, NULL},
+	    {"acceptance", &p->soma_acceptance_threshold, NULL, NULL},
+	};
+	const char *value = strchr(text, '=');
+
+	for (size_t i = 0; value && i < FG_COUNTOF(settings); i++) {
+		const struct setting *s = &settings[i];
+
+		if (strncmp(s->name, text, (size_t)(value - text)) != 0)
+			continue;
+		if (s->number)
+			*s->number = strtod(value + 1, NULL);
+		else if (s->count)
+			*s->count = strtoull(value + 1, NULL, 10);
+		else
+			*s->flag = value[1] != '0';
+		return;
+	}
+	fg_fail(&err, FG_EINVAL, "no parameter of skeletons: %s", text);
+	give_up();
+}
+
+static void
+put_skeletons(const struct job *j, const struct fg_skeletons *s)
+{
+	for (size_t i = 0; i < s->count; i++) {
+		struct fg_buf *b = NULL;
+
+		if (fg_skeleton_encode(&s->skeleton[i], &b, &err) < 0)
+			give_up();
+		put_buf(j, s->skeleton[i].label, "", b);
+	}
+}
+
 static void
 skeletons(const struct job *j)
 {
@@ -118,19 +174,103 @@ skeletons(const struct job *j)
 	struct fg_skeletons s;
 
 	memcpy(p.nm, j->nm, sizeof p.nm);
-	p.dust_threshold = (uint64_t)number(j, 0, 1000);
-	p.fix_borders = number(j, 1, 1) != 0;
-	p.cross_sectional_area = number(j, 2, 0) != 0;
+	for (int i = 0; i < j->n; i++)
+		set_skeleton(&p, j->arg[i]);
 	if (fg_skeletons_make(&j->labels, &p, &s, &err) < 0)
 		give_up();
-	for (size_t i = 0; i < s.count; i++) {
-		struct fg_buf *b = NULL;
-
-		if (fg_skeleton_encode(&s.skeleton[i], &b, &err) < 0)
-			give_up();
-		put_buf(j, s.skeleton[i].label, "", b);
-	}
+	put_skeletons(j, &s);
 	fg_skeletons_fini(&s);
+}
+
+/* The skeletons of the cube that begins at `lo`. */
+static void
+make_cube(const struct job *j, const int64_t lo[3], int64_t side,
+    struct fg_skeleton_params p, struct fg_skeletons *out)
+{
+	struct fg_array part = FG_ARRAY_INIT;
+	int64_t shape[4] = {1, 1, 1, 1};
+	struct fg_box all = {0}, vx;
+
+	p.border_faces = p.shared_upper = 0;
+	for (int d = 0; d < 3; d++) {
+		all.hi[d] = j->labels.shape[d];
+		vx.lo[d] = p.origin_vx[d] = lo[d];
+		vx.hi[d] = FG_MIN(lo[d] + side + 1, all.hi[d]);
+		p.shared_upper |= (unsigned)(lo[d] + side < all.hi[d]) << d;
+		p.border_faces |= (unsigned)(lo[d] > 0) << 2 * d |
+				  (unsigned)(lo[d] + side < all.hi[d]) << (2 * d + 1);
+	}
+	fg_box_shape(&vx, shape);
+	if (fg_array_init(&part, FG_U64, shape, &err) < 0)
+		give_up();
+	fg_array_copy_box(&part, &vx, &j->labels, &all);
+	if (fg_skeletons_make(&part, &p, out, &err) < 0)
+		give_up();
+	fg_array_fini(&part);
+}
+
+static int
+by_piece_label(const void *a, const void *b)
+{
+	const struct fg_skeleton *p = *(struct fg_skeleton *const *)a;
+	const struct fg_skeleton *q = *(struct fg_skeleton *const *)b;
+
+	return (p->label > q->label) - (p->label < q->label);
+}
+
+static void
+joined(const struct job *j)
+{
+	struct fg_skeleton_params p = FG_SKELETON_PARAMS;
+	struct fg_join_params jp = FG_JOIN_PARAMS;
+	const int64_t side = (int64_t)number(j, 0, 64), *n = j->labels.shape;
+	struct fg_skeletons *cube = NULL;
+	const struct fg_skeleton **piece = NULL;
+	size_t cubes = 0, pieces = 0;
+	int64_t lo[3];
+
+	memcpy(p.nm, j->nm, sizeof p.nm);
+	p.dust_threshold = 0;
+	for (int i = 1; i < j->n; i++) {
+		if (strncmp(j->arg[i], "tick=", 5) == 0)
+			jp.tick_threshold = strtod(j->arg[i] + 5, NULL);
+		else if (strncmp(j->arg[i], "length=", 7) == 0)
+			jp.dust_threshold = strtod(j->arg[i] + 7, NULL);
+		else
+			set_skeleton(&p, j->arg[i]);
+	}
+	for (lo[2] = 0; lo[2] < n[2]; lo[2] += side) {
+		for (lo[1] = 0; lo[1] < n[1]; lo[1] += side) {
+			for (lo[0] = 0; lo[0] < n[0]; lo[0] += side) {
+				cube = fg_realloc(cube, cubes + 1, sizeof *cube);
+				make_cube(j, lo, side, p, &cube[cubes]);
+				pieces += cube[cubes++].count;
+			}
+		}
+	}
+	piece = fg_calloc(pieces + 1, sizeof(struct fg_skeleton *));
+	pieces = 0;
+	for (size_t i = 0; i < cubes; i++) {
+		for (size_t k = 0; k < cube[i].count; k++)
+			piece[pieces++] = &cube[i].skeleton[k];
+	}
+	qsort(piece, pieces, sizeof(struct fg_skeleton *), by_piece_label);
+	for (size_t a = 0, b; a < pieces; a = b) {
+		struct fg_skeleton s;
+		struct fg_skeletons one = {.count = 1, .skeleton = &s};
+
+		for (b = a + 1; b < pieces && piece[b]->label == piece[a]->label; b++)
+			;
+		if (fg_skeleton_join(piece + a, b - a, &jp, &s, &err) < 0)
+			give_up();
+		if (s.edges > 0)
+			put_skeletons(j, &one);
+		fg_skeleton_fini(&s);
+	}
+	for (size_t i = 0; i < cubes; i++)
+		fg_skeletons_fini(&cube[i]);
+	free(cube);
+	free(piece);
 }
 
 /* --- levels */
@@ -273,7 +413,7 @@ main(int argc, char **argv)
 		const char *name;
 		void (*make)(const struct job *);
 	} what[] = {{"surfaces", surfaces}, {"distances", distances},
-	    {"skeletons", skeletons}, {"levels", levels}};
+	    {"skeletons", skeletons}, {"joined", joined}, {"levels", levels}};
 	struct job j = {.labels = {.dtype = FG_U64, .shape = {0, 0, 0, 1}}};
 
 	if (argc < 10) {

@@ -3,8 +3,13 @@
 """Surfaces, distances and skeletons beside those of zmesh, scipy, edt and kimimaro, of the
 same labels: tubes whose centre lines are known, and the ground truth of the FIB-25 sample.
 
-Skeletons are compared without border targets: kimimaro takes those in the order of a hash
-table, and what the first path covers decides which further ones there are."""
+Skeletons are compared with the default parameters of both (scale 1.5, const 300 nm, soma
+750 and 3500 nm, branching fixed, components of 1,000 voxels or less left out), but without
+border targets: kimimaro takes those in the order of a hash table, and what the first path
+covers decides which further ones there are. Sums of penalties are floats, so that many ways
+cost the same; which one is found first decides about twigs. On the whole ground truth that
+leaves 99.04 and 99.11 % within two voxels. Kimimaro held against itself on the mirrored
+volume has 99.6 and 99.5 % (along x) and 90.3 and 90.7 % (along z, where roots change)."""
 import gzip
 import io
 import os
@@ -164,7 +169,7 @@ def check_surfaces(name, a, nm):
 
 
 def check_skeletons(name, a, nm, share, objects):
-    mine = skeletons(a, nm, 1000, 0)
+    mine = skeletons(a, nm, "borders=0")
     theirs = kimimaro.skeletonize(a, anisotropy=nm, dust_threshold=1000, progress=False,
                                   parallel=1, fix_borders=False)
     is_(f"{name}: skeletons of the same objects", sorted(mine), sorted(map(int, theirs)))
@@ -218,7 +223,7 @@ def check_all(a, nm):
     is_(f"ground truth: {len(large)} objects above 1,000 voxels, open surfaces", leaks, 0)
     ok(f"ground truth: they enclose their voxels: within {np.median(off):.2%} mostly, "
        f"{max(off):.1%} at most", np.median(off) < 0.01 and max(off) < 0.1)
-    s = skeletons(a, nm, 1000, 1)
+    s = skeletons(a, nm)
     # An object may be dust only (components of 1,000 voxels or less).
     whole = ndimage.generate_binary_structure(3, 3)
     for k in sorted(set(large) - set(s)):
@@ -247,14 +252,14 @@ def main():
     a = tubes(lines, radii)
     check_distances("tubes", a, (16, 16, 40), [1, 2, 3, 4])
     check_surfaces("tubes", a, (16, 16, 40))
-    check_centre_lines(lines, *check_skeletons("tubes", a, nm, 0.99, 1), nm)
+    check_centre_lines(lines, *check_skeletons("tubes", a, nm, 1, 1), nm)
     a = ground_truth()
     part = np.asfortranarray(a[60:190, 50:180, 90:210])
     label, count = np.unique(part, return_counts=True)
     check_distances("a part of the ground truth", part, nm,
                     [int(v) for v in label[np.argsort(-count)] if v][:3])
     check_surfaces("a part of the ground truth", part, nm)
-    check_skeletons("a part of the ground truth", part, nm, 0.95, 0.9)
+    check_skeletons("a part of the ground truth", part, nm, 0.99, 0.9)
     check_all(a, nm)
     done()
 

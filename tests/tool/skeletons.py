@@ -98,6 +98,25 @@ def world(rng, top):
     return seg, truth, g
 
 
+def write_bones(folder, graph):
+    """The graph as precomputed skeletons; stored twice as large and moved, which info's
+    transform undoes. NumPy volumes have voxels of 1 nm."""
+    os.mkdir(folder)
+    with open(os.path.join(folder, "info"), "w", encoding="ascii") as f:
+        json.dump({"@type": "neuroglancer_skeletons", "transform": [
+            0.5, 0, 0, -8, 0, 0.5, 0, 4, 0, 0, 0.5, 0], "vertex_attributes": [
+                {"id": "radius", "data_type": "float32", "num_components": 1}]}, f)
+    for path in {d["path"] for _, d in graph.nodes(data=True)}:
+        mine = [n for n, d in graph.nodes(data=True) if d["path"] == path]
+        index = {n: i for i, n in enumerate(mine)}
+        xyz = np.array([graph.nodes[n]["at"] for n in mine]) * 2 + (16, -8, 0)
+        edges = [(index[a], index[b]) for a, b in graph.edges(mine)]
+        with open(os.path.join(folder, str(path)), "wb") as f:
+            f.write(np.array([len(mine), len(edges)], "<u4").tobytes() +
+                    xyz.astype("<f4").tobytes() + np.array(edges, "<u4").tobytes() +
+                    np.zeros(len(mine), "<f4").tobytes())
+
+
 def check_worst(j, seg, truth):
     every = contingency_table(truth, seg).toarray()
     table = every.copy()
@@ -145,6 +164,31 @@ with tempfile.TemporaryDirectory() as top:
     state = json.loads(unquote(link.split("#!", 1)[1]))
     ok("with a link", state["layers"][0]["source"].startswith(
         "precomputed://http://127.0.0.1:8080/") and len(state["position"]) == 3)
+    folder, code = os.path.join(top, "bones"), evaluate(*files, "--json", "--step", "50",
+                                                        "--skeletons", lines)
+    want_bones = json.loads(code[1])["skeletons"]
+    write_bones(folder, graph)
+    code, out, err = evaluate(*files, "--json", "--step", "50", "--skeletons", folder)
+    if ok("a folder of precomputed skeletons", code == 0):
+        got = json.loads(out)["skeletons"]
+        is_("has the same scores as the lines it was made from",
+            {k: (got[k], v) for k, v in want_bones.items()
+             if not math.isclose(got[k], v, rel_tol=1e-6)}, {})
+    else:
+        print(f"# {err}")
+    with open(os.path.join(folder, "3"), "r+b") as f:
+        f.truncate(30)
+    code, _, err = evaluate(*files, "--skeletons", folder)
+    is_("a short skeleton", code, 2)
+    has("is named", err, "30 bytes are too few")
+    with open(os.path.join(folder, "info"), "w", encoding="ascii") as f:
+        f.write('{"@type": "neuroglancer_legacy_mesh"}')
+    code, _, err = evaluate(*files, "--skeletons", folder)
+    has("a folder of something else", err, "not neuroglancer_skeletons")
+    with open(os.path.join(folder, "info"), "w", encoding="ascii") as f:
+        f.write('{"@type": "neuroglancer_skeletons", "sharding": {}}')
+    code, _, err = evaluate(*files, "--skeletons", folder)
+    has("shards", err, "in shards are not read here")
     fine = json.loads(evaluate(*files, "--json", "--skeletons", lines, "--step", "1")[1])
     ok("shorter steps, the same length", math.isclose(
         fine["skeletons"]["length"], want["length"], rel_tol=1e-9) and
