@@ -21,7 +21,6 @@
  */
 #include "config.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -653,30 +652,6 @@ block_fini(struct block *b)
 	fg_seg_stats_fini(&b->stats);
 }
 
-/* Probabilities are floats in the published configuration. */
-static float
-logit(double p)
-{
-	double f = (double)(float)p;
-
-	return (float)log(f / (1 - f));
-}
-
-static void
-step_params(const struct fg_flood_params *p, const struct fg_net_shape *shape,
-    struct fg_step_params *out)
-{
-	*out = (struct fg_step_params){
-	    .init = logit(p->init_activation),
-	    .pad = logit(p->pad_value),
-	    .move = logit(p->move_threshold),
-	    .segment = logit(p->segment_threshold),
-	    .freeze = (float)p->disco_seed_threshold,
-	};
-	for (int d = 0; d < 3; d++)
-		out->delta[d] = (int8_t)shape->delta[d];
-}
-
 static bool
 same_shape(const struct fg_array *a, const struct fg_array *b)
 {
@@ -751,7 +726,7 @@ fg_segment_block(struct fg_batcher *batcher, const struct fg_block_call *call,
 	b->mask = call->mask ? call->mask->data : NULL;
 	b->prob = prob ? prob->data : NULL;
 	b->shape = call->image->shape;
-	step_params(call->params, &b->net->shape, &b->params);
+	fg_flood_step_params(call->params, &b->net->shape, &b->params);
 	memset(labels->data, 0, fg_array_bytes(labels));
 	if (prob)
 		memset(prob->data, 0, fg_array_bytes(prob));

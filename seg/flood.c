@@ -12,9 +12,34 @@
 
 #include "seg/flood.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #define VISITED_FIRST 64 /* power of two */
+
+/* Probabilities are floats in the published configuration. */
+static float
+logit(double p)
+{
+	double f = (double)(float)p;
+
+	return (float)log(f / (1 - f));
+}
+
+void
+fg_flood_step_params(const struct fg_flood_params *p, const struct fg_net_shape *shape,
+    struct fg_step_params *out)
+{
+	*out = (struct fg_step_params){
+	    .init = logit(p->init_activation),
+	    .pad = logit(p->pad_value),
+	    .move = logit(p->move_threshold),
+	    .segment = logit(p->segment_threshold),
+	    .freeze = (float)p->disco_seed_threshold,
+	};
+	for (int d = 0; d < 3; d++)
+		out->delta[d] = (int8_t)shape->delta[d];
+}
 
 void
 fg_flood_init(struct fg_flood *f, const struct fg_array *image,

@@ -36,6 +36,10 @@ struct fg_flood {
 	size_t visited_n, visited_slots;
 };
 
+/* Thresholds as logits. */
+void fg_flood_step_params(const struct fg_flood_params *p,
+    const struct fg_net_shape *shape, struct fg_step_params *out);
+
 /* image, shape and params are lent until fini. */
 void fg_flood_init(struct fg_flood *f, const struct fg_array *image,
     const struct fg_net_shape *shape, const struct fg_step_params *params);

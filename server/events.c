@@ -125,7 +125,7 @@ format_change(struct fg_events *e, const struct fg_change *c, struct fg_str *out
 		format_event(out, "block",
 		    json_pack("{s:s, s:o, s:s}", "layer", l->name, "at",
 			fg_json_int3(p), "state", now[c->now]));
-	else if (c->key.kind == FG_KIND_STITCH)
+	else if (c->key.kind == FG_KIND_STITCH || c->key.kind == FG_KIND_RESEGMENT)
 		format_event(out, "stitch",
 		    json_pack("{s:s, s:o}", "layer", l->name, "at", fg_json_int3(p)));
 	else

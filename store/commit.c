@@ -214,6 +214,26 @@ check_payload(const struct fg_result *res, size_t i, const struct fg_known *k,
 }
 
 static int
+check_evidence(const struct fg_result *res, struct fg_err *err)
+{
+	for (size_t i = 0; i < res->merges; i++) {
+		const struct fg_merge *m = &res->merge[i];
+
+		if (m->a == 0 || m->a >= m->b || res->task.kind != FG_KIND_STITCH)
+			return fg_fail(err, FG_EINVAL, "merge %zu of %llu and %llu", i,
+			    (unsigned long long)m->a, (unsigned long long)m->b);
+	}
+	for (size_t i = 0; i < res->contacts; i++) {
+		const struct fg_contact *c = &res->contact[i];
+
+		if (c->a == 0 || c->a >= c->b || res->task.kind != FG_KIND_RESEGMENT)
+			return fg_fail(err, FG_EINVAL, "contact %zu of %llu and %llu",
+			    i, (unsigned long long)c->a, (unsigned long long)c->b);
+	}
+	return 0;
+}
+
+static int
 check_result(struct fg_store *s, const struct fg_result *res, struct fg_known **layer,
     struct fg_err *err)
 {
@@ -229,18 +249,14 @@ check_result(struct fg_store *s, const struct fg_result *res, struct fg_known **
 		return fg_fail(err, FG_EBUSY, "layer %s is degraded: %s",
 		    (*layer)->name, why);
 	if (res->payloads > ITEMS_MAX || res->objects > ITEMS_MAX ||
-	    res->merges > ITEMS_MAX)
+	    res->merges + res->contacts > ITEMS_MAX)
 		return fg_fail(err, FG_EINVAL,
 		    "a result of %zu payloads, %zu objects and %zu merges, at most %d "
 		    "of each",
-		    res->payloads, res->objects, res->merges, ITEMS_MAX);
-	for (size_t i = 0; i < res->merges; i++) {
-		const struct fg_merge *m = &res->merge[i];
-
-		if (m->a == 0 || m->a >= m->b || res->task.kind != FG_KIND_STITCH)
-			return fg_fail(err, FG_EINVAL, "merge %zu of %llu and %llu", i,
-			    (unsigned long long)m->a, (unsigned long long)m->b);
-	}
+		    res->payloads, res->objects, res->merges + res->contacts,
+		    ITEMS_MAX);
+	if (check_evidence(res, err) < 0)
+		return -1;
 	fg_assert(res->payloads == 0 || res->places);
 	for (size_t i = 0; i < res->payloads; i++) {
 		if (check_payload(res, i, *layer, err) < 0)
@@ -327,7 +343,8 @@ result_size(const struct fg_known *k, const struct fg_result *res)
 {
 	uint64_t n = fg_slab_record_size(strlen(k->descriptor)) +
 		     fg_slab_record_size(
-			 1000 + 100 * (res->payloads + res->objects + res->merges));
+			 1000 + 100 * (res->payloads + res->objects + res->merges) +
+			 140 * res->contacts);
 
 	for (size_t i = 0; i < res->payloads; i++) {
 		if (res->payload[i].bytes)

@@ -282,7 +282,8 @@ is_needed(struct gc *g, const struct fg_record *r)
 	if (!fg_known_find_uuid(&g->known, r->uuid))
 		return false;
 	return r->type == FG_REC_EDIT ||
-	       (r->type == FG_REC_COMMIT && r->kind == FG_KIND_STITCH);
+	       (r->type == FG_REC_COMMIT &&
+		   (r->kind == FG_KIND_STITCH || r->kind == FG_KIND_RESEGMENT));
 }
 
 /* A record of the victim, in file order. */

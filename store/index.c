@@ -598,6 +598,7 @@ fg_index_layer_remove(struct fg_index *ix, uint32_t layer, struct fg_err *err)
 	    "DELETE FROM objects WHERE layer = ?",
 	    "DELETE FROM object_blocks WHERE layer = ?",
 	    "DELETE FROM merges WHERE layer = ?",
+	    "DELETE FROM contacts WHERE layer = ?",
 	    "DELETE FROM edits WHERE layer = ?",
 	    "DELETE FROM jobs WHERE layer = ?",
 	    "DELETE FROM runs WHERE layer = ?",

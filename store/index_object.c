@@ -47,8 +47,8 @@ struct root {
 	bool cut;
 };
 
-static void
-get_corner(sqlite3_stmt *st, int col, int64_t v[3])
+void
+fg_index_get_corner(sqlite3_stmt *st, int col, int64_t v[3])
 {
 	const uint8_t *p = sqlite3_column_blob(st, col);
 
@@ -87,8 +87,8 @@ find_root(struct fg_index *ix, uint32_t layer, uint64_t id, struct root *out,
 	    .gen = sqlite3_column_int64(st, 4),
 	    .cut = sqlite3_column_int(st, 7) != 0,
 	};
-	get_corner(st, 5, out->lo);
-	get_corner(st, 6, out->hi);
+	fg_index_get_corner(st, 5, out->lo);
+	fg_index_get_corner(st, 6, out->hi);
 	sqlite3_reset(st);
 	return 1;
 }
@@ -132,40 +132,49 @@ put_merge(struct fg_index *ix, uint32_t layer, const struct fg_merge *m,
 }
 
 int
+fg_index_join(struct fg_index *ix, uint32_t layer, uint64_t a, uint64_t b, bool joined,
+    struct fg_ids *seed, bool *changed, struct fg_err *err)
+{
+	struct root ra, rb;
+	int rc = find_root(ix, layer, a, &ra, err);
+
+	if (rc > 0)
+		rc = find_root(ix, layer, b, &rb, err);
+	if (rc <= 0 || !joined)
+		return rc;
+	/* A marked component goes through its edges even where the two ends are one
+	 * already: the new edge may weigh more than another. */
+	if (ra.cut || rb.cut) {
+		fg_ids_push(seed, ra.id);
+		fg_ids_push(seed, rb.id);
+	} else if (ra.id != rb.id) {
+		*changed = true;
+		if (join_roots(ix, layer, &ra, &rb, err) < 0)
+			return -1;
+	}
+	return 1;
+}
+
+int
 fg_index_put_merges(struct fg_index *ix, uint32_t layer, const struct fg_merge *m,
     size_t n, struct fg_err *err)
 {
 	struct fg_ids seed = {0};
-	struct root a, b;
 	bool changed = false;
 	int rc = 0;
 
-	for (size_t i = 0; i < n && rc == 0; i++) {
-		int ra = find_root(ix, layer, m[i].a, &a, err);
-		int rb = ra > 0 ? find_root(ix, layer, m[i].b, &b, err) : ra;
-
-		rc = FG_MIN(rb, 0);
-		if (rb <= 0)
-			continue;
-		rc = put_merge(ix, layer, &m[i], err);
-		if (rc < 0 || !m[i].joined)
-			continue;
-		/* A marked component goes through its edges even where the two ends are
-		 * one already: the new edge may weigh more than another. */
-		if (a.cut || b.cut) {
-			fg_ids_push(&seed, a.id);
-			fg_ids_push(&seed, b.id);
-		} else if (a.id != b.id) {
-			rc = join_roots(ix, layer, &a, &b, err);
-			changed = true;
-		}
+	for (size_t i = 0; i < n && rc >= 0; i++) {
+		rc = fg_index_join(ix, layer, m[i].a, m[i].b, m[i].joined, &seed,
+		    &changed, err);
+		if (rc > 0)
+			rc = put_merge(ix, layer, &m[i], err);
 	}
-	if (rc == 0 && seed.n > 0)
+	if (rc >= 0 && seed.n > 0)
 		rc = fg_index_regroup(ix, layer, &seed, 0, &changed, err);
-	if (rc == 0 && changed)
+	if (rc >= 0 && changed)
 		rc = fg_index_bump_merge_gen(ix, layer, err);
 	fg_ids_fini(&seed);
-	return rc;
+	return FG_MIN(rc, 0);
 }
 
 /* ------------------------------------------------------------- blocks made again */
@@ -238,7 +247,8 @@ fg_index_drop_objects(struct fg_index *ix, uint32_t layer, uint64_t block,
 		return -1;
 	if (!any)
 		return 0;
-	if (list_partners(ix, layer, block, &seed, &gen, err) < 0)
+	if (list_partners(ix, layer, block, &seed, &gen, err) < 0 ||
+	    fg_index_drop_contacts(ix, layer, block, err) < 0)
 		goto out;
 	for (size_t i = 0; i < FG_COUNTOF(step); i++) {
 		if (fg_sql_run(ix, err, step[i], "ii", (int64_t)layer, block) < 0)

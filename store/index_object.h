@@ -20,6 +20,15 @@ void fg_ids_fini(struct fg_ids *l);
 int fg_index_put_merges(struct fg_index *ix, uint32_t layer, const struct fg_merge *m,
     size_t n, struct fg_err *err) FG_MUST_USE;
 
+/* Replace a block's contacts, and join what they join. Rows that name an object which
+ * is not there are left out. */
+int fg_index_put_contacts(struct fg_index *ix, const struct fg_key *task,
+    const struct fg_contact *c, size_t n, struct fg_err *err) FG_MUST_USE;
+/* Before the objects of a block go: forget its contacts, those of its objects, and the
+ * results of resegmentation that read its voxels. */
+int fg_index_drop_contacts(struct fg_index *ix, uint32_t layer, uint64_t block,
+    struct fg_err *err) FG_MUST_USE;
+
 /* Before the objects of a block are replaced: forget them, their merges and the block's
  * stitch result, and work out anew what is left of their components. */
 int fg_index_drop_objects(struct fg_index *ix, uint32_t layer, uint64_t block,
@@ -42,6 +51,17 @@ int fg_index_last_edit(struct fg_index *ix, int64_t *edit,
 int fg_index_has_object(struct fg_index *ix, uint32_t layer, uint64_t id, bool *yes,
     struct fg_err *err) FG_MUST_USE;
 
+/* Whether there are both objects: 1 or 0. If so, and `joined`, join their components in
+ * the plain case; where a cut may be concerned, push their representatives to `seed`,
+ * for fg_index_regroup once the edge is written. *changed is set if anything was
+ * joined. */
+int fg_index_join(struct fg_index *ix, uint32_t layer, uint64_t a, uint64_t b,
+    bool joined, struct fg_ids *seed, bool *changed, struct fg_err *err) FG_MUST_USE;
+
+/* A box's corner in a column; 0, 0, 0 where there is none. */
+struct sqlite3_stmt;
+void fg_index_get_corner(struct sqlite3_stmt *st, int col, int64_t v[3]);
+
 /* ------------------------------------------------------------- index_regroup.c */
 
 /* Work the components that hold any of `seed`, and all that edges tie to them, out anew
@@ -55,6 +75,9 @@ int fg_index_bump_merge_gen(struct fg_index *ix, uint32_t layer,
 
 /* ------------------------------------------------------------- reading */
 
+/* The representative of an object. FG_ENOENT. */
+int fg_index_root(struct fg_index *ix, uint32_t layer, uint64_t id, uint64_t *root,
+    struct fg_err *err) FG_MUST_USE;
 int fg_index_object(struct fg_index *ix, uint32_t layer, uint64_t id,
     struct fg_object *out, struct fg_err *err) FG_MUST_USE;
 int fg_index_public(struct fg_index *ix, uint32_t layer, const uint64_t *id, size_t n,
@@ -72,6 +95,12 @@ int fg_index_merge_gen(struct fg_index *ix, uint32_t layer, int64_t *gen,
     struct fg_err *err) FG_MUST_USE;
 int fg_index_merges(struct fg_index *ix, uint32_t layer, uint64_t id, uint64_t skip,
     size_t max, struct fg_merge **out, size_t *n, struct fg_err *err) FG_MUST_USE;
+int fg_index_block_merges(struct fg_index *ix, uint32_t layer, uint64_t at,
+    struct fg_merge **out, size_t *n, struct fg_err *err) FG_MUST_USE;
+int fg_index_contacts(struct fg_index *ix, uint32_t layer, uint64_t id, uint64_t skip,
+    size_t max, struct fg_contact **out, size_t *n, struct fg_err *err) FG_MUST_USE;
+int fg_index_unresegmented(struct fg_index *ix, uint32_t layer, uint64_t after,
+    size_t max, uint64_t **out, size_t *n, struct fg_err *err) FG_MUST_USE;
 int fg_index_edits(struct fg_index *ix, uint32_t layer, int64_t after, size_t max,
     struct fg_edit **out, size_t *n, struct fg_err *err) FG_MUST_USE;
 int fg_index_unstitched(struct fg_index *ix, uint32_t layer, uint64_t after, size_t max,

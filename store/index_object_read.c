@@ -9,17 +9,6 @@
 #include "store/index_object.h"
 #include "store/index_sql.h"
 
-static void
-get_corner(sqlite3_stmt *st, int col, int64_t v[3])
-{
-	const uint8_t *p = sqlite3_column_blob(st, col);
-
-	for (int d = 0; d < 3; d++)
-		v[d] = p && sqlite3_column_bytes(st, col) == 24
-			   ? (int64_t)fg_get_u64le(p + 8 * d)
-			   : 0;
-}
-
 static int
 fail_absent(uint64_t id, struct fg_err *err)
 {
@@ -27,9 +16,8 @@ fail_absent(uint64_t id, struct fg_err *err)
 	    (unsigned long long)id);
 }
 
-/* The representative of an object. FG_ENOENT. */
-static int
-find_root(struct fg_index *ix, uint32_t layer, uint64_t id, uint64_t *root,
+int
+fg_index_root(struct fg_index *ix, uint32_t layer, uint64_t id, uint64_t *root,
     struct fg_err *err)
 {
 	sqlite3_stmt *st =
@@ -75,8 +63,8 @@ read_root(sqlite3_stmt *st, struct fg_object *o)
 	    .gen = sqlite3_column_int64(st, 6),
 	};
 	o->id = o->public_id;
-	get_corner(st, 3, o->lo);
-	get_corner(st, 4, o->hi);
+	fg_index_get_corner(st, 3, o->lo);
+	fg_index_get_corner(st, 4, o->hi);
 }
 
 int
@@ -88,7 +76,7 @@ fg_index_object(struct fg_index *ix, uint32_t layer, uint64_t id, struct fg_obje
 	uint64_t root;
 	int rc;
 
-	if (find_root(ix, layer, id, &root, err) < 0)
+	if (fg_index_root(ix, layer, id, &root, err) < 0)
 		return -1;
 	st = fg_sql(ix, err,
 	    "SELECT id, public, all_voxels, all_lo, all_hi, size, gen FROM objects"
@@ -154,7 +142,7 @@ fg_index_object_blocks(struct fg_index *ix, uint32_t layer, uint64_t id, bool wh
 	size_t len = 0;
 	int rc;
 
-	if (find_root(ix, layer, id, &root, err) < 0)
+	if (fg_index_root(ix, layer, id, &root, err) < 0)
 		return -1;
 	if (whole)
 		st = fg_sql(ix, err,
@@ -213,7 +201,7 @@ fg_index_members(struct fg_index *ix, uint32_t layer, uint64_t id, uint64_t **ou
 {
 	uint64_t root;
 
-	if (find_root(ix, layer, id, &root, err) < 0)
+	if (fg_index_root(ix, layer, id, &root, err) < 0)
 		return -1;
 	return collect(ix,
 	    fg_sql(ix, err,
@@ -230,6 +218,23 @@ fg_index_block_objects(struct fg_index *ix, uint32_t layer, uint64_t at, uint64_
 	    fg_sql(ix, err,
 		"SELECT id FROM object_blocks WHERE layer = ? AND at = ? ORDER BY id",
 		"ii", (int64_t)layer, at),
+	    out, n, err);
+}
+
+int
+fg_index_unresegmented(struct fg_index *ix, uint32_t layer, uint64_t after, size_t max,
+    uint64_t **out, size_t *n, struct fg_err *err)
+{
+	return collect(ix,
+	    fg_sql(ix, err,
+		"SELECT id FROM artefacts s WHERE layer = ?1 AND kind = ?3"
+		" AND scale = 0 AND id > ?2"
+		" AND NOT EXISTS (SELECT 1 FROM artefacts a WHERE a.layer = ?1"
+		"  AND a.kind = ?4 AND a.scale = 0 AND a.id = s.id) ORDER BY id"
+		" LIMIT ?5",
+		"iiiii", (int64_t)layer,
+		after == UINT64_MAX ? INT64_MIN : (int64_t)after,
+		(int64_t)FG_KIND_STITCH, (int64_t)FG_KIND_RESEGMENT, (int64_t)max),
 	    out, n, err);
 }
 
@@ -341,7 +346,7 @@ merge_page(struct fg_index *ix, uint32_t layer, uint64_t id, uint64_t skip, size
 		    "SELECT a, b, both, only_a, only_b, state FROM merges"
 		    " WHERE layer = ? ORDER BY a, b LIMIT ? OFFSET ?",
 		    "iii", (int64_t)layer, (int64_t)max, skip);
-	if (find_root(ix, layer, id, &root, err) < 0)
+	if (fg_index_root(ix, layer, id, &root, err) < 0)
 		return NULL;
 	return fg_sql(ix, err,
 	    "SELECT m.a, m.b, both, only_a, only_b, state FROM objects o JOIN merges m"
@@ -353,11 +358,11 @@ merge_page(struct fg_index *ix, uint32_t layer, uint64_t id, uint64_t skip, size
 	    "iiii", (int64_t)layer, root, (int64_t)max, skip);
 }
 
-int
-fg_index_merges(struct fg_index *ix, uint32_t layer, uint64_t id, uint64_t skip,
-    size_t max, struct fg_merge **out, size_t *n, struct fg_err *err)
+/* All rows of a, b, both, only_a, only_b, state. */
+static int
+collect_merges(struct fg_index *ix, sqlite3_stmt *st, struct fg_merge **out, size_t *n,
+    struct fg_err *err)
 {
-	sqlite3_stmt *st = merge_page(ix, layer, id, skip, max, err);
 	struct fg_merge *list = NULL;
 	size_t len = 0;
 	int rc;
@@ -382,6 +387,27 @@ fg_index_merges(struct fg_index *ix, uint32_t layer, uint64_t id, uint64_t skip,
 	*out = list;
 	*n = len;
 	return 0;
+}
+
+int
+fg_index_merges(struct fg_index *ix, uint32_t layer, uint64_t id, uint64_t skip,
+    size_t max, struct fg_merge **out, size_t *n, struct fg_err *err)
+{
+	return collect_merges(ix, merge_page(ix, layer, id, skip, max, err), out, n,
+	    err);
+}
+
+int
+fg_index_block_merges(struct fg_index *ix, uint32_t layer, uint64_t at,
+    struct fg_merge **out, size_t *n, struct fg_err *err)
+{
+	return collect_merges(ix,
+	    fg_sql(ix, err,
+		"SELECT m.a, m.b, both, only_a, only_b, state FROM object_blocks k"
+		" JOIN merges m ON m.layer = k.layer AND m.a = k.id"
+		" WHERE k.layer = ? AND k.at = ? AND state = 1",
+		"ii", (int64_t)layer, at),
+	    out, n, err);
 }
 
 int

@@ -286,6 +286,7 @@ kind_name(int kind)
 	    [FG_KIND_MESH] = "mesh",
 	    [FG_KIND_SKELETON] = "skeleton",
 	    [FG_KIND_STITCH] = "stitch",
+	    [FG_KIND_RESEGMENT] = "resegment",
 	};
 
 	return kind > 0 && kind < (int)FG_COUNTOF(name) ? name[kind] : "unknown";

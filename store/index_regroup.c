@@ -35,6 +35,7 @@ struct node {
 struct edge {
 	uint64_t a, b, weight; /* shared voxels; of a decision: its number */
 	uint8_t kind;          /* 0: evidence, else enum fg_edit_kind */
+	bool late;             /* evidence: a contact, after all merges */
 	bool dropped;
 };
 
@@ -109,27 +110,16 @@ add_node(struct group *g, uint64_t id)
 }
 
 static void
-add_edge(struct group *g, uint64_t a, uint64_t b, uint64_t weight, int kind)
+add_edge(struct group *g, uint64_t a, uint64_t b, uint64_t weight, int kind, bool late)
 {
 	if (g->edges == g->edge_cap) {
 		g->edge_cap = FG_MAX(2 * g->edge_cap, (size_t)64);
 		g->edge = fg_realloc(g->edge, g->edge_cap, sizeof *g->edge);
 	}
-	g->edge[g->edges++] = (struct edge){a, b, weight, (uint8_t)kind, false};
+	g->edge[g->edges++] = (struct edge){a, b, weight, (uint8_t)kind, late, false};
 }
 
 /* ------------------------------------------------------------- reading */
-
-static void
-get_corner(sqlite3_stmt *st, int col, int64_t v[3])
-{
-	const uint8_t *p = sqlite3_column_blob(st, col);
-
-	for (int d = 0; d < 3; d++)
-		v[d] = p && sqlite3_column_bytes(st, col) == 24
-			   ? (int64_t)fg_get_u64le(p + 8 * d)
-			   : 0;
-}
 
 /* Everything that names this object as its representative. */
 static int
@@ -168,8 +158,8 @@ read_node(struct group *g, size_t i, struct fg_err *err)
 	v->there = true;
 	v->old_root = (uint64_t)sqlite3_column_int64(st, 0);
 	v->voxels = (uint64_t)sqlite3_column_int64(st, 1);
-	get_corner(st, 2, v->lo);
-	get_corner(st, 3, v->hi);
+	fg_index_get_corner(st, 2, v->lo);
+	fg_index_get_corner(st, 3, v->hi);
 	v->gen = sqlite3_column_int64(st, 4);
 	sqlite3_reset(st);
 	uint64_t root = v->old_root;
@@ -181,9 +171,14 @@ static int
 read_evidence(struct group *g, uint64_t id, struct fg_err *err)
 {
 	sqlite3_stmt *st = fg_sql(g->ix, err,
-	    "SELECT a, b, both FROM merges WHERE layer = ?1 AND a = ?2 AND state = 1"
-	    " UNION ALL"
-	    " SELECT a, b, both FROM merges WHERE layer = ?1 AND b = ?2 AND state = 1",
+	    "SELECT a, b, both, 0 FROM merges"
+	    " WHERE layer = ?1 AND a = ?2 AND state = 1 UNION ALL"
+	    " SELECT a, b, both, 0 FROM merges"
+	    " WHERE layer = ?1 AND b = ?2 AND state = 1 UNION ALL"
+	    " SELECT a, b, both, 1 FROM contacts"
+	    " WHERE layer = ?1 AND a = ?2 AND state = 1 UNION ALL"
+	    " SELECT a, b, both, 1 FROM contacts"
+	    " WHERE layer = ?1 AND b = ?2 AND state = 1",
 	    "ii", (int64_t)g->layer, id);
 	int rc;
 
@@ -195,7 +190,8 @@ read_evidence(struct group *g, uint64_t id, struct fg_err *err)
 
 		/* Both ends are nodes in the end: each edge is taken at its first. */
 		if (a == id)
-			add_edge(g, a, b, (uint64_t)sqlite3_column_int64(st, 2), 0);
+			add_edge(g, a, b, (uint64_t)sqlite3_column_int64(st, 2), 0,
+			    sqlite3_column_int(st, 3) != 0);
 		add_node(g, a == id ? b : a);
 	}
 	return rc;
@@ -221,7 +217,8 @@ read_decisions(struct group *g, size_t i, struct fg_err *err)
 		int kind = sqlite3_column_int(st, 3);
 
 		if (a == id)
-			add_edge(g, a, b, (uint64_t)sqlite3_column_int64(st, 2), kind);
+			add_edge(g, a, b, (uint64_t)sqlite3_column_int64(st, 2), kind,
+			    false);
 		if (kind == FG_EDIT_JOIN)
 			add_node(g, a == id ? b : a);
 		else
@@ -258,6 +255,8 @@ by_pair(const void *pa, const void *pb)
 		return a->b < b->b ? -1 : 1;
 	if (!a->kind != !b->kind)
 		return a->kind ? -1 : 1; /* decisions first */
+	if (a->late != b->late)
+		return a->late ? 1 : -1;
 	return a->weight > b->weight ? -1 : a->weight < b->weight;
 }
 
@@ -270,6 +269,8 @@ by_turn(const void *pa, const void *pb)
 		return a->dropped ? 1 : -1;
 	if (!a->kind != !b->kind)
 		return a->kind ? -1 : 1;
+	if (a->late != b->late)
+		return a->late ? 1 : -1;
 	if (a->weight != b->weight)
 		return (a->weight < b->weight) == (a->kind != 0) ? -1 : 1;
 	if (a->a != b->a)

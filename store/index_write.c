@@ -139,6 +139,9 @@ fg_index_put_result(struct fg_index *ix, const struct fg_result *res, int64_t pa
 	}
 	if (res->task.kind == FG_KIND_BLOCK)
 		return put_block(ix, res, run, err);
+	if (res->task.kind == FG_KIND_RESEGMENT)
+		return fg_index_put_contacts(ix, &res->task, res->contact,
+		    res->contacts, err);
 	return fg_index_put_merges(ix, res->task.layer, res->merge, res->merges, err);
 }
 

@@ -14,7 +14,8 @@ enum fg_kind {
 	FG_KIND_MESH = 5,  /* at = object id */
 	FG_KIND_SKELETON = 6, /* at = object id */
 	FG_KIND_STITCH = 7, /* block `at` was compared with its neighbours; no bytes */
-	FG_KIND_LAST = FG_KIND_STITCH,
+	FG_KIND_RESEGMENT = 8, /* contacts of block `at` were flooded again; no bytes */
+	FG_KIND_LAST = FG_KIND_RESEGMENT,
 };
 
 struct fg_key {

@@ -5,13 +5,15 @@
  *
  * A base object is one label of one block; its id tells the block (work/recipe.h), its
  * voxels never change. Base objects are the nodes of a graph. Its edges are *merges*,
- * the evidence that stitching found between two blocks (joined or not), and *edits*,
- * what users decided. A component is what the following rule makes of them:
+ * the evidence that stitching found between two blocks (joined or not), *contacts*, the
+ * evidence of floods that were tried again where two objects touch (joined or not), and
+ * *edits*, what users decided. A component is what the following rule makes of them:
  *
  *   - the newest decision about a pair that is not withdrawn outranks its evidence;
- *   - edges are taken in a fixed order: users' joins by their number, then evidence by
- *     falling number of shared voxels, then by ids. An edge joins what it connects,
- *     unless this would bring the two ends of a user's cut into one component.
+ *   - edges are taken in a fixed order: users' joins by their number, then merges by
+ *     falling number of shared voxels, then by ids, then contacts likewise. An edge
+ *     joins what it connects, unless this would bring the two ends of a user's cut into
+ *     one component.
  *
  * The result depends on the edges alone, not on the order in which they came.
  *
@@ -95,6 +97,37 @@ struct fg_merge {
  * most max, from position `skip` on; id 0: all of the layer. *out is malloc'ed. */
 int fg_reader_merges(struct fg_reader *r, uint32_t layer, uint64_t id, uint64_t skip,
     size_t max, struct fg_merge **out, size_t *n, struct fg_err *err) FG_MUST_USE;
+
+/* The same of one block: joined merges whose `a` is one of its objects. */
+int fg_reader_block_merges(struct fg_reader *r, uint32_t layer, uint64_t at,
+    struct fg_merge **out, size_t *n, struct fg_err *err) FG_MUST_USE;
+
+/* ------------------------------------------------------------- contacts */
+
+#define FG_CONTACT_ALL 1000 /* shares are in thousandths */
+
+/* What two floods from both sides of a contact came to (seg/resegment.h). A pair may
+ * have one from each block that it touches in; it is joined if any of them is. All of a
+ * block's are replaced together, and forgotten when one of the two objects is. */
+struct fg_contact {
+	uint64_t a, b;   /* a < b */
+	uint64_t both;   /* voxels of both floods near the contact */
+	uint64_t only_a; /* of that from a alone, from b alone */
+	uint64_t only_b;
+	int64_t vx[3]; /* where: a voxel of scale 0 */
+	int recovered; /* the least share of a or b that either flood found again */
+	int deleted;   /* the lesser share of voxels that a flood took back */
+	bool joined;   /* what the layer's rule made of it */
+};
+
+/* As fg_reader_merges, by a, b, block. */
+int fg_reader_contacts(struct fg_reader *r, uint32_t layer, uint64_t id, uint64_t skip,
+    size_t max, struct fg_contact **out, size_t *n, struct fg_err *err) FG_MUST_USE;
+
+/* Blocks that are stitched but have no result of resegmentation, by at, after `after`
+ * (UINT64_MAX: from the first); at most max. *out is malloc'ed. */
+int fg_reader_unresegmented(struct fg_reader *r, uint32_t layer, uint64_t after,
+    size_t max, uint64_t **out, size_t *n, struct fg_err *err) FG_MUST_USE;
 
 /* ------------------------------------------------------------- edits */
 

@@ -143,6 +143,24 @@ merge_json(const struct fg_merge *m)
 	return a;
 }
 
+static json_t *
+contact_json(const struct fg_contact *c)
+{
+	json_t *a = json_array();
+
+	json_array_append_new(a, integer(c->a));
+	json_array_append_new(a, integer(c->b));
+	json_array_append_new(a, integer(c->both));
+	json_array_append_new(a, integer(c->only_a));
+	json_array_append_new(a, integer(c->only_b));
+	for (int d = 0; d < 3; d++)
+		json_array_append_new(a, json_integer(c->vx[d]));
+	json_array_append_new(a, json_integer(c->recovered));
+	json_array_append_new(a, json_integer(c->deleted));
+	json_array_append_new(a, integer(c->joined));
+	return a;
+}
+
 char *
 fg_record_commit_format(const struct fg_result *res)
 {
@@ -174,6 +192,12 @@ fg_record_commit_format(const struct fg_result *res)
 		for (size_t i = 0; i < res->merges; i++)
 			json_array_append_new(a, merge_json(&res->merge[i]));
 		json_object_set_new(j, "merges", a);
+	}
+	if (res->contacts > 0) {
+		a = json_array();
+		for (size_t i = 0; i < res->contacts; i++)
+			json_array_append_new(a, contact_json(&res->contact[i]));
+		json_object_set_new(j, "contacts", a);
 	}
 	text = fg_json_format(j);
 	json_decref(j);
@@ -281,6 +305,45 @@ get_merges(const json_t *list, struct fg_result *res, struct fg_err *err)
 	return 0;
 }
 
+static bool
+get_contact(const json_t *a, struct fg_contact *c)
+{
+	int64_t v[11];
+
+	if (!get_numbers(a, 11, v) || v[0] <= 0 || v[1] <= v[0] || v[8] < 0 ||
+	    v[8] > FG_CONTACT_ALL || v[9] < 0 || v[9] > INT32_MAX || v[10] < 0 ||
+	    v[10] > 1)
+		return false;
+	*c = (struct fg_contact){
+	    .a = (uint64_t)v[0],
+	    .b = (uint64_t)v[1],
+	    .both = (uint64_t)v[2],
+	    .only_a = (uint64_t)v[3],
+	    .only_b = (uint64_t)v[4],
+	    .vx = {v[5], v[6], v[7]},
+	    .recovered = (int)v[8],
+	    .deleted = (int)v[9],
+	    .joined = v[10] == 1,
+	};
+	return true;
+}
+
+static int
+get_contacts(const json_t *list, struct fg_result *res, struct fg_err *err)
+{
+	struct fg_contact *c;
+
+	res->contacts = json_array_size(list);
+	c = fg_calloc(res->contacts + 1, sizeof *c);
+	res->contact = c;
+	for (size_t i = 0; i < res->contacts; i++) {
+		if (!get_contact(json_array_get(list, i), &c[i]))
+			return fg_fail(err, FG_ECORRUPT, "contact %zu is no contact",
+			    i);
+	}
+	return 0;
+}
+
 static int
 get_run(const json_t *run, struct fg_result *res, struct fg_err *err)
 {
@@ -333,6 +396,8 @@ fill_result(const json_t *j, uint32_t layer, uint32_t slab, struct fg_result *re
 		if (!get_object(json_array_get(objects, i), &object[i]))
 			return fg_fail(err, FG_ECORRUPT, "object %zu is no object", i);
 	}
+	if (get_contacts(json_object_get(j, "contacts"), res, err) < 0)
+		return -1;
 	return get_merges(json_object_get(j, "merges"), res, err);
 }
 
@@ -356,6 +421,7 @@ fg_record_result_fini(struct fg_record_result *r)
 	free((void *)r->res.payload);
 	free((void *)r->res.object);
 	free((void *)r->res.merge);
+	free((void *)r->res.contact);
 	free(r->res.places);
 	json_decref(r->json);
 	*r = (struct fg_record_result){0};

@@ -8,8 +8,9 @@
  * COMMIT: {"task": [kind, scale, at], "run": {worker, device, version, started, ended,
  *         stats}, "put": [[kind, scale, at, part, state, enc, off, len, crc, gen],
  *         ...], "objects": [[id, voxels, lo x3, hi x3], ...],
- *         "merges": [[a, b, both, only_a, only_b, joined], ...]}; the last may be
- *         absent. `off` is where the payload's bytes begin in the same slab, -1 for a
+ *         "merges": [[a, b, both, only_a, only_b, joined], ...], "contacts":
+ *         [[a, b, both, only_a, only_b, x, y, z, recovered, deleted, joined], ...]};
+ *         the last two may be absent. `off` is where the payload's bytes begin in the same slab, -1 for a
  *         state without bytes; gen, the generation of an artefact, is left out where it
  *         is 0. Numbers above 2^63 - 1 are stored as two's complement.
  * EDIT:   {"edits": [[edit, kind, a, b, at, who], ...]} or {"undo": [edit, ...]}.

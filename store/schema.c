@@ -63,4 +63,12 @@ static const char step2[] =
     "CREATE INDEX edits_a ON edits (layer, a);"
     "CREATE INDEX edits_b ON edits (layer, b);";
 
-const char *const fg_schema_step[] = {step1, step2, NULL};
+/* Contacts that were flooded again; `at` is the block whose task did it. */
+static const char step3[] =
+    "CREATE TABLE contacts (layer INT, a INT, b INT, at INT, both INT, only_a INT,"
+    "  only_b INT, x INT, y INT, z INT, recovered INT, deleted INT, state INT,"
+    "  PRIMARY KEY (layer, a, b, at)) WITHOUT ROWID;"
+    "CREATE INDEX contacts_b ON contacts (layer, b);"
+    "CREATE INDEX contacts_at ON contacts (layer, at);";
+
+const char *const fg_schema_step[] = {step1, step2, step3, NULL};

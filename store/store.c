@@ -576,6 +576,27 @@ fg_reader_edits(struct fg_reader *r, uint32_t layer, int64_t after, size_t max,
 }
 
 int
+fg_reader_block_merges(struct fg_reader *r, uint32_t layer, uint64_t at,
+    struct fg_merge **out, size_t *n, struct fg_err *err)
+{
+	return fg_index_block_merges(r->ix, layer, at, out, n, err);
+}
+
+int
+fg_reader_contacts(struct fg_reader *r, uint32_t layer, uint64_t id, uint64_t skip,
+    size_t max, struct fg_contact **out, size_t *n, struct fg_err *err)
+{
+	return fg_index_contacts(r->ix, layer, id, skip, max, out, n, err);
+}
+
+int
+fg_reader_unresegmented(struct fg_reader *r, uint32_t layer, uint64_t after, size_t max,
+    uint64_t **out, size_t *n, struct fg_err *err)
+{
+	return fg_index_unresegmented(r->ix, layer, after, max, out, n, err);
+}
+
+int
 fg_reader_unstitched(struct fg_reader *r, uint32_t layer, uint64_t after, size_t max,
     uint64_t **out, size_t *n, struct fg_err *err)
 {

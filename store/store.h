@@ -220,6 +220,7 @@ struct fg_payload {
 };
 
 struct fg_merge; /* store/object.h */
+struct fg_contact;
 
 struct fg_object_row {
 	uint64_t id;
@@ -230,7 +231,7 @@ struct fg_object_row {
 /* What one finished task yields; everything of it becomes visible in one transaction.
  */
 struct fg_result {
-	struct fg_key task; /* BLOCK, STITCH, or CHUNK for coarse chunks */
+	struct fg_key task; /* BLOCK, STITCH, RESEGMENT, or CHUNK for coarse chunks */
 	bool failed;        /* then only error, tries and next_try_ms count */
 	char error[200];
 	int tries;
@@ -241,6 +242,8 @@ struct fg_result {
 	size_t objects;
 	const struct fg_merge *merge; /* STITCH: what was found */
 	size_t merges;
+	const struct fg_contact *contact; /* RESEGMENT: what became of them */
+	size_t contacts;
 	const char *worker, *device, *version; /* provenance; strings, may be NULL */
 	int64_t started_ms, ended_ms;          /* wall clock */
 	const char *stats;                     /* JSON text or NULL */

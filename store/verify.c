@@ -30,7 +30,7 @@ fg_verify_name(const struct fg_key *key, const struct fg_known *k,
     char out[FG_VERIFY_NAME])
 {
 	static const char *const kind[] = {"?", "chunk", "block", "face", "prob",
-	    "mesh", "skeleton", "stitch"};
+	    "mesh", "skeleton", "stitch", "resegment"};
 	const char *layer = k ? k->name : "(unknown)";
 	bool id = fg_kind_is_artefact(key->kind) || key->at >> 63;
 	int64_t p[3];

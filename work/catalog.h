@@ -102,6 +102,7 @@ void fg_catalog_list(struct fg_catalog *c, struct fg_layer ***out, size_t *n);
  *               the measured speed, "halo": [32,32,32], "chunk": [64,64,64],
  *               "encoding": "compressed_segmentation"|"raw", "prob": false,
  *               "stitch": fields of struct fg_stitch_rule (seg/stitch.h),
+ *               "resegment": of struct fg_resegment_rule (seg/resegment.h),
  *               and the names of fg_flood_params}}
  * Everything is checked here (names, ids' width, network loads, codec holds dtype);
  * unknown keys are refused. *out: a reference to the new layer.

@@ -185,6 +185,17 @@ read_model(struct plan *p, struct fg_err *err)
 	return 0;
 }
 
+/* Its defaults depend on the network. */
+static int
+read_resegment(struct plan *p, struct fg_err *err)
+{
+	const json_t *rule = json_object_get(p->ffn, "resegment");
+	struct fg_resegment_rule *r = &p->recipe.resegment;
+
+	fg_resegment_rule_default(r, &p->recipe.shape);
+	return rule ? fg_resegment_rule_parse(rule, r, err) : 0;
+}
+
 static int
 choose_precision(struct plan *p, struct fg_err *err)
 {
@@ -311,7 +322,7 @@ read_flood(struct plan *p, struct fg_err *err)
 {
 	static const char *const own[] = {"image", "model", "fov", "delta", "mean",
 	    "stddev", "precision", "block", "halo", "chunk", "encoding", "prob",
-	    "scales", "stitch"};
+	    "scales", "stitch", "resegment"};
 	struct fg_flood_params *f = &p->recipe.flood;
 	const char *known[64];
 	size_t n = 0;
@@ -414,8 +425,8 @@ plan_generated(struct plan *p, struct fg_layer_row *row, struct fg_err *err)
 		return fg_fail(err, FG_EINVAL, "\"ffn\" is not an object");
 	if (find_image(p, err) < 0 || read_flood(p, err) < 0 ||
 	    read_geometry(p, err) < 0 || plan_info(p, err) < 0 ||
-	    read_model(p, err) < 0 || choose_precision(p, err) < 0 ||
-	    try_devices(p, err) < 0 ||
+	    read_model(p, err) < 0 || read_resegment(p, err) < 0 ||
+	    choose_precision(p, err) < 0 || try_devices(p, err) < 0 ||
 	    fg_recipe_plan_ids(r, &p->info.scale[0], err) < 0)
 		return -1;
 	info = fg_catalog_info_bytes(&p->info);

@@ -52,6 +52,16 @@ run_stitch(struct fg_stage_run *r, struct fg_err *err)
 }
 
 static int
+run_resegment(struct fg_stage_run *r, struct fg_err *err)
+{
+	struct fg_bulk_call call = call_of(r);
+	int rc = fg_sched_resegment(r->p->sched, &call, err);
+
+	r->complete = call.complete;
+	return rc;
+}
+
+static int
 run_downsample(struct fg_stage_run *r, struct fg_err *err)
 {
 	struct fg_bulk_call call = call_of(r);
@@ -99,6 +109,7 @@ run_skeleton(struct fg_stage_run *r, struct fg_err *err)
 static int (*const stage_run[FG_STAGES])(struct fg_stage_run *r, struct fg_err *err) = {
     [FG_STAGE_SEGMENT] = run_segment,
     [FG_STAGE_STITCH] = run_stitch,
+    [FG_STAGE_RESEGMENT] = run_resegment,
     [FG_STAGE_DOWNSAMPLE] = run_downsample,
     [FG_STAGE_MESH] = run_mesh,
     [FG_STAGE_SKELETON] = run_skeleton,

@@ -26,8 +26,8 @@
 #define FOVS_PER_CELL 1.27
 #define COORDINATE_MAX (INT64_C(1) << 53)
 
-static const char *const stage_names[FG_STAGES] = {"segment", "stitch", "downsample",
-    "mesh", "skeleton"};
+static const char *const stage_names[FG_STAGES] = {"segment", "stitch", "resegment",
+    "downsample", "mesh", "skeleton"};
 static const char *const class_names[FG_CLASSES] = {"interactive", "bulk", "idle"};
 
 /* ------------------------------------------------------------- reading a wish */
@@ -68,8 +68,8 @@ parse_stages(const json_t *spec, unsigned *out, struct fg_err *err)
 		return 0;
 	if (!json_is_array(list) || json_array_size(list) == 0)
 		return fg_fail(err, FG_EINVAL,
-		    "\"stages\" is not a list of stages: segment, stitch, downsample, "
-		    "mesh, skeleton");
+		    "\"stages\" is not a list of stages: segment, stitch, resegment, "
+		    "downsample, mesh, skeleton");
 	json_array_foreach(list, i, v)
 	{
 		const char *name = json_string_value(v);

@@ -17,6 +17,7 @@
 
 #include "base/box.h"
 #include "formats/info.h"
+#include "seg/resegment.h"
 #include "seg/segment.h"
 #include "seg/stitch.h"
 
@@ -37,6 +38,8 @@ struct fg_recipe {
 	bool prob;                    /* keep the probability map as layer NAME.prob */
 	struct fg_stitch_rule stitch; /* how blocks are compared; recipes without it
 					 have the default */
+	/* How contacts are flooded again; likewise. */
+	struct fg_resegment_rule resegment;
 };
 
 int fg_recipe_parse(const char *json, struct fg_recipe *r,

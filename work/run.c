@@ -19,6 +19,8 @@
 #include "formats/codec.h"
 #include "seg/downsample.h"
 #include "work/artefact.h"
+#include "work/picture.h"
+#include "work/resegment.h"
 #include "work/stitch.h"
 
 void
@@ -30,6 +32,7 @@ fg_output_fini(struct fg_output *out)
 	free(out->object);
 	free(out->places);
 	free(out->merge);
+	free(out->contact);
 	free(out->device);
 	free(out->stats);
 	*out = (struct fg_output){0};
@@ -383,24 +386,6 @@ format_stats(const struct fg_seg_stats *st, int64_t read_ns, int64_t cut_ns)
 	return text;
 }
 
-/* Read the image of the box; *mask stays empty where every chunk is there. */
-static int
-read_image(const struct fg_layer *l, const struct fg_box *box, struct fg_array *image,
-    struct fg_array *mask, struct fg_err *err)
-{
-	int64_t shape[4] = {1, 1, 1, 1};
-
-	fg_box_shape(box, shape);
-	if (fg_array_init(image, l->image->info.dtype, shape, err) < 0 ||
-	    fg_array_init_zero(mask, FG_U8, shape, err) < 0)
-		return -1;
-	if (fg_source_box(l->image->source, l->image_scale, box, image, mask, err) < 0)
-		return fg_err_prefix(err, "image %s", l->image->name);
-	if (fg_array_is_zero(mask))
-		fg_array_fini(mask);
-	return 0;
-}
-
 static bool
 is_all_absent(const struct fg_array *mask)
 {
@@ -485,7 +470,7 @@ run_block(struct fg_task *t, struct fg_env *env, struct fg_output *out,
 			    (long long)blk[0], (long long)blk[1], (long long)blk[2]);
 	}
 	fg_recipe_box(l->recipe, s, blk, &box);
-	if (read_image(l, &box, &b.image, &b.mask, err) < 0)
+	if (fg_picture_read(l, &box, &b.image, &b.mask, err) < 0)
 		goto out;
 	t1 = fg_clock_ns();
 	if (segment(t, env, &box, &b, err) < 0)
@@ -732,6 +717,9 @@ fg_task_run(struct fg_task *t, struct fg_env *env, struct fg_output *out,
 		break;
 	case FG_KIND_STITCH:
 		rc = fg_stitch_run(t, env, out, err);
+		break;
+	case FG_KIND_RESEGMENT:
+		rc = fg_resegment_run(t, env, out, err);
 		break;
 	case FG_KIND_MESH:
 		rc = fg_task_mesh(t, env, out, err);

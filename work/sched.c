@@ -100,7 +100,7 @@ list_put(struct list *l, struct task *t, struct task *after)
 struct list *
 fg_sched_queue(struct fg_sched *s, int kind, int cls)
 {
-	if (kind == FG_KIND_BLOCK)
+	if (fg_sched_kind_floods(kind))
 		return &s->blocks[cls];
 	return fg_kind_is_artefact(kind) ? &s->artefacts[cls] : &s->coarse[cls];
 }
@@ -151,7 +151,7 @@ ring(struct fg_sched *s, const struct task *t)
 {
 	/* Delayed tasks are watched by the drivers: they sleep until the first is due.
 	 */
-	if (t->state == TASK_DELAYED || t->t.key.kind == FG_KIND_BLOCK)
+	if (t->state == TASK_DELAYED || fg_sched_kind_floods(t->t.key.kind))
 		pthread_cond_broadcast(&s->models);
 	else if (fg_kind_is_artefact(t->t.key.kind))
 		pthread_cond_broadcast(&s->making);

@@ -158,6 +158,10 @@ int fg_sched_coarse(struct fg_sched *s, struct fg_bulk_call *call,
  * (work/stitch.h), where that was not done yet. */
 int fg_sched_stitch(struct fg_sched *s, struct fg_bulk_call *call,
     struct fg_err *err) FG_MUST_USE;
+/* Flood the contacts of the box's blocks again (work/resegment.h), where that was not
+ * done yet and all neighbours are stitched; the others are skipped. */
+int fg_sched_resegment(struct fg_sched *s, struct fg_bulk_call *call,
+    struct fg_err *err) FG_MUST_USE;
 /*
  * Make the meshes (in levels of detail too, where this build can) or skeletons of
  * objects of call->layer (NAME: base objects, NAME.agg: components), in order of their
@@ -221,7 +225,7 @@ enum fg_now {
 };
 struct fg_change {
 	struct fg_key key; /* BLOCK; or PRESENT and CHUNK with scale >= 1, MESH,
-			      SKELETON or STITCH */
+			      SKELETON, STITCH or RESEGMENT */
 	uint8_t now;       /* enum fg_now */
 };
 /*

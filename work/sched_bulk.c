@@ -18,6 +18,7 @@
 #include "base/morton.h"
 #include "mesh/draco.h"
 #include "work/artefact.h"
+#include "work/resegment.h"
 
 #define POLL_NS (50 * FG_NS_PER_MS) /* how soon a cancel is seen */
 #define OBJECT_PAGE 4096
@@ -158,6 +159,27 @@ list_blocks(const struct fg_layer *l, const struct fg_box *vx, uint64_t **out,
 
 enum added { ADDED, SKIPPED, FAILED_BEFORE, ADD_ERROR };
 
+/* Whether contacts of a block can be tried and were not. */
+static int
+look_resegment(struct fg_sched *s, struct fg_layer *l, const struct fg_key *key,
+    bool *wanted, struct fg_err *err)
+{
+	enum fg_state state = FG_ABSENT;
+	struct fg_buf *bytes = NULL;
+	struct fg_env env;
+	int64_t blk[3];
+
+	fg_sched_fill_env(s, &env);
+	if (env.face(env.ctx, key, 0, &state, &bytes, err) < 0)
+		return -1;
+	fg_buf_unref(bytes);
+	*wanted = false;
+	if (state != FG_ABSENT)
+		return 0;
+	fg_morton_decode(key->at, blk);
+	return fg_resegment_ready(l, &env, blk, wanted, err);
+}
+
 /* What is known of a block or an object before its task is made. ADDED: nothing, make
  * it. Not under the lock. */
 static enum added
@@ -173,6 +195,11 @@ look(struct fg_sched *s, struct fg_layer *l, const struct fg_key *key, int *trie
 			return current ? SKIPPED : ADDED;
 		/* Part of another object by now, under whose id it is made. */
 		return err && err->code == FG_ENOENT ? SKIPPED : ADD_ERROR;
+	}
+	if (key->kind == FG_KIND_RESEGMENT) {
+		if (look_resegment(s, l, key, &current, err) < 0)
+			return ADD_ERROR;
+		return current ? ADDED : SKIPPED;
 	}
 	switch (fg_sched_look_block(s, key->layer, key->at, tries, due_ns, err)) {
 	case FOUND_DONE:
@@ -386,7 +413,7 @@ begin_job(struct bulk *b)
 	pthread_condattr_destroy(&attr);
 	/* Enough that no device waits for the planner. */
 	b->job.size =
-	    2 * (b->key.kind == FG_KIND_BLOCK ? b->s->devices : b->s->makers) + 2;
+	    2 * (fg_sched_kind_floods(b->key.kind) ? b->s->devices : b->s->makers) + 2;
 	b->job.window = fg_calloc((size_t)b->job.size, sizeof(struct task *));
 	b->job.err = FG_ERR_INIT;
 	b->started_ns = fg_clock_ns();
@@ -474,6 +501,22 @@ fg_sched_blocks(struct fg_sched *s, struct fg_bulk_call *call, struct fg_err *er
 	    .layer = l->base ? l->base : l,
 	    .call = call,
 	    .key = {.layer = l->id, .kind = FG_KIND_BLOCK}};
+
+	call->complete = false;
+	if (check_layer(l, err) < 0 ||
+	    list_blocks(l, &call->vx, &b.list, &b.blocks, err) < 0)
+		return -1;
+	return run(&b, "blocks", err);
+}
+
+int
+fg_sched_resegment(struct fg_sched *s, struct fg_bulk_call *call, struct fg_err *err)
+{
+	struct fg_layer *l = call->layer->base ? call->layer->base : call->layer;
+	struct bulk b = {.s = s,
+	    .layer = l,
+	    .call = call,
+	    .key = {.layer = l->id, .kind = FG_KIND_RESEGMENT}};
 
 	call->complete = false;
 	if (check_layer(l, err) < 0 ||

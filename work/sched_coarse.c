@@ -127,7 +127,7 @@ static bool
 holds_coarse(const struct list *l, uint32_t layer)
 {
 	for (const struct task *t = l->first; t; t = t->next) {
-		if (t->t.key.layer == layer && t->t.key.kind != FG_KIND_BLOCK &&
+		if (t->t.key.layer == layer && !fg_sched_kind_floods(t->t.key.kind) &&
 		    !fg_kind_is_artefact(t->t.key.kind))
 			return true;
 	}

@@ -15,6 +15,13 @@
 
 struct job;
 
+/* Whether tasks of a kind flood, and so run on a driver. */
+static inline bool
+fg_sched_kind_floods(int kind)
+{
+	return kind == FG_KIND_BLOCK || kind == FG_KIND_RESEGMENT;
+}
+
 enum task_state { TASK_QUEUED, TASK_DELAYED, TASK_RUNNING, TASK_COMMITTING };
 
 /* One thing being made. Lives from want to its one end; in the table all that time.
@@ -245,6 +252,8 @@ void fg_sched_count_block(struct fg_sched *s, double seconds);
 
 /* ------------------------------------------------------------- sched_run.c */
 
+/* How tasks read what there is. */
+void fg_sched_fill_env(struct fg_sched *s, struct fg_env *env);
 /* Run a RUNNING task to the end of its try. */
 void fg_sched_run_task(struct fg_sched *s, struct task *t, int floods);
 int fg_sched_start_threads(struct fg_sched *s, struct fg_err *err);

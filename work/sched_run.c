@@ -113,6 +113,8 @@ kind_name(const struct task *t)
 		return "block";
 	case FG_KIND_STITCH:
 		return "stitching";
+	case FG_KIND_RESEGMENT:
+		return "resegmentation";
 	default:
 		return "coarse chunk";
 	}
@@ -171,7 +173,7 @@ end_done(struct fg_sched *s, struct task *t)
 	pthread_mutex_lock(&s->lock);
 	note_block_time(s, t);
 	s->stats.done++;
-	if (t->t.key.kind != FG_KIND_STITCH)
+	if (t->t.key.kind != FG_KIND_STITCH && t->t.key.kind != FG_KIND_RESEGMENT)
 		fg_sched_refresh_above(s, t);
 	if (t->t.key.kind == FG_KIND_BLOCK)
 		fg_sched_stitch_block(s, t);
@@ -293,6 +295,39 @@ read_child(void *ctx, const struct fg_key *key, enum fg_state *state,
 	return read_face(ctx, key, 0, state, out, err);
 }
 
+static int
+read_merges(void *ctx, uint32_t layer, uint64_t at, struct fg_merge **out, size_t *n,
+    struct fg_err *err)
+{
+	struct fg_sched *s = ctx;
+	struct fg_reader *r = fg_sched_take_reader(s, err);
+	int rc;
+
+	if (!r)
+		return -1;
+	rc = fg_reader_block_merges(r, layer, at, out, n, err);
+	fg_sched_put_reader(s, r);
+	return rc;
+}
+
+void
+fg_sched_fill_env(struct fg_sched *s, struct fg_env *env)
+{
+	*env = (struct fg_env){
+	    .engines = s->engines,
+	    .child = read_child,
+	    .face = read_face,
+	    .merges = read_merges,
+	    .object = fg_sched_read_object,
+	    .piece = fg_sched_read_piece,
+	    .has = fg_sched_has_piece,
+	    .put = fg_sched_put_part,
+	    .ctx = s,
+	    .skeleton_whole = s->opt.skeleton_whole,
+	    .worker = s->worker,
+	};
+}
+
 static bool
 is_hopeless(enum fg_code code)
 {
@@ -370,22 +405,13 @@ finish_try(struct fg_sched *s, struct task *t, int rc, bool no_engine)
 void
 fg_sched_run_task(struct fg_sched *s, struct task *t, int floods)
 {
-	struct fg_env env = {
-	    .engines = s->engines,
-	    .floods = floods,
-	    .child = read_child,
-	    .face = read_face,
-	    .object = fg_sched_read_object,
-	    .piece = fg_sched_read_piece,
-	    .has = fg_sched_has_piece,
-	    .put = fg_sched_put_part,
-	    .ctx = s,
-	    .skeleton_whole = s->opt.skeleton_whole,
-	    .worker = s->worker,
-	};
+	struct fg_env env;
 	fg_task_fn *fn = s->opt.run ? s->opt.run : fg_task_run;
-	int rc = fn(&t->t, &env, &t->out, &t->err);
+	int rc;
 
+	fg_sched_fill_env(s, &env);
+	env.floods = floods;
+	rc = fn(&t->t, &env, &t->out, &t->err);
 	finish_try(s, t, rc, env.no_engine);
 }
 
@@ -414,7 +440,7 @@ pick_block(struct fg_sched *s)
 	int interactive = 0, others = 0;
 
 	for (const struct task *t = s->running.first; t; t = t->next) {
-		if (t->t.key.kind != FG_KIND_BLOCK)
+		if (!fg_sched_kind_floods(t->t.key.kind))
 			continue;
 		if (t->t.cls == FG_INTERACTIVE)
 			interactive++;

@@ -20,8 +20,8 @@
 #include "work/engine.h"
 
 struct fg_task {
-	struct fg_key key; /* BLOCK, STITCH, CHUNK with scale >= 1, or the TABLE of a
-			    * MESH or SKELETON (work/artefact.h) */
+	struct fg_key key; /* BLOCK, STITCH, RESEGMENT, CHUNK with scale >= 1, or the
+			    * TABLE of a MESH or SKELETON (work/artefact.h) */
 	struct fg_layer *layer; /* a generated one; the caller holds the reference */
 	int attempt;            /* failed tries before this one */
 	_Atomic int cls;        /* enum fg_class now */
@@ -32,14 +32,17 @@ struct fg_task {
 struct fg_env {
 	struct fg_engines *engines; /* BLOCK: where its engine is taken from */
 	int floods;                 /* see struct fg_block_call */
-	/* CHUNK, MESH, SKELETON: state and stored bytes of a chunk of the same layer.
-	 * *out is a new reference, NULL unless PRESENT or PARTIAL. */
+	/* CHUNK, MESH, SKELETON, RESEGMENT: state and stored bytes of a chunk of the
+	 * same layer. *out is a new reference, NULL unless PRESENT or PARTIAL. */
 	int (*child)(void *ctx, const struct fg_key *key, enum fg_state *state,
 	    struct fg_buf **out, struct fg_err *err);
-	/* STITCH: the same for piece `part` of a face artefact; of a BLOCK, whether it
-	 * is made (PRESENT, no bytes). */
+	/* STITCH, RESEGMENT: the same for piece `part` of a face artefact; of a BLOCK,
+	 * whether it is made (PRESENT, no bytes). RESEGMENT: also of a STITCH. */
 	int (*face)(void *ctx, const struct fg_key *key, uint32_t part,
 	    enum fg_state *state, struct fg_buf **out, struct fg_err *err);
+	/* RESEGMENT: as fg_reader_block_merges. */
+	int (*merges)(void *ctx, uint32_t layer, uint64_t at, struct fg_merge **out,
+	    size_t *n, struct fg_err *err);
 	/* MESH, SKELETON: an object and where it lies, see fg_artefact_object. */
 	int (*object)(void *ctx, uint32_t layer, int kind, uint64_t id,
 	    struct fg_object *o, struct fg_object_block **blocks, size_t *n,
@@ -67,6 +70,7 @@ struct fg_output {
 	struct fg_object_row *object;
 	struct fg_place *places;
 	struct fg_merge *merge;
+	struct fg_contact *contact;
 	char *device, *stats;
 	size_t bytes; /* of all payloads */
 };
@@ -84,6 +88,7 @@ typedef int fg_task_fn(struct fg_task *t, struct fg_env *env, struct fg_output *
  *   CHUNK: the majority label of each window of the next finer stored scale; PARTIAL
  *     when a finer chunk is absent; EMPTY when all is background.
  *   STITCH: what the block has in common with its neighbours (work/stitch.h).
+ *   RESEGMENT: which objects that touch in the block are one (work/resegment.h).
  *   MESH, SKELETON: see work/artefact.h.
  * Fails: FG_ECANCELED; FG_EIO and FG_ENOMEM (worth another try); FG_ECORRUPT,
  * FG_EINVAL, FG_ENOTSUP (not); as fg_engines_get. *out is untouched then.

@@ -432,8 +432,8 @@ static const struct fg_tool_option submit_options[] = {
     {"scale", "KEY", "the box is in voxels of this scale", 0},
     {"nm", NULL, "the box is in nanometres", 0},
     {"stages", "LIST",
-	"stages with commas between: segment, stitch, downsample,\nmesh, skeleton "
-	"(default the first three)",
+	"stages with commas between: segment, stitch, resegment,\ndownsample, mesh, "
+	"skeleton (default segment,stitch,\ndownsample)",
 	0},
     {"class", "CLASS",
 	"bulk, or idle: only when nothing else is to be done\n(default bulk)", 0},
