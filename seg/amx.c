@@ -181,6 +181,7 @@ static int amx_forward(struct fg_model *, int, const float *, float *, struct fg
 
 static const struct fg_backend amx_backend = {
     .abi = FG_BACKEND_ABI,
+    .size = sizeof(struct fg_backend),
     .name = "cpu",
     .unload = amx_unload,
     .forward = amx_forward,

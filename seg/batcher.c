@@ -204,6 +204,7 @@ fg_client_submit(struct fg_client *c, struct fg_request *r)
 	r->next = NULL;
 	r->rc = 0;
 	r->err = FG_ERR_INIT;
+	r->moved = false;
 	pthread_mutex_lock(&b->lock);
 	*b->last = r;
 	b->last = &r->next;
@@ -382,6 +383,32 @@ give_back(struct fg_request **batch, int n, int rc, const struct fg_err *err)
 	}
 }
 
+/*
+ * With the lock held: the device is lost, but others serve. Its steps left no trace
+ * (canvases are written at the end of a step), so they go back to the head of the list.
+ * Only once each: a step that has brought down two devices may bring down all of them.
+ */
+static void
+hand_over(struct fg_batcher *b, struct fg_request **batch, int n,
+    const struct fg_err *err)
+{
+	while (n-- > 0) {
+		struct fg_request *r = batch[n];
+
+		if (r->moved) {
+			give_back(&r, 1, -1, err);
+			continue;
+		}
+		r->moved = true;
+		r->next = b->first;
+		b->first = r;
+		if (!r->next)
+			b->last = &r->next;
+		b->stats.waiting++;
+	}
+	pthread_cond_broadcast(&b->work);
+}
+
 static int
 serve(struct fg_batcher *b, struct fg_model *m, struct fg_step_work *w,
     struct fg_err *err)
@@ -406,7 +433,10 @@ serve(struct fg_batcher *b, struct fg_model *m, struct fg_step_work *w,
 		pthread_mutex_lock(&b->lock);
 		b->stats.device_ns += (uint64_t)(fg_clock_ns() - start);
 		b->stats.steps += rc == 0 ? (uint64_t)n : 0;
-		give_back(batch, n, rc, err);
+		if (rc < 0 && err->code != FG_ENOMEM && b->stats.devices > 1)
+			hand_over(b, batch, n, err);
+		else
+			give_back(batch, n, rc, err);
 	}
 	b->stats.devices--;
 	pthread_mutex_unlock(&b->lock);

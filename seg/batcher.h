@@ -27,6 +27,7 @@ struct fg_request {
 	int rc;
 	struct fg_err err;
 	/* own */
+	bool moved; /* a device was lost with it, and another one has it now */
 	struct fg_client *client;
 	struct fg_request *next;
 };

@@ -11,16 +11,21 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
+
 #define SLOTS_FIRST 256 /* power of two */
 #define NO_PAGE UINT32_MAX
+#define HELD_SPARE 4 /* canvases on a device beyond those of one call */
 
 struct fg_canvas {
 	const struct fg_array *image;
 	float mean, stddev;
 	struct fg_page **page; /* [0, used) hold logits, [used, held) are spare */
 	size_t used, held, cap;
-	uint32_t *slot; /* index of a page or NO_PAGE */
-	size_t slots;   /* power of two, at least 2 * used */
+	uint32_t *slot;   /* index of a page or NO_PAGE */
+	size_t slots;     /* power of two, at least 2 * used */
+	int64_t born_ns;  /* tells canvases of one address apart */
+	uint64_t version; /* rises with every change of a logit */
 };
 
 struct fg_canvas *
@@ -30,6 +35,7 @@ fg_canvas_new(const struct fg_array *image, double mean, double stddev)
 
 	fg_assert(image->dtype == FG_U8 || image->dtype == FG_U16);
 	c->image = image;
+	c->born_ns = fg_clock_ns();
 	c->mean = (float)mean;
 	c->stddev = (float)stddev;
 	c->slots = SLOTS_FIRST;
@@ -56,6 +62,7 @@ fg_canvas_clear(struct fg_canvas *c)
 	for (size_t i = 0; i < c->used; i++)
 		c->slot[c->page[i]->slot] = NO_PAGE;
 	c->used = 0;
+	c->version++;
 }
 
 static size_t
@@ -183,6 +190,7 @@ fg_canvas_set(struct fg_canvas *c, const int64_t vx[3], float logit, struct fg_e
 	if (!p)
 		return -1;
 	p->logit[k] = logit;
+	c->version++;
 	return 0;
 }
 
@@ -315,6 +323,7 @@ fg_canvas_scatter(struct fg_canvas *c, const int64_t lo[3], const int64_t size[3
 	struct fg_box r;
 	int64_t at[3];
 
+	c->version++;
 	page_range(lo, size, &r);
 	for (at[2] = r.lo[2]; at[2] < r.hi[2]; at[2]++) {
 		for (at[1] = r.lo[1]; at[1] < r.hi[1]; at[1]++) {
@@ -332,10 +341,24 @@ fg_canvas_scatter(struct fg_canvas *c, const int64_t lo[3], const int64_t size[3
 
 /* ------------------------------------------------- steps over forward */
 
+/* A canvas that the device holds as well. It is what the host's canvas was at
+ * `version`; when that has moved on, it is written anew. */
+struct held {
+	const struct fg_canvas *canvas; /* may be gone: compared, never followed */
+	int64_t born_ns;
+	uint64_t version;
+	uint64_t used;            /* when last, counted in calls */
+	struct fg_remote *remote; /* owned; NULL = free entry */
+};
+
 struct fg_step_work {
+	const struct fg_backend *backend;
 	float *in;  /* batch_max patches of image and logits */
 	float *out; /* batch_max patches */
 	float *old; /* one patch, NaN as it was */
+	struct held *held;
+	int held_n;
+	uint64_t calls;
 };
 
 struct fg_step_work *
@@ -344,6 +367,7 @@ fg_step_work_new(const struct fg_model *m, struct fg_err *err)
 	struct fg_step_work *w = fg_calloc(1, sizeof *w);
 	size_t n = (size_t)(m->fov[0] * m->fov[1] * m->fov[2]);
 
+	w->backend = m->backend;
 	w->in = fg_try_alloc(2 * n * (size_t)m->batch_max, sizeof *w->in);
 	w->out = fg_try_alloc(n * (size_t)m->batch_max, sizeof *w->out);
 	w->old = fg_try_alloc(n * (size_t)m->batch_max, sizeof *w->old);
@@ -352,7 +376,20 @@ fg_step_work_new(const struct fg_model *m, struct fg_err *err)
 		return fg_fail_null(err, FG_ENOMEM, "no memory for %d patches",
 		    m->batch_max);
 	}
+	if (m->backend->step) {
+		/* One more than a block's floods at a time on one device. */
+		w->held_n = m->batch_max + HELD_SPARE;
+		w->held = fg_calloc((size_t)w->held_n, sizeof *w->held);
+	}
 	return w;
+}
+
+static void
+let_go(struct fg_step_work *w, struct held *h)
+{
+	if (h->remote)
+		w->backend->canvas_close(h->remote);
+	*h = (struct held){.remote = NULL};
 }
 
 void
@@ -360,6 +397,9 @@ fg_step_work_free(struct fg_step_work *w)
 {
 	if (!w)
 		return;
+	for (int i = 0; i < w->held_n; i++)
+		let_go(w, &w->held[i]);
+	free(w->held);
 	free(w->in);
 	free(w->out);
 	free(w->old);
@@ -458,6 +498,132 @@ patch_corner(const struct fg_model *m, const struct fg_step *s, int64_t lo[3])
 		lo[d] = s->centre[d] - m->fov[d] / 2;
 }
 
+/* What a device's own step needs no more: all but the canvases of this call. */
+static void
+let_old_go(struct fg_step_work *w)
+{
+	for (int i = 0; i < w->held_n; i++) {
+		if (w->held[i].used != w->calls)
+			let_go(w, &w->held[i]);
+	}
+}
+
+static int
+open_remote(struct fg_model *m, struct fg_step_work *w, const struct fg_canvas *c,
+    struct fg_remote **out, struct fg_err *err)
+{
+	struct fg_err first = FG_ERR_INIT;
+
+	if (m->backend->canvas_open(m, c->image, c->mean, c->stddev, out, &first) == 0)
+		return 0;
+	if (first.code != FG_ENOMEM)
+		return fg_fail(err, first.code, "%s", first.msg);
+	let_old_go(w);
+	return m->backend->canvas_open(m, c->image, c->mean, c->stddev, out, err);
+}
+
+/* The entry of c, opened if need be (then at no version of c). */
+static struct held *
+hold(struct fg_model *m, struct fg_step_work *w, const struct fg_canvas *c,
+    struct fg_err *err)
+{
+	struct held *oldest = NULL;
+
+	for (int i = 0; i < w->held_n; i++) {
+		struct held *h = &w->held[i];
+
+		if (h->remote && h->canvas == c && h->born_ns == c->born_ns) {
+			h->used = w->calls;
+			return h;
+		}
+		if (!oldest || h->used < oldest->used)
+			oldest = h;
+	}
+	let_go(w, oldest);
+	if (open_remote(m, w, c, &oldest->remote, err) < 0)
+		return NULL;
+	oldest->canvas = c;
+	oldest->born_ns = c->born_ns;
+	oldest->version = UINT64_MAX;
+	oldest->used = w->calls;
+	return oldest;
+}
+
+/* Pages end on the grid, the device's canvas with the image. */
+static int
+write_page(const struct fg_backend *b, struct fg_remote *r, const struct fg_canvas *c,
+    const struct fg_page *p, struct fg_err *err)
+{
+	float part[FG_PAGE_VOXELS];
+	int64_t size[3];
+	struct fg_box vx;
+
+	for (int d = 0; d < 3; d++) {
+		vx.lo[d] = p->at[d] * FG_PAGE;
+		vx.hi[d] = FG_MIN(vx.lo[d] + FG_PAGE, c->image->shape[d]);
+		size[d] = vx.hi[d] - vx.lo[d];
+	}
+	fg_canvas_gather(c, vx.lo, size, part);
+	return b->canvas_write(r, &vx, part, err);
+}
+
+/* Have the device hold all canvases of the steps as they are now. */
+static int
+hold_all(struct fg_model *m, struct fg_step_work *w, int n,
+    struct fg_step *const *steps, struct fg_err *err)
+{
+	w->calls++;
+	for (int i = 0; i < n; i++) {
+		const struct fg_canvas *c = steps[i]->canvas;
+		struct held *h = hold(m, w, c, err);
+
+		if (!h)
+			return -1;
+		steps[i]->remote = h->remote;
+		if (h->version == c->version)
+			continue;
+		if (m->backend->canvas_clear(h->remote, err) < 0)
+			return -1;
+		for (size_t k = 0; k < c->used; k++) {
+			if (write_page(m->backend, h->remote, c, c->page[k], err) < 0)
+				return -1;
+		}
+		h->version = c->version;
+	}
+	return 0;
+}
+
+/* The device's canvas after a step is what the host's is after its scatter. */
+static void
+note_version(struct fg_step_work *w, const struct fg_step *s)
+{
+	for (int i = 0; i < w->held_n; i++) {
+		if (w->held[i].remote == s->remote)
+			w->held[i].version = s->canvas->version;
+	}
+}
+
+static int
+step_remote(struct fg_model *m, struct fg_step_work *w, int n,
+    struct fg_step *const *steps, struct fg_err *err)
+{
+	size_t voxels = (size_t)(m->fov[0] * m->fov[1] * m->fov[2]);
+	int64_t lo[3];
+
+	if (m->backend->step(m, n, steps, w->out, err) < 0)
+		return -1;
+	for (int i = 0; i < n; i++) {
+		struct fg_step *s = steps[i];
+
+		patch_corner(m, s, lo);
+		if (fg_canvas_scatter(s->canvas, lo, m->fov,
+			w->out + (size_t)i * voxels, err) < 0)
+			return -1;
+		note_version(w, s);
+	}
+	return 0;
+}
+
 int
 fg_step_run(struct fg_model *m, struct fg_step_work *w, int n,
     struct fg_step *const *steps, struct fg_err *err)
@@ -465,8 +631,15 @@ fg_step_run(struct fg_model *m, struct fg_step_work *w, int n,
 	size_t voxels = (size_t)(m->fov[0] * m->fov[1] * m->fov[2]);
 	int64_t lo[3];
 
-	if (m->backend->step)
-		return m->backend->step(m, n, steps, err);
+	if (w->held) {
+		struct fg_err full = FG_ERR_INIT;
+
+		if (hold_all(m, w, n, steps, &full) == 0)
+			return step_remote(m, w, n, steps, err);
+		if (full.code != FG_ENOMEM)
+			return fg_fail(err, full.code, "%s", full.msg);
+		/* No room for the canvases: the host's own. */
+	}
 	for (int i = 0; i < n; i++) {
 		struct fg_step *s = steps[i];
 		float *image = w->in + (size_t)i * 2 * voxels, *logit = image + voxels;

@@ -66,6 +66,10 @@ void fg_step_work_free(struct fg_step_work *w);
  * Run n steps (1 <= n <= batch_max, different canvases): gather, NaN becomes the pad
  * value, forward (or the back end's own step), freeze rule, scatter, faces. Fails: as
  * forward; FG_ENOMEM.
+ *
+ * A back end with steps of its own holds canvases in its memory; the work space keeps
+ * track of them. The host's canvas is right after each step in any case, so the next
+ * one may run on any device, and none has to be asked when one is lost.
  */
 int fg_step_run(struct fg_model *m, struct fg_step_work *w, int n,
     struct fg_step *const *steps, struct fg_err *err) FG_MUST_USE;

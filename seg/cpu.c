@@ -192,6 +192,7 @@ fg_cpu_onednn(struct fg_device *dev)
 
 const struct fg_backend fg_backend_cpu = {
     .abi = FG_BACKEND_ABI,
+    .size = sizeof(struct fg_backend),
     .name = "cpu",
     .count = cpu_count,
     .describe = cpu_describe,

@@ -13,29 +13,50 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "seg/plugin.h"
+
 #define CHECK_FOV 9
 
-static const struct fg_backend *const backends[] = {
+static const struct fg_backend *const builtin[] = {
     &fg_backend_cpu,
     &fg_backend_opencl,
 };
+
+/* Back end i, the built-in ones first; NULL behind the last. */
+static const struct fg_backend *
+backend_at(size_t i)
+{
+	return i < FG_COUNTOF(builtin) ? builtin[i]
+				       : fg_plugin_backend(i - FG_COUNTOF(builtin));
+}
 
 int
 fg_devices_list(struct fg_device_desc **out, size_t *n, struct fg_err *err)
 {
 	struct fg_device_desc *list = NULL;
-	size_t k = 0;
+	const struct fg_backend *b;
+	const char *file, *why;
+	size_t k = 0, refused = 0;
 
-	for (size_t i = 0; i < FG_COUNTOF(backends); i++) {
-		int count = backends[i]->count();
+	for (size_t i = 0; (b = backend_at(i)) != NULL; i++) {
+		int count = b->count();
 
 		if (count <= 0)
 			continue;
 		list = fg_realloc(list, k + (size_t)count, sizeof *list);
 		for (int j = 0; j < count; j++) {
 			list[k] = (struct fg_device_desc){.usable = false};
-			backends[i]->describe(j, &list[k++]);
+			b->describe(j, &list[k++]);
 		}
+	}
+	for (; (file = fg_plugin_refused(refused, &why)) != NULL; refused++) {
+		list = fg_realloc(list, k + 1, sizeof *list);
+		list[k] = (struct fg_device_desc){.usable = false};
+		snprintf(list[k].name, sizeof list[k].name, "%.60s", file);
+		snprintf(list[k].detail, sizeof list[k].detail, "plug-in");
+		snprintf(list[k].why, sizeof list[k].why, "%.*s",
+		    (int)sizeof list[k].why - 1, why);
+		k++;
 	}
 	if (k == 0)
 		return fg_fail(err, FG_ENOTSUP, "no device that can run a network");
@@ -59,6 +80,7 @@ fg_device_find(const char *name, const struct fg_backend **backend, int *index,
     struct fg_err *err)
 {
 	const char *colon = strchr(name, ':');
+	const struct fg_backend *b;
 	char *end;
 
 	if (!colon || colon[1] < '0' || colon[1] > '9')
@@ -68,17 +90,15 @@ fg_device_find(const char *name, const struct fg_backend **backend, int *index,
 	if (*end || i > 1 << 20)
 		return fg_fail(err, FG_EINVAL,
 		    "device \"%.40s\": wanted a form like cpu:0", name);
-	for (size_t k = 0; k < FG_COUNTOF(backends); k++) {
-		const char *b = backends[k]->name;
-
-		if (strlen(b) != (size_t)(colon - name) ||
-		    strncmp(b, name, strlen(b)) != 0)
+	for (size_t k = 0; (b = backend_at(k)) != NULL; k++) {
+		if (strlen(b->name) != (size_t)(colon - name) ||
+		    strncmp(b->name, name, strlen(b->name)) != 0)
 			continue;
-		int count = backends[k]->count();
+		int count = b->count();
 		if (i >= count)
 			return fg_fail(err, FG_ENOENT, "no device %.40s: there are %d",
 			    name, count);
-		*backend = backends[k];
+		*backend = b;
 		*index = (int)i;
 		return 0;
 	}
@@ -210,6 +230,23 @@ run_check(struct fg_model *m, const float *in, float *out, size_t n, struct fg_e
 	return 0;
 }
 
+/* As many patches as there is memory for, at most batch_max. */
+static int
+load_fitting(struct fg_device *dev, const struct fg_net *net, enum fg_precision prec,
+    int batch_max, struct fg_model **out, struct fg_err *err)
+{
+	struct fg_err last = FG_ERR_INIT;
+
+	for (; batch_max > 0; batch_max /= 2) {
+		fg_err_clear(&last);
+		if (dev->backend->load(dev, net, prec, batch_max, out, &last) == 0)
+			return 0;
+		if (last.code != FG_ENOMEM)
+			return fg_fail(err, last.code, "%s", last.msg);
+	}
+	return fg_fail(err, FG_ENOTSUP, "no room for a single patch: %s", last.msg);
+}
+
 static int
 compare_small(struct fg_device *dev, const struct fg_net *net, enum fg_precision prec,
     const float *in, float *got, float *want, struct fg_err *err)
@@ -219,7 +256,7 @@ compare_small(struct fg_device *dev, const struct fg_net *net, enum fg_precision
 	struct fg_model *m;
 	int rc;
 
-	if (dev->backend->load(dev, net, prec, 1, &m, err) < 0)
+	if (load_fitting(dev, net, prec, 1, &m, err) < 0)
 		return -1;
 	rc = run_check(m, in, got, n, err);
 	m->backend->unload(m);
@@ -269,7 +306,7 @@ fg_device_load(struct fg_device *dev, const struct fg_net *net, enum fg_precisio
 	int rc = -1;
 
 	if (self_check(dev, net, prec, err) < 0 ||
-	    dev->backend->load(dev, net, prec, batch_max, &m, err) < 0)
+	    load_fitting(dev, net, prec, batch_max, &m, err) < 0)
 		goto out;
 	buf = fg_try_alloc(3 * n, sizeof *buf);
 	if (!buf) {

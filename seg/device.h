@@ -5,7 +5,7 @@
  *
  * Back ends are tables. Built in are "cpu" (seg/cpu.c: one device per processor core)
  * and "opencl" (seg/onednn.c: where the library has that runtime). Others come as
- * plug-ins with the symbol fg_backend_<name> and are refused when `abi` differs.
+ * plug-ins (seg/plugin.h).
  *
  * Life: open a device, load a network (weights are reordered once, activations and
  * scratch memory allocated once), call forward or step many times, unload, close. One
@@ -17,8 +17,11 @@
 #include "seg/segment.h"
 
 struct fg_canvas;
+struct fg_remote; /* a back end's own copy of a canvas */
 
-#define FG_BACKEND_ABI 1
+/* Rises with every change of anything that a plug-in sees: this file, struct fg_net,
+ * fg_array, fg_err, fg_device_desc. */
+#define FG_BACKEND_ABI 2
 
 /* Objects of a back end begin with these. */
 struct fg_device {
@@ -49,13 +52,15 @@ struct fg_step_params {
 struct fg_step {
 	struct fg_canvas *canvas;
 	const struct fg_step_params *params;
-	int64_t centre[3];      /* voxel of the canvas; the patch lies inside it */
-	int faces;              /* out: candidates found, best first */
-	struct fg_face face[6]; /* out */
+	struct fg_remote *remote; /* where the back end has a step of its own */
+	int64_t centre[3];        /* voxel of the canvas; the patch lies inside it */
+	int faces;                /* out: candidates found, best first */
+	struct fg_face face[6];   /* out */
 };
 
 struct fg_backend {
-	uint32_t abi;
+	uint32_t abi;     /* FG_BACKEND_ABI */
+	uint32_t size;    /* sizeof(struct fg_backend), as a second lock */
 	const char *name; /* prefix of device names: "cpu", "opencl", "cuda" */
 
 	/* Devices there are now, 0 without hardware or driver. */
@@ -66,7 +71,7 @@ struct fg_backend {
 	void (*close)(struct fg_device *dev);
 
 	/* Prepare net at that precision for up to batch_max patches a call (the model
-	 * may choose fewer). Fails: FG_ENOTSUP, FG_ENOMEM, FG_EIO. */
+	 * may choose fewer). Fails: FG_ENOTSUP, FG_EIO; FG_ENOMEM: fewer may fit. */
 	int (*load)(struct fg_device *dev, const struct fg_net *net,
 	    enum fg_precision prec, int batch_max, struct fg_model **out,
 	    struct fg_err *err);
@@ -82,22 +87,29 @@ struct fg_backend {
 	    struct fg_err *err);
 
 	/*
-	 * Optional (NULL: seg/canvas.c does the same over forward): n whole steps, of
-	 * different canvases. A back end with memory of its own may keep copies of
-	 * canvas pages there: canvas_open attaches them to a fresh canvas, canvas_read
-	 * brings the logits of a box (x fastest, NaN = never predicted) back,
-	 * canvas_close drops them. All three or none.
+	 * Optional, all or none: canvases in the device's own memory, where patches are
+	 * gathered and scattered. seg/canvas.c keeps the host's canvas equal to them
+	 * and does all of it over forward where there are none, or no room for one.
 	 *
-	 * Limit: movement and acceptance read logits from the host's pages, so a step
-	 * must write its patch back there too (0.14 MB a patch); the three canvas calls
-	 * are not made yet. The first back end that needs them lifts that.
+	 * canvas_open: a canvas of the image's box, nothing predicted; the image (u8 or
+	 * u16, normalised as in seg/canvas.h) is copied. Fails: FG_ENOMEM. clear:
+	 * forget all logits. write: logits of a box inside the image, x fastest. read:
+	 * back.
+	 *
+	 * step: n whole steps on different canvases (step->remote): gather with the pad
+	 * value for NaN, forward, freeze rule, scatter, faces. patch: NULL, or receives
+	 * what was scattered, n patches as from forward.
 	 */
 	int (*step)(struct fg_model *m, int n, struct fg_step *const *steps,
+	    float *patch, struct fg_err *err);
+	int (*canvas_open)(struct fg_model *m, const struct fg_array *image,
+	    double mean, double stddev, struct fg_remote **out, struct fg_err *err);
+	int (*canvas_clear)(struct fg_remote *r, struct fg_err *err);
+	int (*canvas_write)(struct fg_remote *r, const struct fg_box *vx,
+	    const float *logit, struct fg_err *err);
+	int (*canvas_read)(struct fg_remote *r, const struct fg_box *vx, float *logit,
 	    struct fg_err *err);
-	int (*canvas_open)(struct fg_model *m, struct fg_canvas *c, struct fg_err *err);
-	int (*canvas_read)(struct fg_canvas *c, const struct fg_box *vx, float *logits,
-	    struct fg_err *err);
-	void (*canvas_close)(struct fg_canvas *c);
+	void (*canvas_close)(struct fg_remote *r);
 };
 
 extern const struct fg_backend fg_backend_cpu;
@@ -111,7 +123,9 @@ int fg_device_find(const char *name, const struct fg_backend **backend, int *ind
 /*
  * Load net on dev for good: first a small network with the same weights (field of view
  * 9x9x9) is compared with a plain float implementation, then the real one is loaded
- * and run once on a patch. Fails: as load; FG_EIO when a result is wrong.
+ * and run once on a patch. Where memory does not suffice, batch_max is halved until
+ * it does; with no room for one patch that is FG_ENOTSUP, as trying again is of no use.
+ * Fails: as load; FG_EIO when a result is wrong.
  */
 int fg_device_load(struct fg_device *dev, const struct fg_net *net,
     enum fg_precision prec, int batch_max, struct fg_model **out,

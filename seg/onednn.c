@@ -779,6 +779,7 @@ opencl_open(int i, struct fg_device **out, struct fg_err *err)
 
 const struct fg_backend fg_backend_opencl = {
     .abi = FG_BACKEND_ABI,
+    .size = sizeof(struct fg_backend),
     .name = "opencl",
     .count = opencl_count,
     .describe = opencl_describe,

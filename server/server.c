@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "seg/plugin.h"
 #include "server/events.h"
 #include "server/parts.h"
 #include "server/tls.h"
@@ -67,6 +68,8 @@ start_parts(struct fg_server *s, const char *root, bool create, struct fg_err *e
 	    .skeleton_whole = (int64_t)(set->skeleton_whole_mvx * 1e6),
 	};
 
+	if (*set->plugin_dir)
+		fg_plugins_search(set->plugin_dir);
 	s->store =
 	    fg_store_open(root, create ? FG_STORE_CREATE : FG_STORE_WRITE, &store, err);
 	if (!s->store)

@@ -22,6 +22,7 @@ static const struct fg_tool_command *const groups[] = {
     fg_tool_layer_commands,
     fg_tool_make_commands,
     fg_tool_read_commands,
+    fg_tool_devices_commands,
     fg_tool_export_commands,
     fg_tool_objects_commands,
     fg_tool_score_commands,

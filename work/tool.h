@@ -69,6 +69,7 @@ extern const struct fg_tool_command fg_tool_export_commands[];
 extern const struct fg_tool_command fg_tool_layer_commands[];
 extern const struct fg_tool_command fg_tool_make_commands[];
 extern const struct fg_tool_command fg_tool_read_commands[];
+extern const struct fg_tool_command fg_tool_devices_commands[];
 extern const struct fg_tool_command fg_tool_objects_commands[];
 extern const struct fg_tool_command fg_tool_care_commands[];
 extern const struct fg_tool_command fg_tool_score_commands[];

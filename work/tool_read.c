@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Looking: info (the data directory), cutout (voxels of a box), why (where a chunk came
- * from), model (what is in a file of weights), devices. None of these changes anything.
+ * from), model (what is in a file of weights). None of these changes anything.
  */
 #include "config.h"
 
@@ -430,48 +430,6 @@ run_model(struct fg_tool *t)
 	return FG_EXIT_OK;
 }
 
-static json_t *
-describe_device(const struct fg_device_desc *d)
-{
-	json_t *j = json_pack("{s:s, s:s, s:b, s:b, s:b, s:I}", "name", d->name,
-	    "detail", d->detail, "usable", d->usable, "bf16", d->bf16, "f16", d->f16,
-	    "memory", (json_int_t)d->memory);
-
-	if (!d->usable)
-		json_object_set_new(j, "why", json_string(d->why));
-	return j;
-}
-
-static int
-run_devices(struct fg_tool *t)
-{
-	struct fg_err err = FG_ERR_INIT;
-	struct fg_device_desc *d = NULL;
-	size_t n = 0;
-
-	if (fg_devices_list(&d, &n, &err) < 0)
-		return fg_tool_fail(t, &err);
-	json_t *list = json_array();
-	for (size_t i = 0; i < n; i++) {
-		if (t->json)
-			json_array_append_new(list, describe_device(&d[i]));
-		else
-			printf("%-10s %-6s %s%s%s\n", d[i].name,
-			    !d[i].usable ? "-"
-			    : d[i].bf16  ? "bf16"
-			    : d[i].f16   ? "f16"
-					 : "f32",
-			    d[i].detail, d[i].usable ? "" : ": ",
-			    d[i].usable ? "" : d[i].why);
-	}
-	if (t->json)
-		fg_tool_print_json(list);
-	else
-		json_decref(list);
-	free(d);
-	return FG_EXIT_OK;
-}
-
 const struct fg_tool_command fg_tool_read_commands[] = {
     {.name = "info", .summary = "what the data directory holds", .run = run_info},
     {.name = "cutout",
@@ -504,8 +462,5 @@ const struct fg_tool_command fg_tool_read_commands[] = {
 	    ".index.\nEverything in it is checked.",
 	.options = model_options,
 	.run = run_model},
-    {.name = "devices",
-	.summary = "what this machine can run networks on",
-	.run = run_devices},
     {.name = NULL},
 };
