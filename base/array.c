@@ -110,6 +110,32 @@ fg_array_bytes(const struct fg_array *a)
 	return fg_array_count(a) * fg_dtype_size(a->dtype);
 }
 
+double
+fg_array_real(const struct fg_array *a, size_t i)
+{
+	switch (a->dtype) {
+	case FG_U8:
+		return ((const uint8_t *)a->data)[i];
+	case FG_I8:
+		return ((const int8_t *)a->data)[i];
+	case FG_U16:
+		return ((const uint16_t *)a->data)[i];
+	case FG_I16:
+		return ((const int16_t *)a->data)[i];
+	case FG_U32:
+		return ((const uint32_t *)a->data)[i];
+	case FG_I32:
+		return ((const int32_t *)a->data)[i];
+	case FG_U64:
+		return (double)((const uint64_t *)a->data)[i];
+	case FG_F32:
+		return ((const float *)a->data)[i];
+	case FG_DTYPES:
+		break;
+	}
+	return 0;
+}
+
 bool
 fg_array_is_zero(const struct fg_array *a)
 {

@@ -3,6 +3,7 @@
  * Encode and decode one volume in every encoding, on one thread:
  *
  *   bench/codecs [--side N] [--chunk N] [--runs N] [--write LABELS.npy EM.npy]
+ *                [--pyramids]   only copying and downsampling
  *
  * The volume is made here, with statistics like a segmentation of EM: cells of a
  * jittered grid, warped, several to an object, a membrane of label 0 between them; the
@@ -31,6 +32,7 @@ static struct {
 	int64_t side, chunk;
 	int runs;
 	const char *labels, *em;
+	bool pyramids;
 } options = {.side = 128, .chunk = 64, .runs = 7};
 
 static FG_NORETURN void
@@ -279,8 +281,19 @@ measure(const struct way *w, struct cut *c)
 	fflush(stdout);
 }
 
-/* What memory does: reading and writing the array once. Rates as voxels and bytes. */
-static void
+static double
+median_of(const double *v, int n)
+{
+	double s[RUNS_MAX];
+
+	memcpy(s, v, (size_t)n * sizeof *s);
+	qsort(s, (size_t)n, sizeof *s, by_size);
+	return s[n / 2];
+}
+
+/* What memory does: reading and writing the array once. Returns bytes moved a second.
+ */
+static double
 measure_copy(const struct fg_array *a, const char *name)
 {
 	double seconds[RUNS_MAX], voxels = (double)fg_array_count(a);
@@ -300,15 +313,19 @@ measure_copy(const struct fg_array *a, const char *name)
 	print_rates("encode", seconds, voxels);
 	printf("}\n");
 	free(to);
+	return 2 * (double)bytes / median_of(seconds, options.runs);
 }
 
-/* The whole volume at once, as tinybrain takes it. */
+/* The whole volume at once, as tinybrain takes it. copy: bytes that a plain copy of the
+ * same array moves in a second; printed is which share of that is moved here, what is
+ * read and what is written counted. */
 static void
-measure_downsample(const struct fg_array *a, bool labels, int64_t fz)
+measure_downsample(const struct fg_array *a, const char *name, bool labels,
+    const int64_t factor[3], double copy)
 {
 	struct fg_err err = FG_ERR_INIT;
-	double seconds[RUNS_MAX], voxels = (double)fg_array_count(a);
-	int64_t factor[3] = {2, 2, fz}, shape[4];
+	double seconds[RUNS_MAX], voxels = (double)fg_array_count(a), moved;
+	int64_t shape[4];
 	struct fg_array out;
 
 	fg_downsample_shape(a->shape, factor, shape);
@@ -325,10 +342,58 @@ measure_downsample(const struct fg_array *a, bool labels, int64_t fz)
 		if (run >= 0)
 			seconds[run] = (double)(cpu_ns() - start) / 1e9;
 	}
-	printf("{\"what\": \"%s 2x2x%d\"", labels ? "mode u64" : "mean u8", (int)fz);
+	moved = (double)(fg_array_bytes(a) + fg_array_bytes(&out)) /
+		median_of(seconds, options.runs);
+	printf("{\"what\": \"%s %s %dx%dx%d\"", labels ? "mode" : "mean", name,
+	    (int)factor[0], (int)factor[1], (int)factor[2]);
 	print_rates("encode", seconds, voxels);
-	printf("}\n");
+	printf(", \"share\": %.3f}\n", moved / copy);
+	fflush(stdout);
 	fg_array_fini(&out);
+}
+
+static void
+narrow(const struct fg_array *from, enum fg_dtype t, struct fg_array *to)
+{
+	struct fg_err err = FG_ERR_INIT;
+	size_t n = fg_array_count(from);
+
+	if (fg_array_init(to, t, from->shape, &err) < 0)
+		die(err.msg);
+	for (size_t i = 0; i < n; i++) {
+		if (t == FG_U32)
+			((uint32_t *)to->data)[i] =
+			    (uint32_t)((const uint64_t *)from->data)[i];
+		else
+			((uint16_t *)to->data)[i] =
+			    (uint16_t)(((const uint8_t *)from->data)[i] * 200);
+	}
+}
+
+static void
+measure_pyramids(const struct fg_array *labels, const struct fg_array *em)
+{
+	static const int64_t factors[][3] = {{2, 2, 1}, {2, 2, 2}, {4, 4, 1},
+	    {3, 3, 3}};
+	struct fg_array u32, u16;
+	const struct {
+		const struct fg_array *a;
+		const char *name;
+		bool labels;
+	} set[] = {{labels, "u64", true}, {&u32, "u32", true}, {em, "u8", false},
+	    {&u16, "u16", false}};
+
+	narrow(labels, FG_U32, &u32);
+	narrow(em, FG_U16, &u16);
+	for (size_t i = 0; i < FG_COUNTOF(set); i++) {
+		double copy = measure_copy(set[i].a, set[i].name);
+
+		for (size_t k = 0; k < FG_COUNTOF(factors); k++)
+			measure_downsample(set[i].a, set[i].name, set[i].labels,
+			    factors[k], copy);
+	}
+	fg_array_fini(&u32);
+	fg_array_fini(&u16);
 }
 
 static void
@@ -391,12 +456,6 @@ measure_all(const struct fg_array *labels, const struct fg_array *em)
 	for (size_t i = 0; i < FG_COUNTOF(u8); i++)
 		measure(&u8[i], &c);
 	cut_fini(&c);
-	measure_copy(labels, "u64");
-	measure_copy(em, "u8");
-	measure_downsample(labels, true, 1);
-	measure_downsample(labels, true, 2);
-	measure_downsample(em, false, 1);
-	measure_downsample(em, false, 2);
 }
 
 int
@@ -411,6 +470,8 @@ main(int argc, char **argv)
 			options.chunk = atoll(argv[++i]);
 		else if (strcmp(argv[i], "--runs") == 0 && i + 1 < argc)
 			options.runs = atoi(argv[++i]);
+		else if (strcmp(argv[i], "--pyramids") == 0)
+			options.pyramids = true;
 		else if (strcmp(argv[i], "--write") == 0 && i + 2 < argc) {
 			options.labels = argv[++i];
 			options.em = argv[++i];
@@ -430,7 +491,9 @@ main(int argc, char **argv)
 		write_npy(options.labels, &labels);
 		write_npy(options.em, &em);
 	}
-	measure_all(&labels, &em);
+	if (!options.pyramids)
+		measure_all(&labels, &em);
+	measure_pyramids(&labels, &em);
 	fg_array_fini(&labels);
 	fg_array_fini(&em);
 	return 0;

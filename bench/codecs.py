@@ -92,13 +92,13 @@ def main():
     print(f"{o.side}^3 voxels in chunks of {o.chunk}^3, {len(np.unique(labels))} labels, "
           f"{o.runs} runs, one thread\n")
     print("| what | encode MVx/s (least-most) | decode MVx/s (least-most) | ratio "
-          "| package: encode | decode | ratio | times: encode | decode |")
-    print("|---|---|---|---|---|---|---|---|---|")
+          "| package: encode | decode | ratio | times: encode | decode | of a copy |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for line in out.splitlines():
         row = json.loads(line)
         name = row["what"]
-        size = {"u64": 8, "u32": 4, "u8": 1}[
-            next(w for w in name.split() if w in ("u64", "u32", "u8"))] * o.side ** 3
+        size = {"u64": 8, "u32": 4, "u16": 2, "u8": 1}[
+            next(w for w in name.split() if w in ("u64", "u32", "u16", "u8"))] * o.side ** 3
         cells = [name]
         for key in ("encode", "decode"):
             cells.append("{} ({}-{})".format(*row[key]) if key in row else "")
@@ -108,6 +108,7 @@ def main():
         cells.append(f"{size / p[2]:.1f}" if len(p) > 2 else "")
         cells += [f"{row[k][0] / p[i]:.1f}" if i < len(p) else ""
                   for i, k in enumerate(("encode", "decode"))]
+        cells.append(f"{100 * row['share']:.0f} %" if "share" in row else "")
         print("| " + " | ".join(cells) + " |")
 
 

@@ -23,6 +23,7 @@ struct span {
 	int64_t width;             /* voxels of a window along x */
 	int64_t windows;
 	enum fg_rounding rounding;
+	const struct fg_downsample_avx2 *fast; /* NULL: there is none */
 };
 
 typedef void span_fn(const struct span *s, void *dst);
@@ -72,20 +73,20 @@ shift_of(const struct span *s)
 static int64_t
 fast_u8(const struct span *s, void *dst)
 {
-	int shift = shift_of(s);
+	int shift = s->fast ? shift_of(s) : -1;
 
 	return shift < 0 ? 0
-			 : fg_downsample_avx2_mean_u8(s->row, s->rows, shift,
+			 : s->fast->mean_u8(s->row, s->rows, shift,
 			       s->rounding == FG_ROUND_NEAREST_EVEN, s->windows, dst);
 }
 
 static int64_t
 fast_u16(const struct span *s, void *dst)
 {
-	int shift = shift_of(s);
+	int shift = s->fast ? shift_of(s) : -1;
 
 	return shift < 0 ? 0
-			 : fg_downsample_avx2_mean_u16(s->row, s->rows, shift,
+			 : s->fast->mean_u16(s->row, s->rows, shift,
 			       s->rounding == FG_ROUND_NEAREST_EVEN, s->windows, dst);
 }
 
@@ -182,13 +183,13 @@ vote_plane(uint64_t a, uint64_t b, uint64_t c, uint64_t d)
 static int64_t
 vote_u32(const struct span *s, void *dst)
 {
-	return fg_downsample_avx2_mode_u32(s->row, s->rows, s->windows, dst);
+	return s->fast ? s->fast->mode_u32(s->row, s->rows, s->windows, dst) : 0;
 }
 
 static int64_t
 vote_u64(const struct span *s, void *dst)
 {
-	return fg_downsample_avx2_mode_u64(s->row, s->rows, s->windows, dst);
+	return s->fast ? s->fast->mode_u64(s->row, s->rows, s->windows, dst) : 0;
 }
 
 /* mode_u8 and so on. Nearly all windows lie inside one object, so the first question is
@@ -306,32 +307,45 @@ walk_row(struct span *s, const struct fg_array *src, int64_t fx, span_fn *fn,
 	}
 }
 
+/* The coarse rows of one channel; no divisions in here, rows may be short. */
+static void
+walk_volume(struct span *s, const struct fg_array *src, const uint8_t *in,
+    const int64_t factor[3], span_fn *fn, const int64_t m[3], uint8_t *out)
+{
+	size_t size = fg_dtype_size(src->dtype), row = size * (size_t)src->shape[0];
+	const int64_t *n = src->shape;
+
+	for (int64_t z = 0; z < n[2]; z += factor[2]) {
+		s->nz = FG_MIN(factor[2], n[2] - z);
+		for (int64_t y = 0; y < n[1]; y += factor[1]) {
+			const void **to = s->row;
+
+			s->ny = FG_MIN(factor[1], n[1] - y);
+			s->rows = s->ny * s->nz;
+			for (int64_t k = z; k < z + s->nz; k++) {
+				for (int64_t j = y; j < y + s->ny; j++)
+					*to++ = in + row * (size_t)(k * n[1] + j);
+			}
+			walk_row(s, src, factor[0], fn, out);
+			out += size * (size_t)m[0];
+		}
+	}
+}
+
 static void
 walk(const struct fg_array *src, const int64_t factor[3], enum fg_rounding rounding,
     span_fn *fn, struct fg_array *dst)
 {
-	size_t size = fg_dtype_size(src->dtype);
+	struct span s = {.rounding = rounding, .fast = fg_downsample_avx2()};
 	const int64_t *n = src->shape, *m = dst->shape;
-	struct span s = {.rounding = rounding};
-	uint8_t *out = dst->data;
+	size_t size = fg_dtype_size(src->dtype);
 
-	for (int64_t i = 0; i < m[1] * m[2] * m[3]; i++) {
-		int64_t y = i % m[1] * factor[1], z = i / m[1] % m[2] * factor[2];
-		int64_t channel = i / (m[1] * m[2]);
-
-		s.ny = FG_MIN(factor[1], n[1] - y);
-		s.nz = FG_MIN(factor[2], n[2] - z);
-		s.rows = s.ny * s.nz;
-		for (int64_t r = 0; r < s.rows; r++) {
-			int64_t row =
-			    (channel * n[2] + z + r / s.ny) * n[1] + y + r % s.ny;
-
-			s.row[r] =
-			    (const uint8_t *)src->data + size * (size_t)(row * n[0]);
-		}
-		walk_row(&s, src, factor[0], fn, out);
-		out += size * (size_t)m[0];
-	}
+	for (int64_t c = 0; c < n[3]; c++)
+		walk_volume(&s, src,
+		    (const uint8_t *)src->data +
+			size * (size_t)(c * n[0] * n[1] * n[2]),
+		    factor, fn, m,
+		    (uint8_t *)dst->data + size * (size_t)(c * m[0] * m[1] * m[2]));
 }
 
 int

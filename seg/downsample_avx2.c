@@ -18,11 +18,9 @@
 #define AVX2 __attribute__((target("avx2")))
 #define INLINE static inline __attribute__((target("avx2"), always_inline))
 
-static bool
-is_here(void)
-{
-	return __builtin_cpu_supports("avx2");
-}
+/* Bytes that reading is ahead of work: a row of a window ends before the processor's
+ * own prefetching has begun. */
+#define AHEAD 2048
 
 INLINE __m256i
 load(const void *p)
@@ -30,103 +28,113 @@ load(const void *p)
 	return _mm256_loadu_si256(p);
 }
 
+INLINE __m256i
+load_ahead(const uint8_t *p)
+{
+	_mm_prefetch((const char *)p + AHEAD, _MM_HINT_T0);
+	return load(p);
+}
+
 /* ------------------------------------------------------------- means */
 
+/* Whole numbers of 16 or (wide) 32 bits. */
 INLINE __m256i
-divide16(__m256i sum, int shift, bool even)
+add(__m256i a, __m256i b, bool wide)
+{
+	return wide ? _mm256_add_epi32(a, b) : _mm256_add_epi16(a, b);
+}
+
+INLINE __m256i
+all_of(int v, bool wide)
+{
+	return wide ? _mm256_set1_epi32(v) : _mm256_set1_epi16((short)v);
+}
+
+INLINE __m256i
+shift_right(__m256i v, int shift, bool wide)
 {
 	__m128i by = _mm_cvtsi32_si128(shift);
 
+	return wide ? _mm256_srl_epi32(v, by) : _mm256_srl_epi16(v, by);
+}
+
+INLINE __m256i
+divide(__m256i sum, int shift, bool even, bool wide)
+{
 	if (even) {
 		__m256i odd =
-		    _mm256_and_si256(_mm256_srl_epi16(sum, by), _mm256_set1_epi16(1));
-		__m256i half = _mm256_set1_epi16((short)((1 << (shift - 1)) - 1));
+		    _mm256_and_si256(shift_right(sum, shift, wide), all_of(1, wide));
+		__m256i half = all_of((1 << (shift - 1)) - 1, wide);
 
-		sum = _mm256_add_epi16(sum, _mm256_add_epi16(half, odd));
+		sum = add(sum, add(half, odd, wide), wide);
 	}
-	return _mm256_srl_epi16(sum, by);
+	return shift_right(sum, shift, wide);
 }
 
-/* Sums of 16 windows from byte `at` of the rows on. */
+/* Sums of the windows of one vector of each row: 16 of bytes, 8 of (wide) 16 bits. */
 INLINE __m256i
-sum_u8(const void *const *row, int64_t rows, int64_t at)
+sum_rows(const void *const *row, int64_t rows, int64_t byte, bool wide)
 {
-	const __m256i ones = _mm256_set1_epi8(1);
-	__m256i sum = _mm256_setzero_si256();
-
-	for (int64_t r = 0; r < rows; r++)
-		sum = _mm256_add_epi16(sum,
-		    _mm256_maddubs_epi16(load((const uint8_t *)row[r] + at), ones));
-	return sum;
-}
-
-AVX2 int64_t
-fg_downsample_avx2_mean_u8(const void *const *row, int64_t rows, int shift, bool even,
-    int64_t windows, uint8_t *out)
-{
-	int64_t i = 0;
-
-	if (!is_here())
-		return 0;
-	for (; i + 32 <= windows; i += 32) {
-		__m256i a = divide16(sum_u8(row, rows, 2 * i), shift, even);
-		__m256i b = divide16(sum_u8(row, rows, 2 * i + 32), shift, even);
-		__m256i both = _mm256_packus_epi16(a, b);
-
-		_mm256_storeu_si256((void *)(out + i),
-		    _mm256_permute4x64_epi64(both, 0xd8));
-	}
-	return i;
-}
-
-INLINE __m256i
-divide32(__m256i sum, int shift, bool even)
-{
-	__m128i by = _mm_cvtsi32_si128(shift);
-
-	if (even) {
-		__m256i odd =
-		    _mm256_and_si256(_mm256_srl_epi32(sum, by), _mm256_set1_epi32(1));
-		__m256i half = _mm256_set1_epi32((1 << (shift - 1)) - 1);
-
-		sum = _mm256_add_epi32(sum, _mm256_add_epi32(half, odd));
-	}
-	return _mm256_srl_epi32(sum, by);
-}
-
-/* Sums of 8 windows from value `at` of the rows on. */
-INLINE __m256i
-sum_u16(const void *const *row, int64_t rows, int64_t at)
-{
+	const __m256i ones = _mm256_set1_epi8(1), low = _mm256_set1_epi32(0xffff);
 	__m256i sum = _mm256_setzero_si256();
 
 	for (int64_t r = 0; r < rows; r++) {
-		__m256i v = load((const uint16_t *)row[r] + at);
+		__m256i v = load_ahead((const uint8_t *)row[r] + byte);
 
-		sum = _mm256_add_epi32(sum,
-		    _mm256_add_epi32(_mm256_and_si256(v, _mm256_set1_epi32(0xffff)),
-			_mm256_srli_epi32(v, 16)));
+		sum = add(sum,
+		    wide ? _mm256_add_epi32(_mm256_and_si256(v, low),
+			       _mm256_srli_epi32(v, 16))
+			 : _mm256_maddubs_epi16(v, ones),
+		    wide);
 	}
 	return sum;
 }
 
-AVX2 int64_t
-fg_downsample_avx2_mean_u16(const void *const *row, int64_t rows, int shift, bool even,
-    int64_t windows, uint16_t *out)
+/* Inlined with constants for the usual numbers of rows: those loops then unroll. */
+INLINE int64_t
+mean(const void *const *row, int64_t rows, int shift, bool even, int64_t windows,
+    uint8_t *out, bool wide)
 {
+	const int64_t step = wide ? 16 : 32;
 	int64_t i = 0;
 
-	if (!is_here())
-		return 0;
-	for (; i + 16 <= windows; i += 16) {
-		__m256i a = divide32(sum_u16(row, rows, 2 * i), shift, even);
-		__m256i b = divide32(sum_u16(row, rows, 2 * i + 16), shift, even);
-		__m256i both = _mm256_packus_epi32(a, b);
+	for (; i + step <= windows; i += step) {
+		int64_t byte = 64 * (i / step);
+		__m256i a = divide(sum_rows(row, rows, byte, wide), shift, even, wide);
+		__m256i b =
+		    divide(sum_rows(row, rows, byte + 32, wide), shift, even, wide);
+		__m256i both =
+		    wide ? _mm256_packus_epi32(a, b) : _mm256_packus_epi16(a, b);
 
-		_mm256_storeu_si256((void *)(out + i),
+		_mm256_storeu_si256((void *)(out + byte / 2),
 		    _mm256_permute4x64_epi64(both, 0xd8));
 	}
 	return i;
+}
+
+INLINE int64_t
+mean_rows(const void *const *row, int64_t rows, int shift, bool even, int64_t windows,
+    uint8_t *out, bool wide)
+{
+	if (rows == 2)
+		return mean(row, 2, 2, even, windows, out, wide);
+	if (rows == 4)
+		return mean(row, 4, 3, even, windows, out, wide);
+	return mean(row, rows, shift, even, windows, out, wide);
+}
+
+AVX2 static int64_t
+mean_u8(const void *const *row, int64_t rows, int shift, bool even, int64_t windows,
+    void *out)
+{
+	return mean_rows(row, rows, shift, even, windows, out, false);
+}
+
+AVX2 static int64_t
+mean_u16(const void *const *row, int64_t rows, int shift, bool even, int64_t windows,
+    void *out)
+{
+	return mean_rows(row, rows, shift, even, windows, out, true);
 }
 
 /* ------------------------------------------------------------- majorities */
@@ -135,7 +143,7 @@ fg_downsample_avx2_mean_u16(const void *const *row, int64_t rows, int shift, boo
 INLINE void
 split64(const void *p, __m256i *first, __m256i *second)
 {
-	__m256i v0 = load(p), v1 = load((const uint8_t *)p + 32);
+	__m256i v0 = load_ahead(p), v1 = load((const uint8_t *)p + 32);
 
 	*first = _mm256_unpacklo_epi64(v0, v1);
 	*second = _mm256_unpackhi_epi64(v0, v1);
@@ -144,7 +152,7 @@ split64(const void *p, __m256i *first, __m256i *second)
 INLINE void
 split32(const void *p, __m256i *first, __m256i *second)
 {
-	__m256 v0 = _mm256_castsi256_ps(load(p));
+	__m256 v0 = _mm256_castsi256_ps(load_ahead(p));
 	__m256 v1 = _mm256_castsi256_ps(load((const uint8_t *)p + 32));
 
 	*first = _mm256_castps_si256(_mm256_shuffle_ps(v0, v1, 0x88));
@@ -229,8 +237,6 @@ mode(const void *const *row, int64_t rows, int64_t windows, void *out, bool wide
 	const int64_t lanes = wide ? 4 : 8;
 	int64_t i = 0;
 
-	if (!is_here() || (rows != 2 && rows != 4))
-		return 0;
 	for (; i + lanes <= windows; i += lanes) {
 		__m256i v[8], best;
 
@@ -252,52 +258,41 @@ mode(const void *const *row, int64_t rows, int64_t windows, void *out, bool wide
 	return i;
 }
 
-AVX2 int64_t
-fg_downsample_avx2_mode_u32(const void *const *row, int64_t rows, int64_t windows,
-    uint32_t *out)
+INLINE int64_t
+mode_rows(const void *const *row, int64_t rows, int64_t windows, void *out, bool wide)
 {
-	return rows == 2 ? mode(row, 2, windows, out, false)
-			 : mode(row, rows, windows, out, false);
+	return rows == 2   ? mode(row, 2, windows, out, wide)
+	       : rows == 4 ? mode(row, 4, windows, out, wide)
+			   : 0;
 }
 
-AVX2 int64_t
-fg_downsample_avx2_mode_u64(const void *const *row, int64_t rows, int64_t windows,
-    uint64_t *out)
+AVX2 static int64_t
+mode_u32(const void *const *row, int64_t rows, int64_t windows, void *out)
 {
-	return rows == 2 ? mode(row, 2, windows, out, true)
-			 : mode(row, rows, windows, out, true);
+	return mode_rows(row, rows, windows, out, false);
+}
+
+AVX2 static int64_t
+mode_u64(const void *const *row, int64_t rows, int64_t windows, void *out)
+{
+	return mode_rows(row, rows, windows, out, true);
+}
+
+const struct fg_downsample_avx2 *
+fg_downsample_avx2(void)
+{
+	static const struct fg_downsample_avx2 all = {mean_u8, mean_u16, mode_u32,
+	    mode_u64};
+
+	return __builtin_cpu_supports("avx2") ? &all : NULL;
 }
 
 #else
 
-int64_t
-fg_downsample_avx2_mean_u8(const void *const *row FG_UNUSED, int64_t rows FG_UNUSED,
-    int shift FG_UNUSED, bool even FG_UNUSED, int64_t windows FG_UNUSED,
-    uint8_t *out FG_UNUSED)
+const struct fg_downsample_avx2 *
+fg_downsample_avx2(void)
 {
-	return 0;
-}
-
-int64_t
-fg_downsample_avx2_mean_u16(const void *const *row FG_UNUSED, int64_t rows FG_UNUSED,
-    int shift FG_UNUSED, bool even FG_UNUSED, int64_t windows FG_UNUSED,
-    uint16_t *out FG_UNUSED)
-{
-	return 0;
-}
-
-int64_t
-fg_downsample_avx2_mode_u32(const void *const *row FG_UNUSED, int64_t rows FG_UNUSED,
-    int64_t windows FG_UNUSED, uint32_t *out FG_UNUSED)
-{
-	return 0;
-}
-
-int64_t
-fg_downsample_avx2_mode_u64(const void *const *row FG_UNUSED, int64_t rows FG_UNUSED,
-    int64_t windows FG_UNUSED, uint64_t *out FG_UNUSED)
-{
-	return 0;
+	return NULL;
 }
 
 #endif

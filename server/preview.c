@@ -210,37 +210,11 @@ colour_of(uint64_t id, uint8_t rgb[3])
 	}
 }
 
-static double
-value_at(const struct fg_array *a, size_t i)
-{
-	switch (a->dtype) {
-	case FG_U8:
-		return ((const uint8_t *)a->data)[i];
-	case FG_I8:
-		return ((const int8_t *)a->data)[i];
-	case FG_U16:
-		return ((const uint16_t *)a->data)[i];
-	case FG_I16:
-		return ((const int16_t *)a->data)[i];
-	case FG_U32:
-		return ((const uint32_t *)a->data)[i];
-	case FG_I32:
-		return ((const int32_t *)a->data)[i];
-	case FG_U64:
-		return (double)((const uint64_t *)a->data)[i];
-	case FG_F32:
-		return ((const float *)a->data)[i];
-	case FG_DTYPES:
-		break;
-	}
-	return 0;
-}
-
 static uint64_t
 id_at(const struct fg_array *a, size_t i)
 {
 	return a->dtype == FG_U64 ? ((const uint64_t *)a->data)[i]
-				  : (uint64_t)value_at(a, i);
+				  : (uint64_t)fg_array_real(a, i);
 }
 
 static void
@@ -254,7 +228,7 @@ put_pixel(struct slice *s, size_t at, const struct fg_array *a, size_t i)
 	s->drawn[at] = 1;
 	s->left--;
 	if (s->channels == 1) {
-		v = (value_at(a, i) - s->low) / (s->high - s->low);
+		v = (fg_array_real(a, i) - s->low) / (s->high - s->low);
 		s->pixels[at] = (uint8_t)lround(255 * FG_MAX(0, FG_MIN(v, 1)));
 		return;
 	}
@@ -363,7 +337,7 @@ widen_range(struct slice *s, const struct fg_array *a)
 	double lo = INFINITY, hi = -INFINITY;
 
 	for (size_t i = 0; i < n; i++) {
-		double v = value_at(a, i);
+		double v = fg_array_real(a, i);
 
 		if (isfinite(v)) {
 			lo = FG_MIN(lo, v);
@@ -796,10 +770,10 @@ value_json(const struct fg_layer *l, const struct fg_array *one, bool there)
 		return json_null();
 	if (l->info.type == FG_SEGMENTATION)
 		return json_sprintf("%llu", (unsigned long long)id_at(one, 0));
-	if (one->dtype == FG_F32 && !isfinite(value_at(one, 0)))
+	if (one->dtype == FG_F32 && !isfinite(fg_array_real(one, 0)))
 		return json_null();
-	return one->dtype == FG_F32 ? json_real(value_at(one, 0))
-				    : json_integer((json_int_t)value_at(one, 0));
+	return one->dtype == FG_F32 ? json_real(fg_array_real(one, 0))
+				    : json_integer((json_int_t)fg_array_real(one, 0));
 }
 
 void

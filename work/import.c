@@ -268,28 +268,6 @@ label_dtype(enum fg_dtype t, enum fg_encoding e)
 	return plain[t];
 }
 
-static int64_t
-integer_at(const struct fg_array *a, size_t i)
-{
-	switch (a->dtype) {
-	case FG_U8:
-		return ((const uint8_t *)a->data)[i];
-	case FG_I8:
-		return ((const int8_t *)a->data)[i];
-	case FG_U16:
-		return ((const uint16_t *)a->data)[i];
-	case FG_I16:
-		return ((const int16_t *)a->data)[i];
-	case FG_U32:
-		return ((const uint32_t *)a->data)[i];
-	case FG_I32:
-		return ((const int32_t *)a->data)[i];
-	default: /* 64-bit and float labels are never converted */
-		fg_assert(false);
-		return 0;
-	}
-}
-
 static int
 convert_labels(const struct fg_array *in, struct fg_array *out, int64_t z,
     struct fg_err *err)
@@ -297,7 +275,8 @@ convert_labels(const struct fg_array *in, struct fg_array *out, int64_t z,
 	size_t n = fg_array_count(in);
 
 	for (size_t i = 0; i < n; i++) {
-		int64_t v = integer_at(in, i);
+		/* 64-bit and float labels are never converted: this is exact. */
+		int64_t v = (int64_t)fg_array_real(in, i);
 
 		if (v < 0)
 			return fg_fail(err, FG_EINVAL,

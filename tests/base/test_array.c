@@ -33,6 +33,12 @@ main(void)
 	tap_int(p[3 + 4 * (2 + 3 * 1)], 5, "(1,1,0) of b");
 	tap_int(p[2 + 4 * (1 + 3 * (1 + 2))], 28, "second channel");
 	tap_int(p[1 + 4 * (1 + 3 * 1)], 0, "outside b untouched");
+	struct fg_array one = {.data = (int8_t[2]){1, -7}, .dtype = FG_I8};
+	tap_ok(fg_array_real(&one, 1) == -7, "a signed value");
+	one = (struct fg_array){.data = (uint32_t[1]){UINT32_MAX}, .dtype = FG_U32};
+	tap_ok(fg_array_real(&one, 0) == 4294967295.0, "a large one");
+	one = (struct fg_array){.data = (float[1]){0.25f}, .dtype = FG_F32};
+	tap_ok(fg_array_real(&one, 0) == 0.25, "a fraction");
 	tap_rc(fg_dtype_parse("Float32", &t, &err), &err, "dtype name, any case");
 	tap_int(t, FG_F32, "its value");
 	tap_fails(fg_dtype_parse("float64", &t, &err), &err, FG_EINVAL, "float64",

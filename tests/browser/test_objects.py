@@ -5,28 +5,10 @@
 # left in the build folder.
 import json
 import os
-import shutil
-import subprocess
 import sys
 
-SOURCE = os.environ.get("srcdir") or os.path.join(os.path.dirname(__file__), "..", "..")
-sys.path.insert(0, os.path.join(SOURCE, "tests", "http"))
-from lib import BUILD, Server, Volume, missing, tiny_ffn, wait_for, \
-    write_tiny_model  # noqa: E402
-
-PACKAGES = os.environ.get("FLOODGATE_BROWSER") or os.path.join(BUILD, "browser")
-VIEWER = os.environ.get("FLOODGATE_VIEWER") or os.path.join(BUILD, "viewer")
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or \
-    shutil.which("chromium-browser")
-
-if not os.path.exists(os.path.join(PACKAGES, ".made-from")):
-    missing(f"no Playwright in {PACKAGES} (tests/browser/build.sh, which needs npm)")
-if not os.path.exists(os.path.join(VIEWER, ".made-from")):
-    missing(f"no viewer in {VIEWER} (make viewer)")
-if not shutil.which("node"):
-    missing("node")
-if not CHROMIUM:
-    missing("Chromium")
+from real import BUILD, bail_out, script
+from lib import Server, Volume, tiny_ffn, wait_for, write_tiny_model  # after real
 
 with Server() as s:
     model = os.path.join(s.own.name, "tiny")
@@ -36,8 +18,7 @@ with Server() as s:
     r = s.call("POST", "/api/layers", {"name": "seg", "ffn": tiny_ffn(
         model, delta=[4, 4, 4], halo=[8, 8, 8], chunk=[16, 16, 16], block=[32, 32, 32])})
     if r.status != 201:
-        print(f"Bail out! {r.status} {r.body!r}")
-        sys.exit(1)
+        bail_out(f"{r.status} {r.body!r}")
     job = s.call("POST", "/api/jobs", {"layer": "seg", "stages": ["segment", "stitch"]})
     wait_for("all blocks", lambda: s.get(job.json()["url"]).json()["state"] == "done")
     # Objects of the first blocks; an id says which block it is of.
@@ -53,7 +34,5 @@ with Server() as s:
     ]
     if s.get("/seg.agg/mesh.1/info").status == 501:
         del cases[1]
-    code = subprocess.run(["node", os.path.join(SOURCE, "tests", "browser", "objects.mjs"),
-                           s.url, PACKAGES, VIEWER, os.path.join(BUILD, "objects"), "120",
-                           json.dumps(cases)], check=False).returncode
+    code = script("objects.mjs", s, os.path.join(BUILD, "objects"), "120", json.dumps(cases))
 sys.exit(code)

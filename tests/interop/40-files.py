@@ -242,8 +242,8 @@ def alone(s, path):
     for words in (["cutout", "skeletons", "-o", "x.npy"], ["export", "mesh", "x"],
                   ["layer", "show", "mesh"], ["layer", "add", "f", "--ffn", "--image", "mesh",
                                               "--model", "none"]):
-        p = subprocess.run([TOOL, "--root", s.root, *words], capture_output=True, text=True,
-                           cwd=s.root)
+        p = subprocess.run([os.path.abspath(TOOL), "--root", s.root, *words],
+                           capture_output=True, text=True, cwd=s.root)
         ok(f"{' '.join(words[:2])}: {(p.stderr or p.stdout).splitlines()[0]}",
            p.returncode == (0 if "show" in words else 2))
 

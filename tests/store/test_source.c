@@ -310,7 +310,7 @@ test_open_fails(void)
 	} t[] = {
 	    {"", FG_EINVAL, "info"},
 	    {"{", FG_EINVAL, "info"},
-	    {"{\"@type\":\"neuroglancer_legacy_mesh\"}", FG_ENOTSUP, "info"},
+	    {"{\"@type\":\"neuroglancer_legacy_mesh\"}", FG_ENOTSUP, "holds meshes"},
 	    {"{\"type\":\"image\",\"data_type\":\"uint8\",\"num_channels\":1,"
 	     "\"scales\":[{"
 	     "\"key\":\"s0\",\"resolution\":[8,8,8],"
