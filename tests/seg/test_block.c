@@ -673,7 +673,8 @@ main(void)
 	struct fg_net *net = sample_net();
 	enum fg_precision prec = best_precision();
 	sample(net, prec, 64, 2);
-	/* A field of view takes ten times as long in f32: minutes for the larger box. */
+	/* A field of view takes ten times as long in f32: minutes for the larger box.
+	 */
 	sample(net, prec, prec == FG_PREC_F32 ? 72 : 100, 1);
 	fg_net_free(net);
 	return tap_done();
