@@ -3,7 +3,8 @@
 """bench/mesh beside zmesh, edt and kimimaro in one run: processor time of one thread, and
 the most memory beyond the labels. Each figure comes from a process of its own.
 
-usage: mesh_peers.py BENCH_MESH LABELS.u32 NX NY NZ     all six, and the ratios
+usage: mesh_peers.py BENCH_MESH LABELS.u32 NX NY NZ [surfaces|distances|skeletons]
+                                                         ours, the peer's, the ratios
        mesh_peers.py zmesh|edt|kimimaro LABELS.u32 NX NY NZ
 """
 import re
@@ -59,7 +60,10 @@ def main():
     if program in ("zmesh", "edt", "kimimaro"):
         return one(program, path, shape)
     args = [path, *map(str, shape)]
+    only = sys.argv[6:]
     for what, peer in ("surfaces", "zmesh"), ("distances", "edt"), ("skeletons", "kimimaro"):
+        if only and what not in only:
+            continue
         s, mb = call([program, *args, what])
         t, peer_mb = call([sys.executable, __file__, peer, *args])
         print(f"{what}: {t / s:.1f} times {peer}, {mb / max(peer_mb, 1):.2f} of its memory",

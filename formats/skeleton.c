@@ -134,6 +134,39 @@ fg_skeleton_decode(const uint8_t *p, size_t n, struct fg_skeleton *out,
 	return fg_skeleton_decode_with(p, n, 0, out, err);
 }
 
+/* Bytes of the file's skeleton with radii only; 0 if it is too short. */
+static size_t
+plain_bytes(const uint8_t *p, size_t n)
+{
+	return n < 8 ? 0
+		     : 8 + vertex_bytes(0) * (size_t)fg_get_u32le(p) +
+			   8 * (size_t)fg_get_u32le(p + 4);
+}
+
+int
+fg_skeleton_decode_any(const uint8_t *p, size_t n, struct fg_skeleton *out,
+    struct fg_err *err)
+{
+	bool plain = n == plain_bytes(p, n);
+
+	return fg_skeleton_decode_with(p, n, plain ? 0 : FG_SKELETON_AREA, out, err);
+}
+
+struct fg_buf *
+fg_skeleton_with_area(struct fg_buf *file)
+{
+	size_t n = file->len, nv = n >= 8 ? fg_get_u32le(file->data) : 0;
+
+	if (nv == 0 || n != plain_bytes(file->data, n))
+		return fg_buf_ref(file);
+	struct fg_buf *b = fg_buf_new(n + 4 * nv);
+	if (!b)
+		return fg_buf_ref(file);
+	memcpy(b->data, file->data, n);
+	memset(b->data + n, 0, 4 * nv);
+	return b;
+}
+
 static void
 add_attribute(json_t *list, const char *id, const char *type)
 {

@@ -47,6 +47,13 @@ int fg_skeleton_decode_with(const uint8_t *p, size_t n, unsigned attributes,
 int fg_skeleton_decode(const uint8_t *p, size_t n, struct fg_skeleton *out,
     struct fg_err *err) FG_MUST_USE;
 
+/* The same for a file with radii, or radii and areas; its length tells which. */
+int fg_skeleton_decode_any(const uint8_t *p, size_t n, struct fg_skeleton *out,
+    struct fg_err *err) FG_MUST_USE;
+/* A file with radii and areas as it is (a reference); one with radii only gets areas of
+ * 0, "not measured". Anything else comes back as it is. */
+struct fg_buf *fg_skeleton_with_area(struct fg_buf *file) FG_MUST_USE;
+
 /* `info` of the directory: type, identity transform, the attributes; sharding may be
  * NULL. */
 struct fg_buf *fg_skeleton_info_with(unsigned attributes,

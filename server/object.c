@@ -158,7 +158,7 @@ make_swc(const struct fg_buf *bytes, uint64_t id, struct fg_err *err)
 	struct fg_skeleton s = FG_SKELETON_INIT;
 	struct fg_buf *out = NULL;
 
-	if (fg_skeleton_decode(bytes->data, bytes->len, &s, err) == 0) {
+	if (fg_skeleton_decode_any(bytes->data, bytes->len, &s, err) == 0) {
 		s.label = id;
 		if (fg_skeleton_encode_swc(&s, &out, err) < 0)
 			out = NULL;
@@ -179,8 +179,10 @@ answer(struct fg_request *r)
 
 	switch (r->object.what) {
 	case FG_MADE_PIECE:
-	case FG_MADE_SKELETON:
 		out = fg_buf_ref(c->bytes);
+		break;
+	case FG_MADE_SKELETON: /* earlier versions stored none */
+		out = fg_skeleton_with_area(c->bytes);
 		break;
 	case FG_MADE_SWC:
 		out = make_swc(c->bytes, c->key.at, &err);
@@ -374,7 +376,7 @@ fg_object_handle(struct fg_request *r)
 	else if (r->object.what == FG_MADE_MESH_INFO)
 		reply_body(r, fg_mesh_legacy_info());
 	else if (r->object.what == FG_MADE_SKELETON_INFO)
-		reply_body(r, fg_skeleton_info());
+		reply_body(r, fg_skeleton_info_with(FG_SKELETON_AREA, NULL));
 	else if (r->object.what == FG_MADE_PIECE)
 		look_up_piece(r);
 	else

@@ -71,7 +71,15 @@ find_object(struct run *r, uint64_t id, int64_t gen, struct fg_key *key,
 {
 	*key = fg_artefact_key(r->x->layer, r->kind,
 	    r->kind == FG_KIND_MESH ? FG_PRODUCT_LODS : FG_PRODUCT_TABLE, id);
-	return read_part(r, key, 0, gen, main, err);
+	if (read_part(r, key, 0, gen, main, err) < 0)
+		return -1;
+	if (*main && r->kind != FG_KIND_MESH) {
+		struct fg_buf *stored = *main;
+
+		*main = fg_skeleton_with_area(stored);
+		fg_buf_unref(stored);
+	}
+	return 0;
 }
 
 /* The fragments of a mesh, from their slices. */
@@ -348,7 +356,7 @@ write_info(struct run *r, struct fg_err *err)
 	const struct fg_sharding *s = r->x->sharded ? &r->sharding : NULL;
 	struct fg_buf *b = r->kind == FG_KIND_MESH
 			       ? fg_multilod_info(FG_LOD_PARAMS.bits, s)
-			       : fg_skeleton_info_with(0, s);
+			       : fg_skeleton_info_with(FG_SKELETON_AREA, s);
 	char *name = fg_asprintf("%s/info", r->dir);
 	int rc = fg_export_log_write(r->log, name, b, err);
 

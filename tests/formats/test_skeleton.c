@@ -97,6 +97,24 @@ main(void)
 	memset(bad + 8, 0xff, 4);
 	tap_fails(fg_skeleton_decode(bad, sizeof bad, &back, &err), &err, FG_ECORRUPT,
 	    "vertex 0", "a position that is no number");
+	struct fg_buf *plain = fg_buf_copy(bytes, sizeof bytes);
+	b = fg_skeleton_with_area(plain);
+	if (tap_rc(fg_skeleton_decode_any(b->data, b->len, &back, &err), &err,
+		"a file of an earlier version")) {
+		tap_ok(back.area && back.area[0] == 0 &&
+			   back.radius[0] == line.radius[0],
+		    "has areas of 0");
+		fg_skeleton_fini(&back);
+	}
+	struct fg_buf *same = fg_skeleton_with_area(b);
+	tap_ok(same == b, "one with areas stays as it is");
+	fg_buf_unref(same);
+	fg_buf_unref(b);
+	tap_rc(fg_skeleton_decode_any(plain->data, plain->len, &back, &err), &err,
+	    "radii only");
+	tap_ok(!back.area, "no areas");
+	fg_skeleton_fini(&back);
+	fg_buf_unref(plain);
 	b = fg_skeleton_info();
 	tap_ok(b->len == sizeof info - 1 && memcmp(b->data, info, b->len) == 0, "info");
 	fg_buf_unref(b);

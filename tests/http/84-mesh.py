@@ -138,7 +138,8 @@ def infos(s):
     r = s.get("/seg/skeleton/info").json()
     is_("skeleton info", (r["@type"], r["vertex_attributes"]), (
         "neuroglancer_skeletons",
-        [{"id": "radius", "data_type": "float32", "num_components": 1}]))
+        [{"id": name, "data_type": "float32", "num_components": 1}
+         for name in ("radius", "cross_sectional_area")]))
 
 
 def together(s, i):
@@ -188,7 +189,7 @@ def skeletons(s, known):
     for i, voxels in known.items():
         b = s.get(f"/seg/skeleton/{i}{LATE}").body
         n, e = struct.unpack_from("<II", b)
-        if len(b) != 8 + 12 * n + 8 * e + 4 * n or n == 0:
+        if len(b) != 8 + 12 * n + 8 * e + 8 * n or n == 0:
             wrong.append((i, n, e, len(b)))
             continue
         xyz = struct.unpack_from(f"<{3 * n}f", b, 8)
@@ -198,6 +199,10 @@ def skeletons(s, known):
         radius = struct.unpack_from(f"<{n}f", b, 8 + 12 * n + 8 * e)
         if min(radius) < NM:
             wrong.append((i, "radius", min(radius)))
+        # A section has at least a voxel's narrowest one, and no more than all voxels.
+        area = struct.unpack_from(f"<{n}f", b, 8 + 12 * n + 8 * e + 4 * n)
+        if min(area) < NM ** 2 * 0.9 or max(area) > 2 * NM ** 2 * len(voxels):
+            wrong.append((i, "area", min(area), max(area)))
     is_(f"{len(known)} skeletons lie in their objects", wrong, [])
 
 

@@ -81,6 +81,9 @@ with Server() as s:
             bones.append((i, len(bone.vertices)))
         # What is outside of the volume is not counted as background, here and there.
         want = ndimage.distance_transform_edt(labels == i)[tuple(at.T)] * NM
+        if "cross_sectional_area" not in [a["id"] for a in bone.extra_attributes] or \
+                not (bone.cross_sectional_area > 0).all():
+            bones.append((i, "areas"))
         if np.abs(bone.radius - want).max() > 0.01:
             bones.append((i, "radius", float(np.abs(bone.radius - want).max())))
     is_("meshes are closed", closed, [])

@@ -244,6 +244,25 @@ def check_all(a, nm):
     is_("ground truth: skeletons with loops", loops, 0)
 
 
+def check_blocks(lines, a, nm, whole):
+    """From cubes of 48 voxels that share a layer, joined: still on the centre lines."""
+    out = {}
+    for name, b in ours("joined", a, nm, 48, "const=100", "tick=200", "length=200").items():
+        nv, ne = struct.unpack_from("<II", b)
+        out[int(name)] = (np.frombuffer(b, "<f4", 3 * nv, 8).reshape(nv, 3).astype(float),
+                          np.frombuffer(b, "<u4", 2 * ne, 8 + 12 * nv).reshape(ne, 2))
+    is_("tubes from blocks: each has a skeleton", sorted(out), sorted(whole))
+    for i, line in enumerate(lines):
+        v, e = out[i + 1]
+        one = whole[i + 1]
+        off = np.sort(cKDTree(line).query(v / nm)[0])[:int(len(v) * 0.85)]
+        is_(f"tube {i + 1} from blocks: one tree", len(v) - len(e), 1)
+        ok(f"tube {i + 1} from blocks: off its centre line by {off.mean():.2f} voxels, "
+           f"{off.max():.2f} at most; cable {cable(v, e) / cable(*one[:2]):.3f} of the whole's",
+           off.mean() < 1 and off.max() < 3 and
+           abs(cable(v, e) / cable(*one[:2]) - 1) < 0.05)
+
+
 def main():
     if not os.path.exists(PEER):
         missing("tests/mesh/peer (make check builds it)")
@@ -252,7 +271,9 @@ def main():
     a = tubes(lines, radii)
     check_distances("tubes", a, (16, 16, 40), [1, 2, 3, 4])
     check_surfaces("tubes", a, (16, 16, 40))
-    check_centre_lines(lines, *check_skeletons("tubes", a, nm, 1, 1), nm)
+    mine, theirs = check_skeletons("tubes", a, nm, 1, 1)
+    check_centre_lines(lines, mine, theirs, nm)
+    check_blocks(lines, a, nm, mine)
     a = ground_truth()
     part = np.asfortranarray(a[60:190, 50:180, 90:210])
     label, count = np.unique(part, return_counts=True)
