@@ -233,7 +233,7 @@ def behind(kind):
         s.start()
         model = os.path.join(s.own.name, "tiny")
         write_tiny_model(model)
-        em = Volume(os.path.join(s.root, "em"))
+        em = Volume(os.path.join(s.root, "em"), size=(64, 64, 64))
         s.add_layer("em", em.path)
         is_("a generated layer", s.call("POST", "/api/layers", {
             "name": "seg", "ffn": tiny_ffn(model)}).status, 201)
