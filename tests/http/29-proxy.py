@@ -209,8 +209,8 @@ def made(s, c, layer):
                             json.dumps({"layer": layer}))
     is_("a job", status, 202)
     url = json.loads(body)["url"]
-    wait_for("its end", lambda: json.loads(c.get(
-        url, "-H", f"Authorization: Bearer {ADMIN}")[2])["state"] == "done")
+    ok("whose address is told", url.startswith("/api/jobs/"))
+    wait_for("its end", lambda: s.call("GET", url).json()["state"] == "done")
     wait_for("as an event", lambda: any(b'"done"' in line for line in lines))
     stream.terminate()
     stream.wait(PATIENCE)
