@@ -2,40 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 # HTTPS: a certificate of our own, ranges and large files through it, another certificate by
 # SIGHUP, and files that are none.
-import datetime
 import http.client
 import os
 import signal
 import ssl
 
-from lib import PATIENCE, Reply, Server, Volume, done, has, is_, missing, ok, wait_for, write
-
-try:
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import NameOID
-except ImportError:
-    missing("Python package cryptography")
+from lib import PATIENCE, Reply, Server, Volume, certificate, done, has, is_, missing, ok, \
+    wait_for, write
 
 CHUNK = "/em/8_8_8/8-72_0-64_-16-48"
-
-
-def certificate(folder, name, days=30):
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.timezone.utc)
-    cert = (x509.CertificateBuilder().subject_name(subject).issuer_name(subject)
-            .public_key(key.public_key()).serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=60))
-            .not_valid_after(now + datetime.timedelta(days=days))
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), False)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
-            .sign(key, hashes.SHA256()))
-    write(os.path.join(folder, name + ".crt"), cert.public_bytes(serialization.Encoding.PEM))
-    write(os.path.join(folder, name + ".key"), key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption()))
 
 
 def connect(s, trust):

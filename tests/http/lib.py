@@ -10,6 +10,7 @@ hand-made precomputed tree, and a tiny network. Standard library only.
 No test sleeps to be on the safe side: wait_for() polls a state with a deadline.
 """
 import array
+import datetime
 import gzip
 import http.client
 import json
@@ -23,8 +24,9 @@ import tempfile
 import time
 import traceback
 
-BUILD = os.environ.get("builddir") or os.getcwd()
-SOURCE = os.environ.get("srcdir") or os.path.join(os.path.dirname(__file__), "..", "..")
+BUILD = os.path.abspath(os.environ.get("builddir") or os.getcwd())
+SOURCE = os.path.abspath(os.environ.get("srcdir") or
+                         os.path.join(os.path.dirname(__file__), "..", ".."))
 DAEMON = os.environ.get("FLOODGATED") or os.path.join(BUILD, "floodgated")
 # Sanitizers and busy machines are slow; a deadline is for a test that hangs.
 PATIENCE = 120
@@ -228,6 +230,34 @@ class Server:
             print(f"Bail out! layer {name}: {r.status} {r.body!r}")
             sys.exit(1)
         return r.json()
+
+
+# ------------------------------------------------------------------ certificates
+
+
+def certificate(folder, name, days=30, host="localhost"):
+    """folder/name.crt and .key: a certificate for that host that has signed itself."""
+    try:
+        from cryptography import x509
+        from cryptography.hazmat.primitives import hashes, serialization
+        from cryptography.hazmat.primitives.asymmetric import ec
+        from cryptography.x509.oid import NameOID
+    except ImportError:
+        missing("Python package cryptography")
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    cert = (x509.CertificateBuilder().subject_name(subject).issuer_name(subject)
+            .public_key(key.public_key()).serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(days=60))
+            .not_valid_after(now + datetime.timedelta(days=days))
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), False)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
+            .sign(key, hashes.SHA256()))
+    write(os.path.join(folder, name + ".crt"), cert.public_bytes(serialization.Encoding.PEM))
+    write(os.path.join(folder, name + ".key"), key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption()))
 
 
 # ------------------------------------------------------------------ volumes
