@@ -72,12 +72,14 @@ struct block {
 	const int64_t *shape;
 	struct fg_seeds seeds;
 	struct seed *seed;
+	int dir;         /* their z, times this, ascends */
 	size_t head;     /* first undecided seed */
 	size_t finished; /* seeds in that state */
 	struct slot slot[SLOTS_MAX];
 	int active; /* as told to the batcher */
 	struct fg_seg_stats stats;
 	size_t origins_cap;
+	uint32_t first; /* labels that were there before */
 };
 
 void
@@ -343,7 +345,7 @@ covers(const struct block *b, const struct slot *t, const int32_t vx[3])
 	return fg_canvas_get(t->flood.canvas, at) >= b->params.segment;
 }
 
-/* First undecided seed with z at or above the given one. */
+/* First undecided seed with z, in the direction of their order, at or above that. */
 static size_t
 seed_at_z(const struct block *b, int64_t z)
 {
@@ -352,7 +354,7 @@ seed_at_z(const struct block *b, int64_t z)
 	while (lo < hi) {
 		size_t mid = lo + (hi - lo) / 2;
 
-		if (b->seeds.at[mid][2] < z)
+		if (b->dir * b->seeds.at[mid][2] < z)
 			lo = mid + 1;
 		else
 			hi = mid;
@@ -405,8 +407,8 @@ claim_seeds(struct block *b, const struct slot *t)
 	const int64_t *c = t->flood.step.centre;
 	int64_t r = b->net->shape.fov[2] / 2;
 
-	for (size_t s = seed_at_z(b, c[2] - r);
-	     s < b->seeds.n && b->seeds.at[s][2] <= c[2] + r; s++) {
+	for (size_t s = seed_at_z(b, b->dir * c[2] - r);
+	     s < b->seeds.n && b->dir * b->seeds.at[s][2] <= b->dir * c[2] + r; s++) {
 		struct seed *seed = &b->seed[s];
 
 		if (s == t->seed || !in_patch(b, c, b->seeds.at[s]))
@@ -526,8 +528,8 @@ commit_head(struct block *b, struct fg_err *err)
 	}
 	if (labelled) {
 		add_origin(b, s, voxels);
-		fg_object_write(o, (uint32_t)b->stats.objects, b->labels, b->prob,
-		    b->shape);
+		fg_object_write(o, b->first + (uint32_t)b->stats.objects, b->labels,
+		    b->prob, b->shape);
 	}
 	fg_object_free(o);
 	b->seed[s].object = NULL;
@@ -680,6 +682,10 @@ check_call(const struct fg_block_call *call, const struct fg_array *labels,
 	if (call->mask && (call->mask->dtype != FG_U8 || !same_shape(call->mask, im)))
 		return fg_fail(err, FG_EINVAL,
 		    "mask: wanted uint8 of the image's shape");
+	if (call->before &&
+	    (call->before->dtype != FG_U32 || !same_shape(call->before, im)))
+		return fg_fail(err, FG_EINVAL,
+		    "labels of before: wanted uint32 of the image's shape");
 	if (prob && (prob->dtype != FG_U8 || !same_shape(prob, im)))
 		return fg_fail(err, FG_EINVAL,
 		    "probabilities: wanted uint8 of the image's shape");
@@ -690,6 +696,29 @@ check_call(const struct fg_block_call *call, const struct fg_array *labels,
 	return 0;
 }
 
+static void
+turn_seeds(struct fg_seeds *s)
+{
+	for (size_t i = 0; i < s->n / 2; i++) {
+		int32_t t[3], *a = s->at[i], *b = s->at[s->n - 1 - i];
+
+		memcpy(t, a, sizeof t);
+		memcpy(a, b, sizeof t);
+		memcpy(b, t, sizeof t);
+	}
+}
+
+/* Objects of an earlier pass. */
+static void
+take_before(struct block *b)
+{
+	size_t n = fg_array_count(b->call->before);
+
+	memcpy(b->labels, b->call->before->data, n * sizeof *b->labels);
+	for (size_t i = 0; i < n; i++)
+		b->first = FG_MAX(b->first, b->labels[i]);
+}
+
 static int
 find_seeds(struct block *b, struct fg_err *err)
 {
@@ -698,6 +727,8 @@ find_seeds(struct block *b, struct fg_err *err)
 	if (fg_seeds_peaks(b->call->image, b->call->mask, &b->net->shape,
 		b->call->params->voxel_nm, b->call->cancel, &b->seeds, err) < 0)
 		return -1;
+	if (b->call->reverse)
+		turn_seeds(&b->seeds);
 	b->seed = fg_calloc(FG_MAX(b->seeds.n, (size_t)1), sizeof *b->seed);
 	b->stats.seeds = b->seeds.n;
 	b->stats.seed_ns = fg_clock_ns() - start;
@@ -727,7 +758,10 @@ fg_segment_block(struct fg_batcher *batcher, const struct fg_block_call *call,
 	b->prob = prob ? prob->data : NULL;
 	b->shape = call->image->shape;
 	fg_flood_step_params(call->params, &b->net->shape, &b->params);
+	b->dir = call->reverse ? -1 : 1;
 	memset(labels->data, 0, fg_array_bytes(labels));
+	if (call->before)
+		take_before(b);
 	if (prob)
 		memset(prob->data, 0, fg_array_bytes(prob));
 	if (find_seeds(b, err) < 0)

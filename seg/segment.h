@@ -106,7 +106,8 @@ struct fg_seg_stats {
 	uint64_t seeds, floods, objects;
 	uint64_t too_weak, too_small;
 	int64_t seed_ns, flood_ns, total_ns;
-	struct fg_flood_origin *origin; /* `objects` entries, id = index + 1 */
+	struct fg_flood_origin *origin; /* `objects` entries, id = index + 1 (and the
+					   largest label of `before`) */
 };
 void fg_seg_stats_fini(struct fg_seg_stats *s);
 
@@ -119,7 +120,11 @@ struct fg_block_call {
 	const _Atomic bool *cancel; /* polled at every step */
 	_Atomic uint64_t *progress; /* NULL, or counts seeds handled (of stats.seeds) */
 	_Atomic uint64_t *progress_all; /* NULL, or set to the number of seeds */
-	int floods; /* floods in flight, 0 = one per serving device */
+	int floods;   /* floods in flight, 0 = one per serving device */
+	bool reverse; /* seeds in the reverse of their order */
+	/* u32, same shape, or NULL: objects that are there already. Their voxels keep
+	 * these labels; new objects are numbered from the largest of them + 1 on. */
+	const struct fg_array *before;
 };
 
 /*

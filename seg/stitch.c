@@ -25,6 +25,7 @@ fg_stitch_rule_default(struct fg_stitch_rule *r)
 	    .fragment_share = 0.8,
 	    .fragment_max = 0,
 	    .both_min = 20,
+	    .rival = 2,
 	};
 }
 
@@ -32,7 +33,7 @@ int
 fg_stitch_rule_parse(const json_t *obj, struct fg_stitch_rule *r, struct fg_err *err)
 {
 	static const char *const known[] = {"near", "iou", "share", "fragment_share",
-	    "fragment_max", "both_min"};
+	    "fragment_max", "both_min", "rival"};
 	const enum fg_json_need opt = FG_JSON_OPTIONAL;
 	struct fg_stitch_rule q = *r;
 	const char *key;
@@ -57,6 +58,7 @@ fg_stitch_rule_parse(const json_t *obj, struct fg_stitch_rule *r, struct fg_err 
 		0 ||
 	    fg_json_get_int(obj, "fragment_max", opt, 0, INT64_C(1) << 40,
 		&q.fragment_max, err) < 0 ||
+	    fg_json_get_real(obj, "rival", opt, 0, 2, &q.rival, err) < 0 ||
 	    fg_json_get_int(obj, "both_min", opt, 1, INT64_C(1) << 40, &q.both_min,
 		err) < 0)
 		return fg_err_prefix(err, "stitch");
@@ -67,10 +69,10 @@ fg_stitch_rule_parse(const json_t *obj, struct fg_stitch_rule *r, struct fg_err 
 json_t *
 fg_stitch_rule_format(const struct fg_stitch_rule *r)
 {
-	return json_pack("{s:I,s:f,s:f,s:f,s:I,s:I}", "near", (json_int_t)r->near,
+	return json_pack("{s:I,s:f,s:f,s:f,s:I,s:I,s:f}", "near", (json_int_t)r->near,
 	    "iou", r->iou, "share", r->share, "fragment_share", r->fragment_share,
 	    "fragment_max", (json_int_t)r->fragment_max, "both_min",
-	    (json_int_t)r->both_min);
+	    (json_int_t)r->both_min, "rival", r->rival);
 }
 
 /* ------------------------------------------------------------- counting */
@@ -171,12 +173,14 @@ pair_by_a(const void *px, const void *py)
 
 static bool
 joins(const struct fg_stitch_pair *p, const struct fg_stitch_rule *r, bool best_a,
-    bool best_b)
+    bool best_b, uint64_t other_a, uint64_t other_b)
 {
 	double a = (double)(p->both + p->only_a), b = (double)(p->both + p->only_b);
 	double both = (double)p->both;
 
-	if (p->both < (uint64_t)r->both_min)
+	if (p->both < (uint64_t)r->both_min ||
+	    (double)other_a >= FG_MAX(r->rival * a, 1.0) ||
+	    (double)other_b >= FG_MAX(r->rival * b, 1.0))
 		return false;
 	if (best_a && best_b)
 		return both >= r->iou * (a + b - both) ||
@@ -191,6 +195,7 @@ joins(const struct fg_stitch_pair *p, const struct fg_stitch_rule *r, bool best_
 struct choice {
 	struct fg_stitch_pair pair; /* first, so that the comparisons above fit */
 	bool best_a, best_b;
+	uint64_t other_a, other_b; /* what a (b) shares most with, beside the other */
 };
 
 /* Sums and best partner of each run of equal `a` (or b): counts[] sorted accordingly
@@ -201,6 +206,7 @@ sum_a(struct choice *v, size_t n, const struct count *all, size_t counts)
 	for (size_t i = 0, k = 0; i < n;) {
 		uint64_t size = 0;
 		size_t end = i, best = i;
+		uint64_t second = 0;
 
 		while (all[k].a != v[i].pair.a)
 			k++;
@@ -212,6 +218,12 @@ sum_a(struct choice *v, size_t n, const struct count *all, size_t counts)
 				best = end;
 		}
 		v[best].best_a = true;
+		for (size_t n1 = i; n1 < end; n1++) {
+			if (n1 != best)
+				second = FG_MAX(second, v[n1].pair.both);
+		}
+		for (size_t n1 = i; n1 < end; n1++)
+			v[n1].other_a = n1 == best ? second : v[best].pair.both;
 		i = end;
 	}
 }
@@ -230,6 +242,8 @@ swap_sides(struct choice *v, size_t n, struct count *all, size_t counts)
 			.only_b = c->pair.only_a},
 		    .best_a = c->best_b,
 		    .best_b = c->best_a,
+		    .other_a = c->other_b,
+		    .other_b = c->other_a,
 		};
 	}
 	for (size_t i = 0; i < counts; i++) {
@@ -290,7 +304,8 @@ fg_stitch_compare(const struct fg_array *a, const struct fg_array *b,
 		uint64_t least = p.both + FG_MIN(p.only_a, p.only_b);
 
 		p.mutual = v[i].best_a && v[i].best_b;
-		p.joined = joins(&p, rule, v[i].best_a, v[i].best_b);
+		p.joined = joins(&p, rule, v[i].best_a, v[i].best_b, v[i].other_a,
+		    v[i].other_b);
 		if (p.joined || (double)p.both >= KEEP_SHARE * (double)least)
 			list[kept++] = p;
 	}

@@ -14,6 +14,9 @@
  *   2. Fragments. b also joins its best partner a, although a has chosen another, if at
  *      least `fragment_share` of b's voxels in the box lie in a, and b has at most
  *      `fragment_max` voxels there. The same with a and b exchanged.
+ *   3. Bad overlap. Neither joins if a third object shares at least `rival` of a's
+ *      voxels in the box, or of b's: one block sees as one what the other sees as two,
+ *      and which of them is right the box does not tell.
  *
  * By 1 an object joins at most one object of a neighbour, so that an object that leaks
  * in one block does not pull several large ones of the other together; by 2 no more
@@ -35,6 +38,7 @@ struct fg_stitch_rule {
 	double fragment_share;
 	int64_t fragment_max; /* 0: no fragments join */
 	int64_t both_min;
+	double rival; /* above 1: no pair is refused for a third object */
 };
 
 /* Near 4, IoU 0.5, no share, no fragments: strict rules had the smallest merge part of

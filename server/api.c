@@ -338,6 +338,7 @@ static const struct call {
     {FG_POST, "layers/NAME/resume", FG_ROLE_ADMIN, IO, resume_layer},
     {FG_POST, "layers/NAME/retry", FG_ROLE_COMPUTE, IO, retry_layer},
     {FG_GET, "layers/NAME/objects/N", FG_ROLE_NONE, IO, fg_objects_show},
+    {FG_GET, "layers/NAME/contacts", FG_ROLE_NONE, IO, fg_objects_contacts},
     {FG_GET, "layers/NAME/merges", FG_ROLE_NONE, IO, fg_objects_merges},
     {FG_GET, "layers/NAME/edits", FG_ROLE_NONE, IO, fg_objects_edits},
     {FG_POST, "layers/NAME/edits", FG_ROLE_COMPUTE, CPU, fg_objects_edit},

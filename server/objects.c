@@ -161,8 +161,11 @@ has_objects(struct fg_request *r)
 	return false;
 }
 
-void
-fg_objects_merges(struct fg_request *r)
+typedef int list_fn(const struct fg_layer *l, struct fg_reader *r, uint64_t id,
+    uint64_t skip, size_t max, json_t **out, struct fg_err *err);
+
+static void
+reply_evidence(struct fg_request *r, list_fn *list)
 {
 	struct fg_err err = FG_ERR_INIT;
 	struct fg_reader *reader = fg_server_reader(r->srv, &err);
@@ -174,10 +177,22 @@ fg_objects_merges(struct fg_request *r)
 	if (!reader || query_number(r, "id", 1, NUMBER_MAX, &id, &err) < 0 ||
 	    query_number(r, "skip", 0, NUMBER_MAX, &skip, &err) < 0 ||
 	    query_number(r, "max", 1, ROWS_MAX, &max, &err) < 0 ||
-	    fg_merges_list(r->layer, reader, id, skip, (size_t)max, &j, &err) < 0)
+	    list(r->layer, reader, id, skip, (size_t)max, &j, &err) < 0)
 		fg_reply_err(r, &err);
 	else
 		fg_reply_json(r, 200, j);
+}
+
+void
+fg_objects_merges(struct fg_request *r)
+{
+	reply_evidence(r, fg_merges_list);
+}
+
+void
+fg_objects_contacts(struct fg_request *r)
+{
+	reply_evidence(r, fg_contacts_list);
 }
 
 void

@@ -245,6 +245,8 @@ void fg_preview_value(struct fg_request *r); /* .../value */
  * thread. The others: /api/layers/NAME/..., on worker threads. */
 bool fg_objects_file(struct fg_request *r);
 void fg_objects_merges(struct fg_request *r);
+void fg_objects_contacts(struct fg_request *r);
+void fg_objects_contacts(struct fg_request *r);
 void fg_objects_edits(struct fg_request *r);
 void fg_objects_edit(struct fg_request *r);
 void fg_objects_undo(struct fg_request *r);

@@ -53,6 +53,7 @@ fg_layer_unref(struct fg_layer *l)
 		free(l->recipe);
 	}
 	fg_layer_unref(l->image);
+	fg_layer_unref(l->mask);
 	fg_layer_unref(l->base);
 	free(l->name);
 	free(l);
@@ -102,6 +103,40 @@ fg_catalog_info_sha256(const struct fg_info *info, char out[FG_SHA256_HEX])
 	fg_buf_unref(b);
 }
 
+/* What second passes read: a coarser scale, a mask. */
+static int
+open_passes(struct fg_catalog *c, struct fg_layer *l, struct fg_err *err)
+{
+	const struct fg_passes *p = &l->recipe->passes;
+	const struct fg_info *image = &l->image->info;
+	char sha256[FG_SHA256_HEX];
+
+	l->coarse_scale = -1;
+	if (p->coarse[0]) {
+		l->coarse_scale =
+		    fg_info_find_scale(image, p->coarse, strlen(p->coarse));
+		if (l->coarse_scale < 0)
+			return fg_fail(err, FG_ECORRUPT, "image %s has no scale %s",
+			    l->image->name, p->coarse);
+	}
+	if (!p->mask[0])
+		return 0;
+	l->mask = fg_catalog_find_uuid(c, p->mask_uuid);
+	if (!l->mask)
+		return fg_fail(err, FG_ENOENT, "its mask layer %s is gone", p->mask);
+	if (l->mask->broken)
+		return fg_fail(err, FG_EIO, "its mask layer %s: %.150s", l->mask->name,
+		    l->mask->why);
+	fg_catalog_info_sha256(&l->mask->info, sha256);
+	l->mask_scale =
+	    fg_info_find_scale(&l->mask->info, p->mask_scale, strlen(p->mask_scale));
+	if (strcmp(sha256, p->mask_sha256) != 0 || l->mask_scale < 0)
+		return fg_fail(err, FG_ECORRUPT,
+		    "the info of mask %s has changed since the layer was made",
+		    l->mask->name);
+	return 0;
+}
+
 /* Bind a generated layer to its image, which must be what the recipe names. */
 static int
 open_generated(struct fg_catalog *c, struct fg_layer *l, const struct fg_layer_row *row,
@@ -133,7 +168,7 @@ open_generated(struct fg_catalog *c, struct fg_layer *l, const struct fg_layer_r
 	if (l->image_scale < 0)
 		return fg_fail(err, FG_ECORRUPT, "image %s has no scale %s",
 		    l->image->name, r->image_scale);
-	return 0;
+	return open_passes(c, l, err);
 }
 
 /* A generated segmentation has meshes, skeletons and properties. Its row does not say
@@ -525,7 +560,9 @@ find_user(const struct fg_catalog *c, const struct fg_layer *l)
 	for (size_t i = 0; i < c->layers; i++) {
 		const struct fg_recipe *r = c->layer[i]->recipe;
 
-		if (r && !c->layer[i]->base && strcmp(r->image_uuid, l->uuid) == 0)
+		if (r && !c->layer[i]->base &&
+		    (strcmp(r->image_uuid, l->uuid) == 0 ||
+			strcmp(r->passes.mask_uuid, l->uuid) == 0))
 			return c->layer[i]->name;
 	}
 	return NULL;

@@ -37,16 +37,19 @@ struct fg_layer {
 	struct fg_recipe *recipe; /* generated layers; NULL for passive ones */
 	struct fg_layer *image;   /* generated layers: held reference */
 	int image_scale;          /* index into image->info.scale */
-	int64_t block[3];         /* voxels of a block: the recipe's; of a passive
-				     segmentation, that in which objects are looked for */
-	int64_t blocks[3];        /* block grid over the finest scale */
-	uint8_t chunk_kind;       /* kind in the keys of its chunks: FG_KIND_CHUNK, or
-				     FG_KIND_PROB for NAME.prob */
-	struct fg_layer *base;    /* NAME.prob, NAME.agg: the layer NAME, whose id it
-				     shares and whose tasks make it; held reference;
-				     else NULL */
-	bool agglomerated;        /* NAME.agg: ids become public ids when served */
-	_Atomic bool finished;    /* all blocks are made */
+	int coarse_scale;         /* the same for the pass before; -1: none */
+	struct fg_layer *mask;    /* of recipe->passes: held reference, or NULL */
+	int mask_scale;
+	int64_t block[3];      /* voxels of a block: the recipe's; of a passive
+				  segmentation, that in which objects are looked for */
+	int64_t blocks[3];     /* block grid over the finest scale */
+	uint8_t chunk_kind;    /* kind in the keys of its chunks: FG_KIND_CHUNK, or
+				  FG_KIND_PROB for NAME.prob */
+	struct fg_layer *base; /* NAME.prob, NAME.agg: the layer NAME, whose id it
+				  shares and whose tasks make it; held reference;
+				  else NULL */
+	bool agglomerated;     /* NAME.agg: ids become public ids when served */
+	_Atomic bool finished; /* all blocks are made */
 	_Atomic int64_t count_again_ns; /* until then nobody need look (monotonic) */
 	_Atomic bool paused;
 	_Atomic bool removed; /* out of the table; references may still be held */
@@ -102,6 +105,7 @@ void fg_catalog_list(struct fg_catalog *c, struct fg_layer ***out, size_t *n);
  *               the measured speed, "halo": [32,32,32], "chunk": [64,64,64],
  *               "encoding": "compressed_segmentation"|"raw", "prob": false,
  *               "stitch": fields of struct fg_stitch_rule (seg/stitch.h),
+ *               keys of struct fg_passes (work/passes.h),
  *               "resegment": of struct fg_resegment_rule (seg/resegment.h),
  *               and the names of fg_flood_params}}
  * Everything is checked here (names, ids' width, network loads, codec holds dtype);

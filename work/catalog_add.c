@@ -185,6 +185,65 @@ read_model(struct plan *p, struct fg_err *err)
 	return 0;
 }
 
+/* The layer that forbids places. */
+static int
+find_mask(struct plan *p, struct fg_err *err)
+{
+	struct fg_passes *q = &p->recipe.passes;
+	struct fg_layer *l = fg_catalog_find(p->c, q->mask, strlen(q->mask));
+	int rc = -1, s = 0;
+
+	if (!l)
+		return fg_fail(err, FG_ENOENT, "there is no mask layer %s", q->mask);
+	if (q->mask_scale[0])
+		s = fg_info_find_scale(&l->info, q->mask_scale, strlen(q->mask_scale));
+	if (l->broken)
+		fg_fail(err, FG_EIO, "mask layer %s: %s", l->name, l->why);
+	else if (!l->source || l->info.channels != 1 ||
+		 (l->info.dtype != FG_U8 && l->info.dtype != FG_U16 &&
+		     l->info.dtype != FG_U32 && l->info.dtype != FG_U64))
+		fg_fail(err, FG_EINVAL,
+		    "mask layer %s is not a volume of whole numbers", l->name);
+	else if (s < 0 || strlen(l->info.scale[s].key) >= sizeof q->mask_scale)
+		fg_fail(err, FG_ENOENT, "mask layer %s has no scale %s", l->name,
+		    q->mask_scale);
+	else
+		rc = 0;
+	if (rc == 0) {
+		memcpy(q->mask_uuid, l->uuid, sizeof l->uuid);
+		strcpy(q->mask_scale, l->info.scale[s].key);
+		fg_catalog_info_sha256(&l->info, q->mask_sha256);
+	}
+	fg_layer_unref(l);
+	return rc;
+}
+
+static int
+read_passes(struct plan *p, struct fg_err *err)
+{
+	struct fg_passes *q = &p->recipe.passes;
+	const struct fg_info *info = &p->image->info;
+	int s;
+
+	if (fg_passes_parse(p->ffn, q, err) < 0)
+		return -1;
+	if (q->coarse[0]) {
+		s = fg_info_find_scale(info, q->coarse, strlen(q->coarse));
+		if (s < 0)
+			return fg_fail(err, FG_ENOENT,
+			    "coarse: image %s has no scale "
+			    "%s",
+			    p->image->name, q->coarse);
+		for (int d = 0; d < 3; d++) {
+			if (info->scale[s].nm[d] < p->scale->nm[d])
+				return fg_fail(err, FG_EINVAL,
+				    "coarse: scale %s is finer than %s", q->coarse,
+				    p->scale->key);
+		}
+	}
+	return q->mask[0] ? find_mask(p, err) : 0;
+}
+
 /* Its defaults depend on the network. */
 static int
 read_resegment(struct plan *p, struct fg_err *err)
@@ -322,7 +381,8 @@ read_flood(struct plan *p, struct fg_err *err)
 {
 	static const char *const own[] = {"image", "model", "fov", "delta", "mean",
 	    "stddev", "precision", "block", "halo", "chunk", "encoding", "prob",
-	    "scales", "stitch", "resegment"};
+	    "scales", "stitch", "resegment", "consensus", "coarse", "missing", "jumps",
+	    "mask"};
 	struct fg_flood_params *f = &p->recipe.flood;
 	const char *known[64];
 	size_t n = 0;
@@ -425,8 +485,9 @@ plan_generated(struct plan *p, struct fg_layer_row *row, struct fg_err *err)
 		return fg_fail(err, FG_EINVAL, "\"ffn\" is not an object");
 	if (find_image(p, err) < 0 || read_flood(p, err) < 0 ||
 	    read_geometry(p, err) < 0 || plan_info(p, err) < 0 ||
-	    read_model(p, err) < 0 || read_resegment(p, err) < 0 ||
-	    choose_precision(p, err) < 0 || try_devices(p, err) < 0 ||
+	    read_passes(p, err) < 0 || read_model(p, err) < 0 ||
+	    read_resegment(p, err) < 0 || choose_precision(p, err) < 0 ||
+	    try_devices(p, err) < 0 ||
 	    fg_recipe_plan_ids(r, &p->info.scale[0], err) < 0)
 		return -1;
 	info = fg_catalog_info_bytes(&p->info);

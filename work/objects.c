@@ -267,6 +267,30 @@ fg_merges_list(const struct fg_layer *l, struct fg_reader *r, uint64_t id,
 	return 0;
 }
 
+int
+fg_contacts_list(const struct fg_layer *l, struct fg_reader *r, uint64_t id,
+    uint64_t skip, size_t max, json_t **out, struct fg_err *err)
+{
+	struct fg_contact *c = NULL;
+	json_t *list;
+	size_t n = 0;
+
+	if (fg_reader_contacts(r, l->id, id, skip, max, &c, &n, err) < 0)
+		return -1;
+	list = json_array();
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(list,
+		    json_pack("{s:o, s:o, s:I, s:I, s:I, s:o, s:f, s:f, s:b}", "a",
+			id_text(c[i].a), "b", id_text(c[i].b), "both",
+			(json_int_t)c[i].both, "only_a", (json_int_t)c[i].only_a,
+			"only_b", (json_int_t)c[i].only_b, "at", fg_json_int3(c[i].vx),
+			"recovered", (double)c[i].recovered / FG_CONTACT_ALL, "deleted",
+			(double)c[i].deleted / FG_CONTACT_ALL, "joined", c[i].joined));
+	free(c);
+	*out = list;
+	return 0;
+}
+
 /* ------------------------------------------------------------- decisions */
 
 int

@@ -47,6 +47,11 @@ char *fg_equivalences_csv(const json_t *equivalences) FG_MUST_USE;
 int fg_merges_list(const struct fg_layer *l, struct fg_reader *r, uint64_t id,
     uint64_t skip, size_t max, json_t **out, struct fg_err *err) FG_MUST_USE;
 
+/* [{"a", "b", "both", "only_a", "only_b", "at": [x, y, z], "recovered", "deleted",
+ * "joined"}]: the same of contacts (struct fg_contact); the two shares are 0..1. */
+int fg_contacts_list(const struct fg_layer *l, struct fg_reader *r, uint64_t id,
+    uint64_t skip, size_t max, json_t **out, struct fg_err *err) FG_MUST_USE;
+
 /* [{"edit", "kind": "join"|"cut", "a", "b", "who", "at_ms", "undone"}] */
 int fg_edits_list(const struct fg_layer *l, struct fg_reader *r, int64_t after,
     size_t max, json_t **out, struct fg_err *err) FG_MUST_USE;

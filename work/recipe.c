@@ -147,6 +147,8 @@ parse_object(const json_t *j, struct fg_recipe *r, struct fg_err *err)
 	    get_object(j, "flood", &flood, err) < 0 || parse_image(image, r, err) < 0 ||
 	    parse_model(model, r, err) < 0 || parse_grid(j, r, err) < 0)
 		return -1;
+	if (fg_passes_parse(j, &r->passes, err) < 0)
+		return -1;
 	fg_flood_params_default(&r->flood);
 	return fg_flood_params_parse(flood, &r->flood, err);
 }
@@ -188,6 +190,7 @@ fg_recipe_format(const struct fg_recipe *r)
 	    r->resegment.faces > 0 ? fg_resegment_rule_format(&r->resegment) : NULL);
 	char *text;
 
+	fg_passes_format(&r->passes, j);
 	fg_assert(j != NULL); /* every string was checked to be UTF-8 when parsed */
 	text = fg_json_format(j);
 	json_decref(j);
@@ -199,6 +202,7 @@ fg_recipe_fini(struct fg_recipe *r)
 {
 	free(r->image);
 	free(r->model);
+	fg_passes_fini(&r->passes);
 	*r = (struct fg_recipe){0};
 }
 

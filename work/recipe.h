@@ -20,6 +20,7 @@
 #include "seg/resegment.h"
 #include "seg/segment.h"
 #include "seg/stitch.h"
+#include "work/passes.h"
 
 #define FG_LOCAL_BITS 20
 
@@ -40,6 +41,7 @@ struct fg_recipe {
 					 have the default */
 	/* How contacts are flooded again; likewise. */
 	struct fg_resegment_rule resegment;
+	struct fg_passes passes; /* beside the plain flooding of a block */
 };
 
 int fg_recipe_parse(const char *json, struct fg_recipe *r,

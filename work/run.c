@@ -17,6 +17,7 @@
 #include "base/json.h"
 #include "base/morton.h"
 #include "formats/codec.h"
+#include "seg/consensus.h"
 #include "seg/downsample.h"
 #include "work/artefact.h"
 #include "work/picture.h"
@@ -394,10 +395,110 @@ is_all_absent(const struct fg_array *mask)
 
 /* One block's arrays, so that they are released in one place. */
 struct block {
+	struct fg_box box;
 	struct fg_array image, mask, labels, prob;
+	struct fg_array before; /* objects of the coarser scale */
 	struct fg_seg_stats stats;
 	struct fg_engine *engine;
 };
+
+static void
+add_stats(struct fg_seg_stats *sum, struct fg_seg_stats *more)
+{
+	sum->steps += more->steps;
+	sum->wasted += more->wasted;
+	sum->seeds += more->seeds;
+	sum->floods += more->floods;
+	sum->objects += more->objects;
+	sum->too_weak += more->too_weak;
+	sum->too_small += more->too_small;
+	sum->seed_ns += more->seed_ns;
+	sum->flood_ns += more->flood_ns;
+	fg_seg_stats_fini(more);
+}
+
+/* Flood a coarser scale of the box; its objects, on the finer voxels, are b->before. */
+static int
+flood_coarse(struct fg_task *t, const struct fg_block_call *fine, struct block *b,
+    struct fg_err *err)
+{
+	const struct fg_layer *l = t->layer;
+	struct fg_flood_params params = l->recipe->flood;
+	struct fg_block_call call = *fine;
+	struct fg_array labels = FG_ARRAY_INIT;
+	struct fg_picture_coarse c = {0};
+	struct fg_seg_stats st = {0};
+	int rc = -1;
+
+	if (fg_picture_coarse(l, &b->box, &c, err) < 0 ||
+	    fg_array_init_zero(&b->before, FG_U32, b->labels.shape, err) < 0)
+		goto out;
+	rc = 0;
+	if (!c.there)
+		goto out;
+	for (int d = 0; d < 3; d++)
+		params.voxel_nm[d] *= (double)c.factor[d];
+	params.min_segment_size = l->recipe->passes.coarse_least;
+	call.image = &c.image;
+	call.mask = &c.mask;
+	call.params = &params;
+	rc = fg_array_init(&labels, FG_U32, c.image.shape, err);
+	if (rc == 0)
+		rc = fg_segment_block(fg_engine_batcher(b->engine), &call, &labels,
+		    NULL, &st, err);
+	if (rc < 0)
+		goto out;
+	add_stats(&b->stats, &st);
+	fg_picture_spread(&c, &labels, &b->box, &b->before);
+out:
+	fg_array_fini(&labels);
+	fg_array_fini(&c.image);
+	fg_array_fini(&c.mask);
+	return rc;
+}
+
+/* Once more with the seeds in reverse; what either splits is split. */
+static int
+flood_again(struct fg_task *t, struct fg_block_call *call, struct block *b,
+    struct fg_err *err)
+{
+	struct fg_array other = FG_ARRAY_INIT;
+	struct fg_seg_stats st = {0};
+	int rc = fg_array_init(&other, FG_U32, b->labels.shape, err);
+
+	call->reverse = true;
+	if (rc == 0)
+		rc = fg_segment_block(fg_engine_batcher(b->engine), call, &other, NULL,
+		    &st, err);
+	if (rc == 0) {
+		add_stats(&b->stats, &st);
+		rc = fg_consensus_split(&b->labels, &other,
+		    (uint64_t)t->layer->recipe->passes.consensus_least, &b->labels,
+		    err);
+	}
+	fg_array_fini(&other);
+	return rc;
+}
+
+/* All passes of the recipe. */
+static int
+flood_passes(struct fg_task *t, struct fg_block_call *call, struct block *b,
+    struct fg_err *err)
+{
+	const struct fg_recipe *r = t->layer->recipe;
+	struct fg_seg_stats st = {0};
+
+	if (r->passes.coarse[0]) {
+		if (flood_coarse(t, call, b, err) < 0)
+			return -1;
+		call->before = &b->before;
+	}
+	if (fg_segment_block(fg_engine_batcher(b->engine), call, &b->labels,
+		r->prob ? &b->prob : NULL, &st, err) < 0)
+		return -1;
+	add_stats(&b->stats, &st);
+	return r->passes.consensus ? flood_again(t, call, b, err) : 0;
+}
 
 static int
 flood_block(struct fg_task *t, struct fg_env *env, struct block *b, struct fg_err *err)
@@ -423,8 +524,7 @@ flood_block(struct fg_task *t, struct fg_env *env, struct block *b, struct fg_er
 		env->no_engine = true;
 		return -1;
 	}
-	if (fg_segment_block(fg_engine_batcher(b->engine), &call, &b->labels,
-		r->prob ? &b->prob : NULL, &b->stats, err) == 0)
+	if (flood_passes(t, &call, b, err) == 0)
 		return 0;
 	/* The last device may have gone under it: say so rather than "cancelled". */
 	if (!t->cancel && fg_engine_check(b->engine, &lost) < 0) {
@@ -470,6 +570,7 @@ run_block(struct fg_task *t, struct fg_env *env, struct fg_output *out,
 			    (long long)blk[0], (long long)blk[1], (long long)blk[2]);
 	}
 	fg_recipe_box(l->recipe, s, blk, &box);
+	b.box = box;
 	if (fg_picture_read(l, &box, &b.image, &b.mask, err) < 0)
 		goto out;
 	t1 = fg_clock_ns();
@@ -489,6 +590,7 @@ out:
 	fg_seg_stats_fini(&b.stats);
 	fg_array_fini(&b.image);
 	fg_array_fini(&b.mask);
+	fg_array_fini(&b.before);
 	fg_array_fini(&b.labels);
 	fg_array_fini(&b.prob);
 	return rc;

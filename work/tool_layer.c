@@ -106,6 +106,29 @@ static const struct fg_tool_option add_options[] = {
 	"served: another one than it\nis stored in",
 	0},
     {"jpeg-quality", "Q", "of a volume that is served with --encoding jpeg", 0},
+    {"stitch", "KEY=VALUE,...",
+	"when objects of two blocks are one: near, iou, share,\nfragment_share, "
+	"fragment_max, both_min, rival",
+	0},
+    {"resegment", "KEY=VALUE,...",
+	"how contacts are flooded again by the stage of that\nname: reach, faces, "
+	"radius, analysis, exclude (X:Y:Z),\nretries, iou, recovered, deleted",
+	0},
+    {"consensus", "least=N",
+	"flood each block in two orders and split where either\ndoes; pieces below N "
+	"voxels are dropped",
+	0},
+    {"coarse", "scale=KEY,...",
+	"flood that scale of the image first and keep objects\nof at least least=N of "
+	"its voxels (default 1000)",
+	0},
+    {"skip-sections", "Z,Z,...", "no field of view is centred in these", 0},
+    {"jumps", "KEY=VALUE,...",
+	"nor where sections do not continue one another: shift\n(voxels), search, "
+	"tile, correlation",
+	0},
+    {"mask", "layer=L[@SCALE],...",
+	"nor where that layer has a value between from (default\n1) and to", 0},
     {"prob", NULL, "keep the probability map, too, as layer NAME.prob", 0},
     {"missing", "HOW",
 	"of a volume that is served: chunks that it lacks are\n404 (default) or "
@@ -344,6 +367,82 @@ add_numbers(const struct fg_tool *t, json_t *ffn, struct fg_err *err)
 	return 0;
 }
 
+/* One value: a whole number, a number, X:Y:Z, or text. */
+static json_t *
+rule_value(const char *text, size_t n)
+{
+	char *v = fg_strndup(text, n), *end;
+	long long x, y, z;
+	json_t *out;
+	char rest;
+
+	if (sscanf(v, "%lld:%lld:%lld%c", &x, &y, &z, &rest) == 3) {
+		out = json_pack("[I,I,I]", (json_int_t)x, (json_int_t)y, (json_int_t)z);
+	} else {
+		x = strtoll(v, &end, 10);
+		if (*v && *end == '\0') {
+			out = json_integer(x);
+		} else {
+			double real = strtod(v, &end);
+
+			out = *v && *end == '\0' ? json_real(real) : json_string(v);
+		}
+	}
+	free(v);
+	return out;
+}
+
+/* "near=4,iou=0.7" as an object; the catalogue knows which keys there are. */
+static int
+add_rule(const struct fg_tool *t, const char *name, json_t *ffn, struct fg_err *err)
+{
+	const char *p = fg_tool_text(t, name, NULL);
+	json_t *rule = json_object();
+
+	while (p && *p) {
+		size_t n = strcspn(p, ","), k = strcspn(p, "=");
+		char *key = fg_strndup(p, FG_MIN(k, n));
+		json_t *v = k < n ? rule_value(p + k + 1, n - k - 1) : NULL;
+		int rc = v ? json_object_set_new(rule, key, v) : -1;
+
+		if (rc < 0)
+			fg_fail(err, FG_EINVAL, "--%s %.60s: wanted KEY=VALUE,...",
+			    name, p);
+		free(key);
+		if (rc < 0) {
+			json_decref(rule);
+			return -1;
+		}
+		p += n + (p[n] == ',');
+	}
+	json_object_set_new(ffn, name, rule);
+	return 0;
+}
+
+static int
+add_rules(const struct fg_tool *t, json_t *ffn, struct fg_err *err)
+{
+	static const char *const name[] = {"stitch", "resegment", "consensus", "coarse",
+	    "jumps", "mask"};
+	json_t *list;
+
+	for (size_t i = 0; i < FG_COUNTOF(name); i++) {
+		if (fg_tool_has(t, name[i]) && add_rule(t, name[i], ffn, err) < 0)
+			return -1;
+	}
+	if (!fg_tool_has(t, "skip-sections"))
+		return 0;
+	list = json_array();
+	for (const char *p = fg_tool_text(t, "skip-sections", ""); *p;) {
+		size_t n = strcspn(p, ",");
+
+		json_array_append_new(list, rule_value(p, n));
+		p += n + (p[n] == ',');
+	}
+	json_object_set_new(ffn, "missing", list);
+	return 0;
+}
+
 static json_t *
 ffn_spec(const struct fg_tool *t, struct fg_err *err)
 {
@@ -367,7 +466,8 @@ ffn_spec(const struct fg_tool *t, struct fg_err *err)
 		    "with --ffn only NAME is given: the layer is made, not read");
 	else if (!image || !model)
 		fg_fail(err, FG_EINVAL, "--ffn needs --image LAYER and --model FILE");
-	else if (absolute(model, &path, err) == 0 && add_numbers(t, ffn, err) == 0) {
+	else if (absolute(model, &path, err) == 0 && add_numbers(t, ffn, err) == 0 &&
+		 add_rules(t, ffn, err) == 0) {
 		json_object_set_new(ffn, "image", json_string(image));
 		json_object_set_new(ffn, "model", json_string(path));
 		free(path);

@@ -147,7 +147,9 @@ print_rows(const struct fg_tool *t, json_t *list)
 }
 
 static int
-run_merges(struct fg_tool *t)
+run_evidence(struct fg_tool *t,
+    int (*rows)(const struct fg_layer *l, struct fg_reader *r, uint64_t id,
+	uint64_t skip, size_t max, json_t **out, struct fg_err *err))
 {
 	struct fg_err err = FG_ERR_INIT;
 	struct view v;
@@ -158,12 +160,24 @@ run_merges(struct fg_tool *t)
 	if ((t->args > 1 && parse_id(t->arg[1], "object id", &id, &err) < 0) ||
 	    open_view(t, &v, &err) < 0)
 		return fg_tool_fail(t, &err);
-	if (fg_merges_list(v.layer, v.reader, id, 0, 1000000, &j, &err) < 0)
+	if (rows(v.layer, v.reader, id, 0, 1000000, &j, &err) < 0)
 		code = fg_tool_fail(t, &err);
 	else
 		print_rows(t, j);
 	close_view(&v);
 	return code;
+}
+
+static int
+run_merges(struct fg_tool *t)
+{
+	return run_evidence(t, fg_merges_list);
+}
+
+static int
+run_contacts(struct fg_tool *t)
+{
+	return run_evidence(t, fg_contacts_list);
 }
 
 static int
@@ -387,6 +401,12 @@ const struct fg_tool_command fg_tool_objects_commands[] = {
 	.most = 2,
 	.summary = "what comparing blocks found, of all or of one object",
 	.run = run_merges},
+    {.name = "object contacts",
+	.args = "NAME [ID]",
+	.least = 1,
+	.most = 2,
+	.summary = "what flooding contacts again found, of all or of one object",
+	.run = run_contacts},
     {.name = "object edits",
 	.args = "NAME",
 	.least = 1,

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a recipe may ask for beside the plain flooding of each block; all of it off
+ * unless asked for. As JSON, in a recipe and in the description of a new layer:
+ *
+ *   "consensus": {"least": 1000}        the block is flooded a second time with its
+ *                seeds in reverse order; what either splits is split (seg/consensus.h),
+ *                pieces below `least` voxels are dropped
+ *   "coarse": {"scale": KEY, "least": 1000}   a coarser scale of the image is flooded
+ *                first; its objects of at least that many of its voxels are kept, and
+ *                the finer scale fills what is left
+ *   "missing": [z, ...]                 sections (voxels of the inference scale) where
+ *                no flood starts and no field of view is centred
+ *   "jumps": fields of struct fg_jump_rule (seg/jump.h): nor where sections do not
+ *                continue one another
+ *   "mask": {"layer": NAME or NAME@KEY, "from": 1, "to": 2^53}   nor where that layer,
+ *                at that scale, has such a value; it may be coarser than the image and
+ *                is 0 where it has no data or ends. In a recipe also "uuid", "sha256"
+ *                of its info and "scale".
+ */
+#ifndef FG_WORK_PASSES_H
+#define FG_WORK_PASSES_H
+
+#include <jansson.h>
+
+#include "base/hash.h"
+#include "formats/info.h"
+#include "seg/jump.h"
+
+struct fg_passes {
+	bool consensus;
+	int64_t consensus_least;
+	char coarse[64]; /* key of a scale; "": none */
+	int64_t coarse_least;
+	int64_t *missing; /* ascending; owned */
+	size_t missings;
+	struct fg_jump_rule jumps;
+	char mask[65]; /* name of the layer, for people; "": none */
+	char mask_uuid[37], mask_sha256[FG_SHA256_HEX], mask_scale[64];
+	int64_t mask_from, mask_to;
+};
+
+void fg_passes_default(struct fg_passes *p);
+/* The keys above out of an object that may have others. The mask's layer as it stands,
+ * `scale` from behind its @ or from its own key. Fails: FG_EINVAL; *p is finished then.
+ */
+int fg_passes_parse(const json_t *obj, struct fg_passes *p,
+    struct fg_err *err) FG_MUST_USE;
+/* Add what is on to an object. */
+void fg_passes_format(const struct fg_passes *p, json_t *obj);
+void fg_passes_fini(struct fg_passes *p);
+
+#endif
