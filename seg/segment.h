@@ -119,7 +119,7 @@ struct fg_block_call {
 	const _Atomic bool *cancel; /* polled at every step */
 	_Atomic uint64_t *progress; /* NULL, or counts seeds handled (of stats.seeds) */
 	_Atomic uint64_t *progress_all; /* NULL, or set to the number of seeds */
-	int floods; /* floods in flight, 0 = one per serving device */
+	int floods; /* in flight, 0 = as many as the serving devices take at a time */
 };
 
 /*

@@ -169,8 +169,8 @@ make_image(struct fg_array *image)
 
 /* Segment the image on what serves b. */
 static int
-segment(struct fg_batcher *b, struct fg_array *labels, struct fg_seg_stats *st,
-    struct fg_err *e)
+segment(struct fg_batcher *b, int floods, struct fg_array *labels,
+    struct fg_seg_stats *st, struct fg_err *e)
 {
 	static const _Atomic int cls = FG_BULK;
 	static const _Atomic bool cancel = false;
@@ -188,7 +188,7 @@ segment(struct fg_batcher *b, struct fg_array *labels, struct fg_seg_stats *st,
 		.params = &params,
 		.cls = &cls,
 		.cancel = &cancel,
-		.floods = 4},
+		.floods = floods},
 	    labels, NULL, st, e);
 	fg_array_fini(&image);
 	return rc;
@@ -213,7 +213,7 @@ losing(const struct fg_net *net)
 
 	struct fg_batcher *x = fg_batcher_new(net, FG_PREC_F32, 0, &err);
 	start(&s[0], x, "fake:0");
-	tap_rc(segment(x, &want, &a, &err), &err, "a block on the good device");
+	tap_rc(segment(x, 4, &want, &a, &err), &err, "a block on the good device");
 	tap_ok(a.steps > 8 && a.objects > 0, "%d steps, %d objects", (int)a.steps,
 	    (int)a.objects);
 	stop(x, s, 1);
@@ -222,7 +222,7 @@ losing(const struct fg_net *net)
 	start(&s[0], x, "fake:0");
 	start(&s[1], x, "fake:3");
 	wait_devices(x, 2);
-	tap_rc(segment(x, &got, &b, &err), &err, "a block while one device is lost");
+	tap_rc(segment(x, 4, &got, &b, &err), &err, "a block while one device is lost");
 	wait_devices(x, 1);
 	tap_int(fg_batcher_devices(x), 1, "one device is left");
 	stop(x, s, 2);
@@ -234,7 +234,7 @@ losing(const struct fg_net *net)
 
 	x = fg_batcher_new(net, FG_PREC_F32, 0, &err);
 	start(&s[0], x, "fake:3");
-	tap_fails(segment(x, &none, &c, &lost), &lost, FG_EIO, "fell off its bus",
+	tap_fails(segment(x, 4, &none, &c, &lost), &lost, FG_EIO, "fell off its bus",
 	    "with no other device the block fails");
 	stop(x, s, 1);
 	fg_seg_stats_fini(&a);
