@@ -15,9 +15,7 @@
  *
  * Limit: features of 16 or 32 channels at 16 bits; others only in float, slowly.
  */
-#ifdef FG_EMULATE
-#include "tests/cuda/emulate.h"
-#else
+#ifndef FG_EMULATE /* else the tests' header stands before this file */
 #include "seg/cuda_device.h"
 #endif
 #include "seg/cuda_kernels.h"
