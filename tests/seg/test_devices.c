@@ -21,6 +21,17 @@
 
 static struct fg_err err = FG_ERR_INIT;
 
+static bool FG_PRINTF(2, 3) did(int rc, const char *fmt, ...)
+{
+	char what[160];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(what, sizeof what, fmt, ap);
+	va_end(ap);
+	return tap_rc(rc, &err, what);
+}
+
 static float
 noise(uint32_t *s)
 {
@@ -70,11 +81,11 @@ numbers(const char *name, struct fg_device *dev, enum fg_precision prec, int fea
 	net->shape.fov[2] = 7;
 	size_t n = voxels_of(net);
 	float *in = make_patches(n, 1, 5), *out = fg_alloc(2 * n * sizeof *out);
-	if (tap_rc(dev->backend->load(dev, net, prec, 1, &m, &err), &err,
+	if (did(dev->backend->load(dev, net, prec, 1, &m, &err),
 		"%s %s, %d modules of %d features", name, fg_precision_name(prec),
 		depth, features) &&
-	    tap_rc(m->backend->forward(m, 1, in, out, &err), &err, "forward") &&
-	    tap_rc(fg_device_reference(net, in, out + n, &err), &err, "plain loops")) {
+	    did(m->backend->forward(m, 1, in, out, &err), "forward") &&
+	    did(fg_device_reference(net, in, out + n, &err), "plain loops")) {
 		for (size_t i = 0; i < n; i++) {
 			double e = fabs((double)out[i] - out[n + i]);
 			double u = (double)out[n + i] - in[n + i];
@@ -113,8 +124,8 @@ places(const char *name, struct fg_device *dev, enum fg_precision prec)
 	struct fg_model *m = NULL;
 	size_t wrong = 0;
 
-	if (!tap_rc(dev->backend->load(dev, net, prec, BATCH, &m, &err), &err,
-		"load for %d", BATCH))
+	if (!did(dev->backend->load(dev, net, prec, BATCH, &m, &err), "load for %d",
+		BATCH))
 		goto out;
 	for (int i = 0; i < BATCH; i++)
 		if (m->backend->forward(m, 1, in + 2 * n * (size_t)i,
@@ -259,8 +270,8 @@ read_back(struct steps *t)
 		       *p = &s;
 	size_t wrong = 0;
 
-	if (!tap_rc(fg_step_run(t->m, t->own, 1, &p, &err), &err, "one more step") ||
-	    !tap_rc(t->m->backend->canvas_read(s.remote, &box, got, &err), &err,
+	if (!did(fg_step_run(t->m, t->own, 1, &p, &err), "one more step") ||
+	    !did(t->m->backend->canvas_read(s.remote, &box, got, &err),
 		"the device's canvas"))
 		return;
 	fg_canvas_gather(t->a[0], box.lo, size, want);
@@ -289,7 +300,7 @@ steps(const char *name, struct fg_device *dev, enum fg_precision prec, bool wide
 	    .move = 0.25f,
 	    .segment = 0.4f,
 	    .delta = {2, 3, (int8_t)(wide ? 0 : 4)}};
-	if (!tap_rc(dev->backend->load(dev, net, prec, FLOODS, &t.m, &err), &err,
+	if (!did(dev->backend->load(dev, net, prec, FLOODS, &t.m, &err),
 		"%s %s: steps on a %d-bit image", name, fg_precision_name(prec),
 		wide ? 16 : 8))
 		goto out;
@@ -306,7 +317,7 @@ steps(const char *name, struct fg_device *dev, enum fg_precision prec, bool wide
 		t.b[i] = fg_canvas_new(&image, wide ? 30000 : 128, wide ? 9000 : 33);
 	}
 	int rc = t.own && t.host ? run_steps(&t) : -1;
-	tap_rc(rc, &err, "8 rounds of %d floods", FLOODS);
+	did(rc, "8 rounds of %d floods", FLOODS);
 	tap_int(t.wrong, 0, "logits and faces are the host's, bit for bit");
 	tap_ok(t.faces > 20, "there were faces (%zu)", t.faces);
 	if (t.real->step)
@@ -355,8 +366,8 @@ one_device(const struct fg_device_desc *d)
 	struct fg_device *dev = NULL;
 	int i = 0;
 
-	if (!tap_rc(fg_device_find(d->name, &b, &i, &err), &err, "%s", d->name) ||
-	    !tap_rc(b->open(i, &dev, &err), &err, "open"))
+	if (!did(fg_device_find(d->name, &b, &i, &err), "%s", d->name) ||
+	    !did(b->open(i, &dev, &err), "open"))
 		return;
 	printf("# %s: %s\n", d->name, d->detail);
 	for (int p = FG_PREC_F32; p <= FG_PREC_F16; p++) {
@@ -385,7 +396,7 @@ main(void)
 	size_t n = 0;
 
 	fg_plugins_search(folders);
-	if (!tap_rc(fg_devices_list(&d, &n, &err), &err, "devices"))
+	if (!did(fg_devices_list(&d, &n, &err), "devices"))
 		return tap_done();
 	for (size_t i = 0; i < n; i++) {
 		/* Cores are all the same. */
