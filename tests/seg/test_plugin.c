@@ -203,6 +203,73 @@ stop(struct fg_batcher *b, struct server *s, int n)
 	fg_batcher_free(b);
 }
 
+/* ------------------------------------------------------------- batches */
+
+struct batch {
+	struct fg_batcher *batcher;
+	struct fg_model *model;
+	int rc;
+};
+
+static void *
+serve_batch(void *arg)
+{
+	struct batch *s = arg;
+
+	s->rc = fg_batcher_serve_model(s->batcher, s->model, NULL);
+	return NULL;
+}
+
+/* The same block with 1, 8 and 64 floods at a time, in batches of as many. */
+static void
+batches(const struct fg_net *net)
+{
+	static const int sizes[] = {1, 8, 64};
+	struct fg_array want = FG_ARRAY_INIT;
+	const struct fg_backend *b = NULL;
+	struct fg_device *dev = NULL;
+	uint64_t steps = 0;
+	int index;
+
+	if (!tap_rc(fg_device_find("fake:0", &b, &index, &err), &err, "find") ||
+	    !tap_rc(b->open(index, &dev, &err), &err, "open"))
+		return;
+	for (size_t k = 0; k < FG_COUNTOF(sizes); k++) {
+		struct fg_array got = FG_ARRAY_INIT;
+		struct fg_seg_stats st = {0};
+		struct batch s = {.batcher = fg_batcher_new(net, FG_PREC_F32, 0, &err)};
+		pthread_t thread;
+
+		if (!tap_rc(b->load(dev, net, FG_PREC_F32, sizes[k], &s.model, &err),
+			&err, "load") ||
+		    pthread_create(&thread, NULL, serve_batch, &s) != 0)
+			abort();
+		wait_devices(s.batcher, 1);
+		tap_int(fg_batcher_room(s.batcher), sizes[k], "room for %d", sizes[k]);
+		/* 0: as many floods as there is room for. */
+		tap_rc(segment(s.batcher, 0, &got, &st, &err), &err, "a block");
+		fg_batcher_stop(s.batcher);
+		pthread_join(thread, NULL);
+		tap_int(s.rc, 0, "served");
+		fg_batcher_free(s.batcher);
+		b->unload(s.model);
+		if (k == 0) {
+			want = got;
+			steps = st.steps;
+		} else {
+			tap_ok(st.steps == steps &&
+				   memcmp(got.data, want.data, 25 * 25 * 25 * 4) == 0,
+			    "%d at a time: labels and steps are those of one",
+			    sizes[k]);
+			printf("# %d wasted\n", (int)st.wasted);
+			fg_array_fini(&got);
+		}
+		fg_seg_stats_fini(&st);
+	}
+	fg_array_fini(&want);
+	b->close(dev);
+}
+
 static void
 losing(const struct fg_net *net)
 {
@@ -263,6 +330,7 @@ main(void)
 	((float *)net->conv[net->convs - 1].b)[0] = 4;
 	listing();
 	probing(net);
+	batches(net);
 	losing(net);
 	fg_net_free(net);
 	unlink(text);
