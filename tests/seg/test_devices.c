@@ -215,8 +215,11 @@ round_of_steps(struct steps *t, uint32_t *seed)
 		b[i].canvas = t->b[i];
 		p[i] = &a[i];
 	}
-	if (fg_step_run(t->m, t->own, FLOODS, p, &err) < 0)
-		return -1;
+	int most = FG_MIN(t->m->batch_max, FLOODS);
+	for (int i = 0; i < FLOODS; i += most)
+		if (fg_step_run(t->m, t->own, FG_MIN(most, FLOODS - i), p + i, &err) <
+		    0)
+			return -1;
 	for (int i = 0; i < FLOODS; i++) {
 		struct fg_step *q = &b[i];
 
