@@ -330,7 +330,10 @@ main(void)
 	((float *)net->conv[net->convs - 1].b)[0] = 4;
 	listing();
 	probing(net);
-	batches(net);
+	struct fg_net *tiny = fg_probe_net(1, 2, 11);
+	((float *)tiny->conv[tiny->convs - 1].b)[0] = 4;
+	batches(tiny);
+	fg_net_free(tiny);
 	losing(net);
 	fg_net_free(net);
 	unlink(text);
