@@ -108,11 +108,9 @@ fg_emu_wait(fg_emu_state s)
 static inline void
 fg_emu_main(void)
 {
-	/* A fibre lives on from block to block: making one is slow. */
-	for (;;) {
-		(*fg_emu.body)();
-		fg_emu_wait(EMU_ENDED);
-	}
+	(*fg_emu.body)();
+	fg_emu.fibre[fg_emu.thread].state = EMU_ENDED;
+	_longjmp(fg_emu.scheduler, 1);
 }
 
 /* Run fibre t until it waits or ends. */
@@ -135,15 +133,15 @@ fg_emu_prepare(int t)
 {
 	fg_emu_fibre *f = &fg_emu.fibre[t];
 
-	f->state = EMU_READY;
-	if (f->begun)
-		return;
-	f->stack.resize(EMULATED_STACK);
+	if (f->stack.empty())
+		f->stack.resize(EMULATED_STACK);
 	getcontext(&f->first);
 	f->first.uc_stack.ss_sp = f->stack.data();
 	f->first.uc_stack.ss_size = f->stack.size();
 	f->first.uc_link = NULL;
 	makecontext(&f->first, fg_emu_main, 0);
+	f->begun = false;
+	f->state = EMU_READY;
 }
 
 static inline void
