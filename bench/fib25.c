@@ -3,7 +3,7 @@
  * Segment the FIB-25 sample, or a box of it, as one block:
  *
  *   bench/fib25 DATA [--precision f32|bf16] [--threads N] [--floods N]
- *               [--box X0-X1_Y0-Y1_Z0-Z1] [--labels OUT.npy]
+ *               [--device cpu|cuda] [--box X0-X1_Y0-Y1_Z0-Z1] [--labels OUT.npy]
  *
  * DATA is the folder with training_sample2_grayscale/ and the checkpoint. Prints what
  * was found, how long it took, how much of the devices' time that was, and the most
@@ -28,7 +28,7 @@
 #define THREADS_MAX 64
 
 struct options {
-	const char *dir, *out;
+	const char *dir, *out, *device; /* device: kind, threads many of it */
 	struct fg_box box;
 	enum fg_precision prec;
 	int threads, floods;
@@ -53,6 +53,7 @@ read_options(int argc, char **argv, struct options *o)
 	struct fg_err err = FG_ERR_INIT;
 
 	*o = (struct options){.box = {{0, 0, 0}, {SIDE, SIDE, SIDE}},
+	    .device = "cpu",
 	    .prec = FG_PREC_BF16,
 	    .threads = 1};
 	for (int i = 1; i < argc; i++) {
@@ -70,6 +71,8 @@ read_options(int argc, char **argv, struct options *o)
 			ok = (o->threads = atoi(v)) > 0 && o->threads <= THREADS_MAX;
 		else if (strcmp(a, "--floods") == 0)
 			ok = (o->floods = atoi(v)) >= 0;
+		else if (strcmp(a, "--device") == 0)
+			o->device = v;
 		else if (strcmp(a, "--labels") == 0)
 			o->out = v;
 		else if (strcmp(a, "--box") == 0)
@@ -123,13 +126,14 @@ serve(void *arg)
 
 /* Start n serving threads and wait until all serve. */
 static void
-start_servers(struct fg_batcher *b, struct server *server, int n)
+start_servers(struct fg_batcher *b, struct server *server, const char *kind, int n)
 {
 	struct fg_batcher_stats bs = {0};
 
 	for (int i = 0; i < n; i++) {
 		server[i].batcher = b;
-		snprintf(server[i].device, sizeof server[i].device, "cpu:%d", i);
+		snprintf(server[i].device, sizeof server[i].device, "%.40s:%d", kind,
+		    i);
 		fg_assert(
 		    pthread_create(&server[i].thread, NULL, serve, &server[i]) == 0);
 	}
@@ -199,7 +203,7 @@ run(const struct options *o, const struct fg_net *net, const struct fg_array *im
 
 	if (!b || fg_array_init(&labels, FG_U32, image->shape, &err) < 0)
 		die("setup", &err);
-	start_servers(b, server, o->threads);
+	start_servers(b, server, o->device, o->threads);
 	fg_flood_params_default(&params);
 	if (fg_segment_block(b, &call, &labels, NULL, &st, &err) < 0)
 		die("segment", &err);

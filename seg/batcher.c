@@ -47,6 +47,7 @@ struct fg_batcher {
 	struct fg_request *first;  /* guarded by lock: waiting, in order of arrival */
 	struct fg_request **last;  /* guarded by lock */
 	struct fg_client *clients; /* guarded by lock */
+	int room;                  /* guarded by lock: sum of the devices' batches */
 	int since_bulk;            /* guarded by lock: steps of other classes */
 	struct fg_batcher_stats stats; /* guarded by lock */
 };
@@ -131,6 +132,15 @@ fg_batcher_devices(struct fg_batcher *b)
 {
 	pthread_mutex_lock(&b->lock);
 	int n = b->stats.devices;
+	pthread_mutex_unlock(&b->lock);
+	return n;
+}
+
+int
+fg_batcher_room(struct fg_batcher *b)
+{
+	pthread_mutex_lock(&b->lock);
+	int n = b->room;
 	pthread_mutex_unlock(&b->lock);
 	return n;
 }
@@ -415,15 +425,16 @@ serve(struct fg_batcher *b, struct fg_model *m, struct fg_step_work *w,
 {
 	struct fg_request *batch[BATCH_MAX];
 	struct fg_step *steps[BATCH_MAX];
-	int rc = 0, n;
+	int rc = 0, n, most = FG_MIN(m->batch_max, BATCH_MAX);
 
 	pthread_mutex_lock(&b->lock);
 	b->stats.devices++;
+	b->room += most;
 	for (struct fg_client *c = b->clients; c; c = c->next)
 		pthread_cond_broadcast(&c->wake);
 	/* A block that finds no memory fails alone; the device serves on. */
 	while ((rc == 0 || err->code == FG_ENOMEM) &&
-	       (n = next_batch(b, FG_MIN(m->batch_max, BATCH_MAX), batch)) > 0) {
+	       (n = next_batch(b, most, batch)) > 0) {
 		pthread_mutex_unlock(&b->lock);
 		int64_t start = fg_clock_ns();
 		for (int i = 0; i < n; i++)
@@ -439,6 +450,7 @@ serve(struct fg_batcher *b, struct fg_model *m, struct fg_step_work *w,
 			give_back(batch, n, rc, err);
 	}
 	b->stats.devices--;
+	b->room -= most;
 	pthread_mutex_unlock(&b->lock);
 	return rc < 0 && err->code != FG_ENOMEM ? -1 : 0;
 }

@@ -34,6 +34,7 @@ struct fg_request {
 
 const struct fg_net *fg_batcher_net(const struct fg_batcher *b);
 int fg_batcher_devices(struct fg_batcher *b); /* serving now */
+int fg_batcher_room(struct fg_batcher *b);    /* steps that they take at a time */
 
 /* cls is lent until leave. */
 struct fg_client *fg_client_enter(struct fg_batcher *b,

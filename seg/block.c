@@ -28,7 +28,7 @@
 #include "seg/object.h"
 #include "seg/seeds.h"
 
-#define FLOODS_MAX 16
+#define FLOODS_MAX 64              /* the largest batch */
 #define SLOTS_MAX (FLOODS_MAX + 1) /* one more, for the head */
 #define FINISHED_MAX 1024          /* floods that may wait for their turn */
 #define POLL_NS (50 * FG_NS_PER_MS)
@@ -232,7 +232,7 @@ start_flood(struct block *b, struct slot *t, size_t s, struct fg_err *err)
 static int
 floods_wanted(const struct block *b)
 {
-	int n = b->call->floods ? b->call->floods : fg_batcher_devices(b->batcher);
+	int n = b->call->floods ? b->call->floods : fg_batcher_room(b->batcher);
 
 	return FG_MAX(1, FG_MIN(n, FLOODS_MAX));
 }

@@ -33,6 +33,7 @@ struct fg_model {
 	const struct fg_backend *backend;
 	int batch_max;  /* patches that one call may hold */
 	int64_t fov[3]; /* voxels x, y, z */
+	char plan[160]; /* what memory went where, for people; may be empty */
 };
 
 /* The best point of one face of the movement box, where it reaches the threshold. */

@@ -169,6 +169,7 @@ probe_model(struct fg_model *m, double seconds, struct fg_probe *p, struct fg_er
 	int rc = -1;
 
 	p->batch_max = m->batch_max;
+	memcpy(p->plan, m->plan, sizeof p->plan);
 	p->batch[p->sizes++] = 1;
 	if (m->batch_max > 8)
 		p->batch[p->sizes++] = 8;

@@ -17,6 +17,7 @@ struct fg_probe {
 	int sizes;     /* of the measured: 1, then up to 8 and batch_max */
 	int batch[FG_PROBE_SIZES];
 	double patches_s[FG_PROBE_SIZES]; /* median of several calls of forward */
+	char plan[160];                   /* of memory; may be empty */
 	struct fg_err err;                /* why not checked */
 };
 

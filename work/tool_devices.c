@@ -55,6 +55,8 @@ describe_check(const struct fg_probe *p, enum fg_precision prec)
 		    json_pack("{s:i, s:f}", "batch", p->batch[i], "patches_s",
 			p->patches_s[i]));
 	json_object_set_new(j, "speed", speed);
+	if (p->plan[0])
+		json_object_set_new(j, "memory_plan", json_string(p->plan));
 	if (!p->checked)
 		json_object_set_new(j, "why", json_string(p->err.msg));
 	return j;
@@ -98,6 +100,8 @@ print_check(const struct fg_probe *p, enum fg_precision prec)
 		printf("%s %.4g patches/s at batch %d", i ? "," : "", p->patches_s[i],
 		    p->batch[i]);
 	putchar('\n');
+	if (p->plan[0])
+		printf("%-17s memory: %s\n", "", p->plan);
 }
 
 /* List one device, and check it unless c is NULL. *bad: it failed. */

@@ -169,8 +169,8 @@ make_image(struct fg_array *image)
 
 /* Segment the image on what serves b. */
 static int
-segment(struct fg_batcher *b, struct fg_array *labels, struct fg_seg_stats *st,
-    struct fg_err *e)
+segment(struct fg_batcher *b, int floods, struct fg_array *labels,
+    struct fg_seg_stats *st, struct fg_err *e)
 {
 	static const _Atomic int cls = FG_BULK;
 	static const _Atomic bool cancel = false;
@@ -188,7 +188,7 @@ segment(struct fg_batcher *b, struct fg_array *labels, struct fg_seg_stats *st,
 		.params = &params,
 		.cls = &cls,
 		.cancel = &cancel,
-		.floods = 4},
+		.floods = floods},
 	    labels, NULL, st, e);
 	fg_array_fini(&image);
 	return rc;
@@ -203,6 +203,73 @@ stop(struct fg_batcher *b, struct server *s, int n)
 	fg_batcher_free(b);
 }
 
+/* ------------------------------------------------------------- batches */
+
+struct batch {
+	struct fg_batcher *batcher;
+	struct fg_model *model;
+	int rc;
+};
+
+static void *
+serve_batch(void *arg)
+{
+	struct batch *s = arg;
+
+	s->rc = fg_batcher_serve_model(s->batcher, s->model, NULL);
+	return NULL;
+}
+
+/* The same block with 1, 8 and 64 floods at a time, in batches of as many. */
+static void
+batches(const struct fg_net *net)
+{
+	static const int sizes[] = {1, 8, 64};
+	struct fg_array want = FG_ARRAY_INIT;
+	const struct fg_backend *b = NULL;
+	struct fg_device *dev = NULL;
+	uint64_t steps = 0;
+	int index;
+
+	if (!tap_rc(fg_device_find("fake:0", &b, &index, &err), &err, "find") ||
+	    !tap_rc(b->open(index, &dev, &err), &err, "open"))
+		return;
+	for (size_t k = 0; k < FG_COUNTOF(sizes); k++) {
+		struct fg_array got = FG_ARRAY_INIT;
+		struct fg_seg_stats st = {0};
+		struct batch s = {.batcher = fg_batcher_new(net, FG_PREC_F32, 0, &err)};
+		pthread_t thread;
+
+		if (!tap_rc(b->load(dev, net, FG_PREC_F32, sizes[k], &s.model, &err),
+			&err, "load") ||
+		    pthread_create(&thread, NULL, serve_batch, &s) != 0)
+			abort();
+		wait_devices(s.batcher, 1);
+		tap_int(fg_batcher_room(s.batcher), sizes[k], "room for %d", sizes[k]);
+		/* 0: as many floods as there is room for. */
+		tap_rc(segment(s.batcher, 0, &got, &st, &err), &err, "a block");
+		fg_batcher_stop(s.batcher);
+		pthread_join(thread, NULL);
+		tap_int(s.rc, 0, "served");
+		fg_batcher_free(s.batcher);
+		b->unload(s.model);
+		if (k == 0) {
+			want = got;
+			steps = st.steps;
+		} else {
+			tap_ok(st.steps == steps &&
+				   memcmp(got.data, want.data, 25 * 25 * 25 * 4) == 0,
+			    "%d at a time: labels and steps are those of one",
+			    sizes[k]);
+			printf("# %d wasted\n", (int)st.wasted);
+			fg_array_fini(&got);
+		}
+		fg_seg_stats_fini(&st);
+	}
+	fg_array_fini(&want);
+	b->close(dev);
+}
+
 static void
 losing(const struct fg_net *net)
 {
@@ -213,7 +280,7 @@ losing(const struct fg_net *net)
 
 	struct fg_batcher *x = fg_batcher_new(net, FG_PREC_F32, 0, &err);
 	start(&s[0], x, "fake:0");
-	tap_rc(segment(x, &want, &a, &err), &err, "a block on the good device");
+	tap_rc(segment(x, 4, &want, &a, &err), &err, "a block on the good device");
 	tap_ok(a.steps > 8 && a.objects > 0, "%d steps, %d objects", (int)a.steps,
 	    (int)a.objects);
 	stop(x, s, 1);
@@ -222,7 +289,7 @@ losing(const struct fg_net *net)
 	start(&s[0], x, "fake:0");
 	start(&s[1], x, "fake:3");
 	wait_devices(x, 2);
-	tap_rc(segment(x, &got, &b, &err), &err, "a block while one device is lost");
+	tap_rc(segment(x, 4, &got, &b, &err), &err, "a block while one device is lost");
 	wait_devices(x, 1);
 	tap_int(fg_batcher_devices(x), 1, "one device is left");
 	stop(x, s, 2);
@@ -234,7 +301,7 @@ losing(const struct fg_net *net)
 
 	x = fg_batcher_new(net, FG_PREC_F32, 0, &err);
 	start(&s[0], x, "fake:3");
-	tap_fails(segment(x, &none, &c, &lost), &lost, FG_EIO, "fell off its bus",
+	tap_fails(segment(x, 4, &none, &c, &lost), &lost, FG_EIO, "fell off its bus",
 	    "with no other device the block fails");
 	stop(x, s, 1);
 	fg_seg_stats_fini(&a);
@@ -263,6 +330,10 @@ main(void)
 	((float *)net->conv[net->convs - 1].b)[0] = 4;
 	listing();
 	probing(net);
+	struct fg_net *tiny = fg_probe_net(1, 2, 11);
+	((float *)tiny->conv[tiny->convs - 1].b)[0] = 4;
+	batches(tiny);
+	fg_net_free(tiny);
 	losing(net);
 	fg_net_free(net);
 	unlink(text);

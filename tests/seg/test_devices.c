@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One table for every device that this machine has, at every precision that it does in
+ * hardware: cores, GPUs where their plug-in is installed, and the CUDA plug-in emulated
+ * on the host (tests/cuda/emulate.h), which is always there. Truth are the plain loops
+ * of fg_device_reference and, for steps, the host's canvas. Adding a device adds
+ * nothing here.
+ */
+#include "config.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "seg/canvas.h"
+#include "seg/plugin.h"
+#include "seg/probe.h"
+#include "tests/tap.h"
+
+#define BATCH 64
+
+static struct fg_err err = FG_ERR_INIT;
+
+static bool FG_PRINTF(2, 3) did(int rc, const char *fmt, ...)
+{
+	char what[160];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(what, sizeof what, fmt, ap);
+	va_end(ap);
+	return tap_rc(rc, &err, what);
+}
+
+static float
+noise(uint32_t *s)
+{
+	*s = *s * 1664525u + 1013904223u;
+	return (float)(*s >> 8) / (float)(1 << 23) - 1;
+}
+
+static size_t
+voxels_of(const struct fg_net *net)
+{
+	return (size_t)(net->shape.fov[0] * net->shape.fov[1] * net->shape.fov[2]);
+}
+
+static float *
+make_patches(size_t voxels, int n, uint32_t s)
+{
+	float *p = fg_alloc(2 * voxels * (size_t)n * sizeof *p);
+
+	for (size_t i = 0; i < 2 * voxels * (size_t)n; i++)
+		p[i] = 3 * noise(&s);
+	return p;
+}
+
+/* ------------------------------------------------------------- numbers */
+
+/* Errors relative to the size of the update, which networks differ in. */
+struct bound {
+	double rms, max;
+};
+
+static const struct bound bounds[] = {
+    [FG_PREC_F32] = {1e-5, 1e-4},
+    [FG_PREC_BF16] = {1.5e-2, 6e-2},
+    [FG_PREC_F16] = {2e-3, 8e-3},
+};
+
+/* A field of view with three different edges, more than one tile of it. */
+static void
+numbers(const char *name, struct fg_device *dev, enum fg_precision prec, int features,
+    int depth)
+{
+	struct fg_net *net = fg_probe_net(depth, features, 9);
+	struct fg_model *m = NULL;
+	double sum = 0, max = 0, scale = 0;
+
+	net->shape.fov[0] = 11;
+	net->shape.fov[2] = 7;
+	size_t n = voxels_of(net);
+	float *in = make_patches(n, 1, 5), *out = fg_alloc(2 * n * sizeof *out);
+	if (did(dev->backend->load(dev, net, prec, 1, &m, &err),
+		"%s %s, %d modules of %d features", name, fg_precision_name(prec),
+		depth, features) &&
+	    did(m->backend->forward(m, 1, in, out, &err), "forward") &&
+	    did(fg_device_reference(net, in, out + n, &err), "plain loops")) {
+		for (size_t i = 0; i < n; i++) {
+			double e = fabs((double)out[i] - out[n + i]);
+			double u = (double)out[n + i] - in[n + i];
+
+			sum += e * e;
+			scale += u * u;
+			max = fmax(max, e);
+		}
+		double size = sqrt(scale / (double)n);
+		double rms = sqrt(sum / (double)n) / size;
+		max /= size;
+		tap_ok(rms <= bounds[prec].rms && max <= bounds[prec].max,
+		    "%s %s: rms %.2g, max %.2g of the update (at most %g, %g)", name,
+		    fg_precision_name(prec), rms, max, bounds[prec].rms,
+		    bounds[prec].max);
+	}
+	if (m)
+		m->backend->unload(m);
+	free(in);
+	free(out);
+	fg_net_free(net);
+}
+
+/* ------------------------------------------------------------- places */
+
+/* Different patches alone, and 8 and 64 at a time: the same bits, in every place. */
+static void
+places(const char *name, struct fg_device *dev, enum fg_precision prec)
+{
+	static const int sizes[] = {8, BATCH};
+	struct fg_net *net = fg_probe_net(2, 16, 5);
+	size_t n = voxels_of(net);
+	float *in = make_patches(n, BATCH, 8);
+	float *one = fg_alloc(n * BATCH * sizeof *one);
+	float *all = fg_alloc(n * BATCH * sizeof *all);
+	struct fg_model *m = NULL;
+	size_t wrong = 0;
+
+	if (!did(dev->backend->load(dev, net, prec, BATCH, &m, &err), "load for %d",
+		BATCH))
+		goto out;
+	for (int i = 0; i < BATCH; i++)
+		if (m->backend->forward(m, 1, in + 2 * n * (size_t)i,
+			one + n * (size_t)i, &err) < 0)
+			wrong++;
+	for (size_t k = 0; k < FG_COUNTOF(sizes); k++) {
+		int size = FG_MIN(sizes[k], m->batch_max);
+
+		/* Later by one place each time, so that every patch sees every place.
+		 */
+		for (int from = 0; from + size <= BATCH; from += size == 8 ? 7 : size) {
+			if (m->backend->forward(m, size, in + 2 * n * (size_t)from, all,
+				&err) < 0)
+				wrong++;
+			wrong += memcmp(all, one + n * (size_t)from,
+				     n * (size_t)size * sizeof *all) != 0;
+		}
+	}
+	tap_int(wrong, 0, "%s %s: the same bits at 1, 8 and %d, in every place", name,
+	    fg_precision_name(prec), m->batch_max);
+	m->backend->unload(m);
+out:
+	free(in);
+	free(one);
+	free(all);
+	fg_net_free(net);
+}
+
+/* ------------------------------------------------------------- steps */
+
+enum { NX = 19, NY = 17, NZ = 23, FLOODS = 3 };
+
+static bool
+same_logits(const struct fg_canvas *a, const struct fg_canvas *b)
+{
+	static float x[NX * NY * NZ], y[NX * NY * NZ];
+	const int64_t lo[3] = {0, 0, 0}, size[3] = {NX, NY, NZ};
+
+	fg_canvas_gather(a, lo, size, x);
+	fg_canvas_gather(b, lo, size, y);
+	for (size_t i = 0; i < FG_COUNTOF(x); i++) {
+		if (!(x[i] == y[i] || (isnan(x[i]) && isnan(y[i]))))
+			return false;
+	}
+	return true;
+}
+
+static bool
+same_faces(const struct fg_step *a, const struct fg_step *b)
+{
+	if (a->faces != b->faces)
+		return false;
+	for (int i = 0; i < a->faces; i++) {
+		if (a->face[i].score != b->face[i].score ||
+		    memcmp(a->face[i].off, b->face[i].off, 3) != 0)
+			return false;
+	}
+	return true;
+}
+
+struct steps {
+	struct fg_model *m;
+	const struct fg_backend *real, *plain; /* plain: without steps of its own */
+	struct fg_step_work *own, *host;
+	struct fg_canvas *a[FLOODS], *b[FLOODS];
+	struct fg_step_params params;
+	size_t wrong, faces;
+};
+
+/* FLOODS steps at once by the device, one after the other by the host. */
+static int
+round_of_steps(struct steps *t, uint32_t *seed)
+{
+	struct fg_step a[FLOODS], b[FLOODS], *p[FLOODS];
+
+	for (int i = 0; i < FLOODS; i++) {
+		a[i] = (struct fg_step){.canvas = t->a[i], .params = &t->params};
+		for (int d = 0; d < 3; d++) {
+			const int64_t size[3] = {NX, NY, NZ};
+			int64_t r = t->m->fov[d] / 2;
+			float u = (noise(seed) + 1) / 2;
+
+			a[i].centre[d] = r + (int64_t)(u * (float)(size[d] - 2 * r));
+			a[i].centre[d] = FG_MIN(a[i].centre[d], size[d] - 1 - r);
+		}
+		b[i] = a[i];
+		b[i].canvas = t->b[i];
+		p[i] = &a[i];
+	}
+	int most = FG_MIN(t->m->batch_max, FLOODS);
+	for (int i = 0; i < FLOODS; i += most)
+		if (fg_step_run(t->m, t->own, FG_MIN(most, FLOODS - i), p + i, &err) <
+		    0)
+			return -1;
+	for (int i = 0; i < FLOODS; i++) {
+		struct fg_step *q = &b[i];
+
+		t->m->backend = t->plain;
+		int rc = fg_step_run(t->m, t->host, 1, &q, &err);
+		t->m->backend = t->real;
+		if (rc < 0)
+			return -1;
+		t->wrong += !same_faces(&a[i], &b[i]);
+		t->wrong += !same_logits(t->a[i], t->b[i]);
+		t->faces += (size_t)a[i].faces;
+	}
+	return 0;
+}
+
+static int
+run_steps(struct steps *t)
+{
+	uint32_t seed = 77;
+
+	for (int k = 0; k < 8; k++) {
+		/* A host that writes, a flood that ends, the rule off and on. */
+		if (k == 3 || k == 6) {
+			const int64_t at[3] = {k, 9, 11};
+
+			if (k == 6) {
+				fg_canvas_clear(t->a[1]);
+				fg_canvas_clear(t->b[1]);
+			}
+			if (fg_canvas_set(t->a[1], at, 2.5f, &err) < 0 ||
+			    fg_canvas_set(t->b[1], at, 2.5f, &err) < 0)
+				return -1;
+		}
+		t->params.freeze = k % 3 == 2 ? -1 : 0;
+		if (round_of_steps(t, &seed) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* What the device holds, asked directly: a box across pages. */
+static void
+read_back(struct steps *t)
+{
+	static float got[7 * 6 * 5], want[7 * 6 * 5];
+	const struct fg_box box = {{12, 11, 13}, {19, 17, 18}};
+	const int64_t size[3] = {7, 6, 5};
+	struct fg_step s = {.canvas = t->a[0],
+			   .params = &t->params,
+			   .centre = {9, 8, 11}},
+		       *p = &s;
+	size_t wrong = 0;
+
+	if (!did(fg_step_run(t->m, t->own, 1, &p, &err), "one more step") ||
+	    !did(t->m->backend->canvas_read(s.remote, &box, got, &err),
+		"the device's canvas"))
+		return;
+	fg_canvas_gather(t->a[0], box.lo, size, want);
+	for (size_t i = 0; i < FG_COUNTOF(got); i++)
+		wrong += !(got[i] == want[i] || (isnan(got[i]) && isnan(want[i])));
+	tap_int(wrong, 0, "is the host's");
+}
+
+static void
+steps(const char *name, struct fg_device *dev, enum fg_precision prec, bool wide)
+{
+	const int64_t shape[4] = {NX, NY, NZ, 1};
+	struct fg_net *net = fg_probe_net(2, 16, 9);
+	struct fg_array image = FG_ARRAY_INIT;
+	struct fg_backend without;
+	struct steps t = {.m = NULL};
+	uint32_t s = 4;
+
+	net->shape.fov[1] = 7;
+	if (fg_array_init(&image, wide ? FG_U16 : FG_U8, shape, &err) < 0)
+		abort();
+	for (size_t i = 0; i < NX * NY * NZ * (wide ? 2 : 1); i++)
+		((uint8_t *)image.data)[i] = (uint8_t)(127 + 100 * noise(&s));
+	t.params = (struct fg_step_params){.init = 3,
+	    .pad = -0.5f,
+	    .move = 0.25f,
+	    .segment = 0.4f,
+	    .delta = {2, 3, (int8_t)(wide ? 0 : 4)}};
+	if (!did(dev->backend->load(dev, net, prec, FLOODS, &t.m, &err),
+		"%s %s: steps on a %d-bit image", name, fg_precision_name(prec),
+		wide ? 16 : 8))
+		goto out;
+	t.real = t.m->backend;
+	without = *t.real;
+	without.step = NULL;
+	t.plain = &without;
+	t.own = fg_step_work_new(t.m, &err);
+	t.m->backend = t.plain;
+	t.host = fg_step_work_new(t.m, &err);
+	t.m->backend = t.real;
+	for (int i = 0; i < FLOODS; i++) {
+		t.a[i] = fg_canvas_new(&image, wide ? 30000 : 128, wide ? 9000 : 33);
+		t.b[i] = fg_canvas_new(&image, wide ? 30000 : 128, wide ? 9000 : 33);
+	}
+	int rc = t.own && t.host ? run_steps(&t) : -1;
+	did(rc, "8 rounds of %d floods", FLOODS);
+	tap_int(t.wrong, 0, "logits and faces are the host's, bit for bit");
+	tap_ok(t.faces > 20, "there were faces (%zu)", t.faces);
+	if (t.real->step)
+		read_back(&t);
+	fg_step_work_free(t.own);
+	fg_step_work_free(t.host);
+	for (int i = 0; i < FLOODS; i++) {
+		fg_canvas_free(t.a[i]);
+		fg_canvas_free(t.b[i]);
+	}
+	t.m->backend->unload(t.m);
+out:
+	fg_array_fini(&image);
+	fg_net_free(net);
+}
+
+/* ------------------------------------------------------------- refusals */
+
+/* Shapes that a device may not take: right or refused with a reason, nothing else. */
+static void
+shapes(const char *name, struct fg_device *dev, enum fg_precision prec)
+{
+	static const int features[] = {8, 24, 48};
+
+	for (size_t k = 0; k < FG_COUNTOF(features); k++) {
+		struct fg_net *net = fg_probe_net(2, features[k], 5);
+		struct fg_model *m = NULL;
+
+		if (fg_device_load(dev, net, prec, 1, &m, &err) == 0)
+			tap_ok(true, "%s %s takes %d features", name,
+			    fg_precision_name(prec), features[k]);
+		else
+			tap_ok(err.code == FG_ENOTSUP && strstr(err.msg, "features"),
+			    "%s %s: %s", name, fg_precision_name(prec), err.msg);
+		fg_err_clear(&err);
+		if (m)
+			m->backend->unload(m);
+		fg_net_free(net);
+	}
+}
+
+static void
+one_device(const struct fg_device_desc *d)
+{
+	const struct fg_backend *b = NULL;
+	struct fg_device *dev = NULL;
+	int i = 0;
+
+	if (!did(fg_device_find(d->name, &b, &i, &err), "%s", d->name) ||
+	    !did(b->open(i, &dev, &err), "open"))
+		return;
+	printf("# %s: %s\n", d->name, d->detail);
+	for (int p = FG_PREC_F32; p <= FG_PREC_F16; p++) {
+		enum fg_precision prec = (enum fg_precision)p;
+
+		if ((prec == FG_PREC_BF16 && !d->bf16) ||
+		    (prec == FG_PREC_F16 && !d->f16))
+			continue;
+		numbers(d->name, dev, prec, 32, 2);
+		numbers(d->name, dev, prec, 16, 4);
+		places(d->name, dev, prec);
+		steps(d->name, dev, prec, prec == FG_PREC_F16);
+		shapes(d->name, dev, prec);
+	}
+	b->close(dev);
+}
+
+int
+main(void)
+{
+	const char *builddir = getenv("builddir");
+	char *folders = fg_asprintf("%s/tests/cuda:%s", builddir ? builddir : ".",
+	    builddir ? builddir : ".");
+	struct fg_device_desc *d = NULL;
+	bool emulated = false;
+	size_t n = 0;
+
+	fg_plugins_search(folders);
+	if (!did(fg_devices_list(&d, &n, &err), "devices"))
+		return tap_done();
+	for (size_t i = 0; i < n; i++) {
+		/* Cores are all the same. */
+		if (!d[i].usable || (strncmp(d[i].name, "cpu:", 4) == 0 && i > 0))
+			continue;
+		emulated |= strcmp(d[i].name, "emulated:0") == 0;
+		one_device(&d[i]);
+	}
+	tap_ok(emulated, "the emulated device was among them");
+	free(d);
+	free(folders);
+	return tap_done();
+}
