@@ -119,7 +119,8 @@ struct place {
 	uint32_t code, triangle;
 };
 
-/* Sorted by code: three passes by 10 bits, to and fro. Returns which of both it is in. */
+/* Sorted by code: three passes by 10 bits, to and fro. Returns which of both it is in.
+ */
 static struct place *
 sort_places(struct place *a, struct place *b, uint32_t n)
 {
@@ -363,8 +364,8 @@ is_near(const struct search *s, const float (*c)[3], uint32_t i, float limit2)
 	       off_triangle(c[2], to) <= limit2;
 }
 
-/* Look for what is nearest to the triangle's middle, or as near as makes all of it near.
- * NO: nothing is; MAYBE: its parts are to be looked at. */
+/* Look for what is nearest to the triangle's middle, or as near as makes all of it
+ * near. NO: nothing is; MAYBE: its parts are to be looked at. */
 enum near { NO, YES, MAYBE };
 
 static enum near

@@ -30,7 +30,8 @@ void fg_distance_free(struct fg_distance *d); /* NULL: nothing */
 /*
  * Whether the Hausdorff distance of the two surfaces is limit_nm at most. "Yes" is
  * certain but for rounding: triangles are divided until each part is near enough to the
- * other surface as a whole. What is closer to the limit than a third of it may get a "no".
+ * other surface as a whole. What is closer to the limit than a third of it may get a
+ * "no".
  *
  * Fails: FG_EINVAL (limit not > 0), FG_ENOMEM.
  */

@@ -74,8 +74,8 @@ simplify(const struct fg_mesh *in, double want_nm, uint32_t triangles,
 	return 0;
 }
 
-/* Errors of planes to try, as parts of the limit: first one that is mostly kept to, from
- * the whole mesh, less where it is not (0 changes nothing but flat places). */
+/* Errors of planes to try, as parts of the limit: first one that is mostly kept to,
+ * from the whole mesh, less where it is not (0 changes nothing but flat places). */
 static const double first[] = {0.3, 0.12, 0.04, 0};
 /* Then, as long as the limit is kept, more, from the little that is left by then. */
 static const double further[] = {0.4};

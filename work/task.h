@@ -54,7 +54,6 @@ struct fg_env {
 	/* The same: commit a part of the work now; returns when it is done. */
 	int (*put)(void *ctx, struct fg_result *res, size_t bytes, struct fg_err *err);
 	void *ctx;
-	double mesh_error;  /* largest error of meshes in voxels; 0: 1 */
 	const char *worker; /* provenance: host and process; may be NULL */
 	bool no_engine;     /* out: it failed because no device can run the recipe */
 };

@@ -147,6 +147,29 @@ with Server() as s:
         for k in ("done", "failed")], [3, 0])
     s.start()
 
+    # An error of its own: fewer triangles, and the levels say so.
+    rough = s.call("POST", "/api/layers", {"name": "rough", "source": other,
+                                           "mesh_error_nm": 60})
+    is_("a layer with an error of 60 nm", rough.status, 201)
+    exact = s.call("POST", "/api/layers", {"name": "exact", "source": other,
+                                           "mesh_error_nm": 0})
+    is_("and one with none", exact.status, 201)
+    sizes = [len(s.get(f"/{layer}/mesh/{BIG}.ply{LATE}").body)
+             for layer in ("exact", "many", "rough")]
+    ok(f"the more error the smaller: {sizes}", sizes[0] > sizes[1] > sizes[2])
+    said = [x["stats"]["error_nm"] for x in s.get("/api/status").json()["recent"]
+            if "error_nm" in x.get("stats", {})]
+    ok(f"it is recorded: {said}", {0, 60} <= set(said))
+    if s.get("/rough/mesh.1/info").status == 200:
+        scale = [struct.unpack_from("<f", s.get(
+            f"/{layer}/mesh.1/{BIG}.index{LATE}").body, 28)[0]
+            for layer in ("exact", "many", "rough")]
+        ok(f"and what the finest level is said to be off: {scale}",
+           scale[0] < NM <= scale[1] < 60 <= scale[2] < 70)
+    r = s.call("POST", "/api/layers", {"name": "no", "source": other, "mesh_error_nm": -1})
+    is_("an error below zero", r.status, 400)
+    has("says so", r.body, b"mesh_error_nm")
+
     s.add_layer("huge", "phantom:seed=1,size=65536,labels=1")
     ok("a huge one names none", "mesh" not in s.get("/huge/info").json())
     r = s.get(f"/huge/mesh/7:0{LATE}")
