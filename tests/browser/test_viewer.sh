@@ -43,7 +43,7 @@ export FLOODGATE_ROOT="$work/root"
 "$builddir/floodgate" import "$sample/training_sample2_grayscale" em \
 	--resolution 10,10,10 --encoding raw >"$work/log" 2>&1 || bail "import"
 "$builddir/floodgate" layer add seg --ffn --image em \
-	--model "$sample/model.ckpt-27465036" --block 64,64,64 --halo 16,16,16 \
+	--model "$sample/model.ckpt-27465036" --block 40,40,40 --chunk 40,40,40 --halo 16,16,16 \
 	>"$work/log" 2>&1 || bail "layer add"
 "$builddir/floodgated" --listen 127.0.0.1:0 >"$work/ready" 2>"$work/log" &
 daemon=$!
