@@ -4,9 +4,9 @@
  * time, voxels per second, and the most memory beyond the labels. bench/mesh_peers.py
  * runs it beside zmesh, edt and kimimaro on the same file.
  *
- * chunks: all labels of each chunk of 64^3 voxels (and the layer that it shares with the
- * next) from labels to Draco, simplified to a distance of one voxel: milliseconds of a
- * chunk.
+ * chunks: all labels of each chunk of 64^3 voxels (and the layer that it shares with
+ * the next) from labels to Draco, simplified to a distance of one voxel: milliseconds
+ * of a chunk.
  *
  * usage: mesh LABELS.u32 NX NY NZ [surfaces|distances|skeletons|chunks]
  *        (plain uint32, x fastest; 10 nm voxels; without a word all of them)
@@ -206,12 +206,14 @@ say_chunks(struct chunk *c, size_t n)
 		sum.bytes += c[i].bytes;
 	}
 	double k = 1e3 / (double)n;
-	printf("chunks     %zu of %d^3: mean %.1f ms (surface %.1f, simplify %.1f, Draco "
+	printf("chunks     %zu of %d^3: mean %.1f ms (surface %.1f, simplify %.1f, "
+	       "Draco "
 	       "%.1f), median %.1f, p95 %.1f, worst %.1f\n",
 	    n, CHUNK, k * total(&sum), k * sum.surface, k * sum.simplify,
 	    k * sum.encode, 1e3 * total(&c[n / 2]), 1e3 * total(&c[n * 95 / 100]),
 	    1e3 * total(&c[n - 1]));
-	printf("           %.1f meshes, %.0f triangles, %.2f %% of them left, %.1f kB a "
+	printf("           %.1f meshes, %.0f triangles, %.2f %% of them left, %.1f kB "
+	       "a "
 	       "chunk\n",
 	    (double)sum.meshes / (double)n, (double)sum.triangles / (double)n,
 	    100 * (double)sum.left / (double)sum.triangles,

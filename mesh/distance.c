@@ -17,19 +17,18 @@
 #include <stdlib.h>
 
 #define LEAF 4
-/* Deepest tree: each split halves the space between two floats along an axis, or the
- * number of triangles. */
-#define STACK 1024
+#define STACK 64 /* a path through 2^32 triangles, two nodes a step */
 
-struct node {
+struct box {
 	float lo[3], hi[3];
-	uint32_t first, count; /* triangles of a leaf; count 0: children first, + 1 */
 };
 
+/* Triangles along a Z curve, in 2^n leaves of equal numbers; node i has the children
+ * 2i + 1 and 2i + 2, the last 2^n nodes are the leaves. */
 struct tree {
-	float (*corner)[3][3]; /* of each triangle, in the order of the leaves */
-	struct node *node;
-	uint32_t nodes;
+	float (*corner)[3][3];
+	uint32_t triangles, leaves;
+	struct box *node;
 };
 
 /* --- geometry */
@@ -91,7 +90,7 @@ off_triangle(const float p[3], const float (*c)[3])
 }
 
 static inline float
-off_box(const float p[3], const struct node *n)
+off_box(const float p[3], const struct box *n)
 {
 	float sum = 0;
 
@@ -105,84 +104,131 @@ off_box(const float p[3], const struct node *n)
 
 /* --- the tree */
 
-static void
-bound(const struct tree *t, struct node *n, float mid_lo[3], float mid_hi[3])
+/* Every third bit of 30 from ten. */
+static uint32_t
+spread(uint32_t v)
 {
-	for (int d = 0; d < 3; d++) {
-		n->lo[d] = mid_lo[d] = FLT_MAX;
-		n->hi[d] = mid_hi[d] = -FLT_MAX;
-	}
-	for (uint32_t i = n->first; i < n->first + n->count; i++) {
-		for (int d = 0; d < 3; d++) {
-			float a = t->corner[i][0][d], b = t->corner[i][1][d];
-			float c = t->corner[i][2][d], mid = a + b + c;
+	v = (v | v << 16) & 0x030000ff;
+	v = (v | v << 8) & 0x0300f00f;
+	v = (v | v << 4) & 0x030c30c3;
+	return (v | v << 2) & 0x09249249;
+}
 
-			n->lo[d] = FG_MIN(n->lo[d], FG_MIN(a, FG_MIN(b, c)));
-			n->hi[d] = FG_MAX(n->hi[d], FG_MAX(a, FG_MAX(b, c)));
-			mid_lo[d] = FG_MIN(mid_lo[d], mid);
-			mid_hi[d] = FG_MAX(mid_hi[d], mid);
+/* Where a triangle is along the curve, and which one. */
+struct place {
+	uint32_t code, triangle;
+};
+
+/* Sorted by code: three passes by 10 bits, to and fro. Returns which of both it is in.
+ */
+static struct place *
+sort_places(struct place *a, struct place *b, uint32_t n)
+{
+	for (int shift = 0; shift < 30; shift += 10) {
+		uint32_t count[1025] = {0};
+		struct place *t = a;
+
+		for (uint32_t i = 0; i < n; i++)
+			count[(a[i].code >> shift & 1023) + 1]++;
+		for (int k = 0; k < 1024; k++)
+			count[k + 1] += count[k];
+		for (uint32_t i = 0; i < n; i++)
+			b[count[a[i].code >> shift & 1023]++] = a[i];
+		a = b;
+		b = t;
+	}
+	return a;
+}
+
+static void
+fill_places(const struct fg_mesh *m, struct place *out)
+{
+	float lo[3] = {FLT_MAX, FLT_MAX, FLT_MAX}, side = 0;
+
+	for (size_t i = 0; i < 3 * (size_t)m->vertices; i++)
+		lo[i % 3] = FG_MIN(lo[i % 3], m->xyz[i]);
+	for (size_t i = 0; i < 3 * (size_t)m->vertices; i++)
+		side = FG_MAX(side, m->xyz[i] - lo[i % 3]);
+	float scale = side > 0 ? 1023 / (3 * side) : 0;
+	for (uint32_t t = 0; t < m->triangles; t++) {
+		const uint32_t *c = m->index + 3 * (size_t)t;
+
+		out[t] = (struct place){.triangle = t};
+		for (int d = 0; d < 3; d++) {
+			float mid = m->xyz[3 * (size_t)c[0] + (size_t)d] - lo[d];
+
+			mid += m->xyz[3 * (size_t)c[1] + (size_t)d] - lo[d];
+			mid += m->xyz[3 * (size_t)c[2] + (size_t)d] - lo[d];
+			out[t].code |=
+			    spread((uint32_t)FG_MIN(FG_MAX(mid * scale, 0), 1023)) << d;
 		}
 	}
 }
 
-/* Triangles of n whose middle is below `at` along d go first; returns how many. Where
- * that parts nothing, the half. */
-static uint32_t
-part(const struct tree *t, const struct node *n, int d, float at)
+static inline uint32_t
+leaf_begin(const struct tree *t, uint32_t leaf)
 {
-	uint32_t i = n->first, end = n->first + n->count;
-
-	for (uint32_t j = i; j < end; j++) {
-		float c[3][3];
-
-		if (t->corner[j][0][d] + t->corner[j][1][d] + t->corner[j][2][d] >= at)
-			continue;
-		memcpy(c, t->corner[j], sizeof c);
-		memcpy(t->corner[j], t->corner[i], sizeof c);
-		memcpy(t->corner[i], c, sizeof c);
-		i++;
-	}
-	return i == n->first || i == end ? n->count / 2 : i - n->first;
+	return (uint32_t)((uint64_t)t->triangles * leaf / t->leaves);
 }
 
-/* Nodes are split in the order in which they were made, until leaves are left. */
+static void
+fill_boxes(struct tree *t)
+{
+	for (uint32_t k = 2 * t->leaves - 1; k-- > 0;) {
+		struct box *n = &t->node[k];
+		const struct box *child = n + k + 1;
+
+		if (k < t->leaves - 1) {
+			for (int d = 0; d < 3; d++) {
+				n->lo[d] = FG_MIN(child[0].lo[d], child[1].lo[d]);
+				n->hi[d] = FG_MAX(child[0].hi[d], child[1].hi[d]);
+			}
+			continue;
+		}
+		uint32_t leaf = k + 1 - t->leaves, end = leaf_begin(t, leaf + 1);
+		*n = (struct box){{FLT_MAX, FLT_MAX, FLT_MAX},
+		    {-FLT_MAX, -FLT_MAX, -FLT_MAX}};
+		for (uint32_t i = leaf_begin(t, leaf); i < end; i++) {
+			for (int c = 0; c < 9; c++) {
+				float x = t->corner[i][c / 3][c % 3];
+
+				n->lo[c % 3] = FG_MIN(n->lo[c % 3], x);
+				n->hi[c % 3] = FG_MAX(n->hi[c % 3], x);
+			}
+		}
+	}
+}
+
 static int
 tree_init(struct tree *t, const struct fg_mesh *m, const double origin[3],
     struct fg_err *err)
 {
+	struct place *place = fg_try_alloc(2 * (size_t)m->triangles, sizeof *place);
+	const struct place *sorted;
+
+	*t = (struct tree){.triangles = m->triangles, .leaves = 1};
+	while ((uint64_t)t->leaves * LEAF < m->triangles)
+		t->leaves *= 2;
 	t->corner = fg_try_alloc(m->triangles, sizeof *t->corner);
-	t->node = fg_try_alloc(2 * (size_t)m->triangles + 1, sizeof *t->node);
-	if (!t->corner || !t->node)
+	t->node = fg_try_alloc(2 * (size_t)t->leaves, sizeof *t->node);
+	if (!place || !t->corner || !t->node) {
+		free(place);
 		return fg_fail(err, FG_ENOMEM, "no memory to measure %u triangles",
 		    m->triangles);
-	for (size_t i = 0; i < 3 * (size_t)m->triangles; i++) {
-		const float *p = m->xyz + 3 * (size_t)m->index[i];
-
-		for (int d = 0; d < 3; d++)
-			t->corner[i / 3][i % 3][d] = (float)((double)p[d] - origin[d]);
 	}
-	t->node[0] = (struct node){.count = m->triangles};
-	t->nodes = 1;
-	for (uint32_t k = 0; k < t->nodes; k++) {
-		struct node *n = &t->node[k];
-		float lo[3], hi[3];
-		int axis = 0;
+	fill_places(m, place);
+	sorted = sort_places(place, place + m->triangles, m->triangles);
+	for (uint32_t i = 0; i < m->triangles; i++) {
+		const uint32_t *index = m->index + 3 * (size_t)sorted[i].triangle;
 
-		bound(t, n, lo, hi);
-		if (n->count <= LEAF)
-			continue;
-		for (int d = 1; d < 3; d++) {
-			if (hi[d] - lo[d] > hi[axis] - lo[axis])
-				axis = d;
-		}
-		uint32_t low = part(t, n, axis, (lo[axis] + hi[axis]) / 2);
-		t->node[t->nodes] = (struct node){.first = n->first, .count = low};
-		t->node[t->nodes + 1] =
-		    (struct node){.first = n->first + low, .count = n->count - low};
-		n->first = t->nodes;
-		n->count = 0;
-		t->nodes += 2;
+		for (int k = 0; k < 9; k++)
+			t->corner[i][k / 3][k % 3] =
+			    (float)((double)m->xyz[3 * (size_t)index[k / 3] +
+						   (size_t)(k % 3)] -
+				    origin[k % 3]);
 	}
+	free(place);
+	fill_boxes(t);
 	return 0;
 }
 
@@ -211,11 +257,20 @@ look_up(struct search *s, const float p[3])
 
 	stack[n++] = 0;
 	while (n > 0 && best > s->farthest) {
-		const struct node *at = &t->node[stack[--n]];
+		uint32_t k = stack[--n];
 
-		if (off_box(p, at) >= best)
+		if (off_box(p, &t->node[k]) >= best)
 			continue;
-		for (uint32_t i = at->first; i < at->first + at->count; i++) {
+		if (k < t->leaves - 1) {
+			const struct box *child = &t->node[2 * k + 1];
+			uint32_t near = off_box(p, child) > off_box(p, child + 1);
+
+			stack[n++] = 2 * k + 1 + !near;
+			stack[n++] = 2 * k + 1 + near;
+			continue;
+		}
+		uint32_t leaf = k + 1 - t->leaves, end = leaf_begin(t, leaf + 1);
+		for (uint32_t i = leaf_begin(t, leaf); i < end; i++) {
 			float off = off_triangle(p, (const float(*)[3])t->corner[i]);
 
 			if (off < best) {
@@ -223,13 +278,6 @@ look_up(struct search *s, const float p[3])
 				s->last = i;
 			}
 		}
-		if (at->count)
-			continue;
-		fg_assert(n + 2 <= STACK);
-		const struct node *child = &t->node[at->first];
-		uint32_t near = off_box(p, child) > off_box(p, child + 1);
-		stack[n++] = at->first + !near;
-		stack[n++] = at->first + near;
 	}
 	s->farthest = FG_MAX(s->farthest, best);
 }
@@ -303,12 +351,187 @@ one_way(const struct tree *from, uint32_t triangles, const struct tree *to,
 	return sqrt((double)s.farthest) + s.gap / sqrt(3);
 }
 
+/* --- within a limit */
+
+/* Whether all of a triangle is near one of the tree: the distance from something convex
+ * is largest at a corner. */
+static inline bool
+is_near(const struct search *s, const float (*c)[3], uint32_t i, float limit2)
+{
+	const float(*to)[3] = (const float(*)[3])s->tree->corner[i];
+
+	return off_triangle(c[0], to) <= limit2 && off_triangle(c[1], to) <= limit2 &&
+	       off_triangle(c[2], to) <= limit2;
+}
+
+/* Look for what is nearest to the triangle's middle, or as near as makes all of it
+ * near. NO: nothing is; MAYBE: its parts are to be looked at. */
+enum near { NO, YES, MAYBE };
+
+static enum near
+find_near(struct search *s, const float (*c)[3], const float mid[3], float limit2,
+    float enough2)
+{
+	uint32_t stack[STACK];
+	const struct tree *t = s->tree;
+	float best = limit2;
+	int n = 0;
+
+	stack[n++] = 0;
+	while (n > 0) {
+		uint32_t k = stack[--n];
+
+		if (off_box(mid, &t->node[k]) >= best)
+			continue;
+		if (k < t->leaves - 1) {
+			const struct box *child = &t->node[2 * k + 1];
+			uint32_t near = off_box(mid, child) > off_box(mid, child + 1);
+
+			stack[n++] = 2 * k + 1 + !near;
+			stack[n++] = 2 * k + 1 + near;
+			continue;
+		}
+		uint32_t leaf = k + 1 - t->leaves, end = leaf_begin(t, leaf + 1);
+		for (uint32_t i = leaf_begin(t, leaf); i < end; i++) {
+			float off = off_triangle(mid, (const float(*)[3])t->corner[i]);
+
+			if (off >= best)
+				continue;
+			best = off;
+			s->last = i;
+			if (best <= enough2)
+				return YES;
+		}
+	}
+	if (best < limit2)
+		return is_near(s, c, s->last, limit2) ? YES : MAYBE;
+	return NO;
+}
+
+/* One triangle, or its quarters, down to `depth` times. */
+static bool
+is_within(struct search *s, const float (*c)[3], float limit2, int depth)
+{
+	float mid[3], m[3][3], part[4][3][3], longest = 0, r2 = 0;
+	enum near near = MAYBE;
+
+	if (is_near(s, c, s->last, limit2))
+		return true;
+	for (int k = 0; k < 3; k++) {
+		float v[3];
+
+		minus(v, c[(k + 1) % 3], c[k]);
+		longest = FG_MAX(longest, dot(v, v));
+		mid[k] = (c[0][k] + c[1][k] + c[2][k]) / 3;
+	}
+	for (int k = 0; k < 3; k++) {
+		float v[3];
+
+		minus(v, c[k], mid);
+		r2 = FG_MAX(r2, dot(v, v));
+	}
+	/* Something much larger than the limit is near no single one, mostly. */
+	float enough = FG_MAX(sqrtf(limit2) - sqrtf(r2), 0);
+	if (longest < 16 * limit2)
+		near = find_near(s, c, mid, limit2, enough * enough);
+	if (near != MAYBE)
+		return near == YES;
+	if (depth == 0 || longest < limit2 / 4)
+		return false;
+	for (int k = 0; k < 3; k++) {
+		for (int d = 0; d < 3; d++)
+			m[k][d] = (c[k][d] + c[(k + 1) % 3][d]) / 2;
+	}
+	for (int k = 0; k < 3; k++) {
+		memcpy(part[k][0], c[k], sizeof part[k][0]);
+		memcpy(part[k][1], m[k], sizeof part[k][1]);
+		memcpy(part[k][2], m[(k + 2) % 3], sizeof part[k][2]);
+	}
+	memcpy(part[3], m, sizeof m);
+	for (int k = 0; k < 4; k++) {
+		if (!is_within(s, (const float(*)[3])part[k], limit2, depth - 1))
+			return false;
+	}
+	return true;
+}
+
+static bool
+all_within(const struct tree *from, const struct tree *to, float limit)
+{
+	struct search s = {.tree = to};
+
+	for (uint32_t i = 0; i < from->triangles; i++) {
+		const float(*c)[3] = (const float(*)[3])from->corner[i];
+
+		if (!is_within(&s, c, limit * limit, 24))
+			return false;
+	}
+	return true;
+}
+
+static void
+find_origin(const struct fg_mesh *m, double origin[3])
+{
+	for (int d = 0; d < 3; d++)
+		origin[d] = INFINITY;
+	for (size_t i = 0; i < 3 * (size_t)m->vertices; i++)
+		origin[i % 3] = FG_MIN(origin[i % 3], (double)m->xyz[i]);
+}
+
+struct fg_distance {
+	struct tree tree;
+	double origin[3];
+};
+
+struct fg_distance *
+fg_distance_new(const struct fg_mesh *m, struct fg_err *err)
+{
+	struct fg_distance *d = fg_calloc(1, sizeof *d);
+
+	find_origin(m, d->origin);
+	if (m->triangles == 0 || tree_init(&d->tree, m, d->origin, err) == 0)
+		return d;
+	fg_distance_free(d);
+	return NULL;
+}
+
+void
+fg_distance_free(struct fg_distance *d)
+{
+	if (!d)
+		return;
+	tree_fini(&d->tree);
+	free(d);
+}
+
+int
+fg_distance_within(const struct fg_distance *d, const struct fg_mesh *m,
+    double limit_nm, bool *within, struct fg_err *err)
+{
+	struct tree t = {0};
+	int rc = 0;
+
+	if (!isfinite(limit_nm) || !(limit_nm > 0))
+		return fg_fail(err, FG_EINVAL, "a limit of %g nm is not possible",
+		    limit_nm);
+	if (d->tree.triangles == 0 || m->triangles == 0) {
+		*within = d->tree.triangles == m->triangles;
+		return 0;
+	}
+	rc = tree_init(&t, m, d->origin, err);
+	if (rc == 0)
+		*within = all_within(&t, &d->tree, (float)limit_nm) &&
+			  all_within(&d->tree, &t, (float)limit_nm);
+	tree_fini(&t);
+	return rc;
+}
+
 int
 fg_distance_measure(const struct fg_mesh *a, const struct fg_mesh *b, double spacing_nm,
     double *nm, struct fg_err *err)
 {
 	struct tree ta = {0}, tb = {0};
-	double origin[3] = {INFINITY, INFINITY, INFINITY};
+	double origin[3];
 	int rc = -1;
 
 	if (!isfinite(spacing_nm) || !(spacing_nm > 0))
@@ -318,8 +541,7 @@ fg_distance_measure(const struct fg_mesh *a, const struct fg_mesh *b, double spa
 		*nm = a->triangles == b->triangles ? 0 : INFINITY;
 		return 0;
 	}
-	for (size_t i = 0; i < 3 * (size_t)a->vertices; i++)
-		origin[i % 3] = FG_MIN(origin[i % 3], (double)a->xyz[i]);
+	find_origin(a, origin);
 	if (tree_init(&ta, a, origin, err) < 0 || tree_init(&tb, b, origin, err) < 0)
 		goto out;
 	double there = one_way(&ta, a->triangles, &tb, spacing_nm);

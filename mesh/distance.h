@@ -19,4 +19,23 @@
 int fg_distance_measure(const struct fg_mesh *a, const struct fg_mesh *b,
     double spacing_nm, double *nm, struct fg_err *err) FG_MUST_USE;
 
+/* A surface that others are held against: its triangles in a tree. */
+struct fg_distance;
+
+/* m is not needed afterwards. Cost: 0.1 s and 100 MB per million triangles. */
+struct fg_distance *fg_distance_new(const struct fg_mesh *m,
+    struct fg_err *err) FG_MUST_USE;
+void fg_distance_free(struct fg_distance *d); /* NULL: nothing */
+
+/*
+ * Whether the Hausdorff distance of the two surfaces is limit_nm at most. "Yes" is
+ * certain but for rounding: triangles are divided until each part is near enough to the
+ * other surface as a whole. What is closer to the limit than a third of it may get a
+ * "no".
+ *
+ * Fails: FG_EINVAL (limit not > 0), FG_ENOMEM.
+ */
+int fg_distance_within(const struct fg_distance *d, const struct fg_mesh *m,
+    double limit_nm, bool *within, struct fg_err *err) FG_MUST_USE;
+
 #endif

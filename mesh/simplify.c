@@ -14,8 +14,6 @@
 
 #include "mesh/distance.h"
 
-#define TRIES 4
-
 /* Vertices that the index uses, in their order; the index renumbered. */
 static int
 keep_used(const struct fg_mesh *in, struct fg_mesh *m, struct fg_err *err)
@@ -76,36 +74,55 @@ simplify(const struct fg_mesh *in, double want_nm, uint32_t triangles,
 	return 0;
 }
 
-/* Measured distances are mostly one to two times the error of planes, so begin with
- * half and let the measure tell how much less it takes. The last try changes nothing
- * but flat places. */
+/* Errors of planes to try, as parts of the limit: first one that is mostly kept to,
+ * from the whole mesh, less where it is not (0 changes nothing but flat places). */
+static const double first[] = {0.3, 0.12, 0.04, 0};
+/* Then, as long as the limit is kept, more, from the little that is left by then. */
+static const double further[] = {0.4};
+
+/*
+ * Large steps are made from small meshes, so that the price is that of one pass over
+ * the whole and one measurement, and little more. All distances are from `in`.
+ */
 static int
 simplify_sharp(const struct fg_mesh *in, const struct fg_simplify_params *p,
-    struct fg_mesh *out, double *error_nm, struct fg_err *err)
+    struct fg_mesh *out, struct fg_err *err)
 {
-	double want = p->error_nm / 2;
+	struct fg_distance *d = fg_distance_new(in, err);
+	struct fg_mesh best = FG_MESH_INIT;
+	bool within = false;
+	double planes;
 
-	for (int i = 0;; i++) {
-		struct fg_mesh m = FG_MESH_INIT;
-		double planes, off;
-
-		if (i == TRIES)
-			want = 0;
-		if (simplify(in, want, p->triangles, &m, &planes, err) < 0)
-			return -1;
-		if (fg_distance_measure(in, &m, FG_MAX(p->error_nm / 4, 1e-6), &off,
-			err) < 0) {
-			fg_mesh_fini(&m);
-			return -1;
-		}
-		if (off <= p->error_nm || i == TRIES) {
-			*out = m;
-			*error_nm = off;
-			return 0;
-		}
-		fg_mesh_fini(&m);
-		want *= FG_MAX(0.8 * p->error_nm / off, 0.1);
+	if (!d)
+		return -1;
+	for (size_t i = 0; i < FG_COUNTOF(first) && !within; i++) {
+		fg_mesh_fini(&best);
+		best = FG_MESH_INIT;
+		if (simplify(in, first[i] * p->error_nm, p->triangles, &best, &planes,
+			err) < 0 ||
+		    fg_distance_within(d, &best, p->error_nm, &within, err) < 0)
+			goto fail;
 	}
+	for (size_t i = 0; i < FG_COUNTOF(further) && within; i++) {
+		struct fg_mesh m = FG_MESH_INIT;
+
+		if (simplify(&best, further[i] * p->error_nm, p->triangles, &m, &planes,
+			err) < 0 ||
+		    fg_distance_within(d, &m, p->error_nm, &within, err) < 0) {
+			fg_mesh_fini(&m);
+			goto fail;
+		}
+		fg_mesh_fini(within ? &best : &m);
+		if (within)
+			best = m;
+	}
+	fg_distance_free(d);
+	*out = best;
+	return 0;
+fail:
+	fg_distance_free(d);
+	fg_mesh_fini(&best);
+	return -1;
 }
 
 int
@@ -118,8 +135,9 @@ fg_simplify_make(const struct fg_mesh *in, const struct fg_simplify_params *p,
 		return fg_fail(err, FG_EINVAL, "an error of %g nm is not possible",
 		    p->error_nm);
 	if (p->sharp && in->triangles > 0 && p->error_nm > 0) {
-		if (simplify_sharp(in, p, out, &reached, err) < 0)
+		if (simplify_sharp(in, p, out, err) < 0)
 			return -1;
+		reached = p->error_nm;
 	} else if (simplify(in, p->error_nm, p->triangles, out, &reached, err) < 0) {
 		return -1;
 	}

@@ -4,7 +4,6 @@
 
 #include "work/artefact.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -278,14 +277,6 @@ fg_lods_put(struct fg_output *out, const struct fg_key *key, int64_t gen,
 		fg_output_put(out, &p);
 	}
 	return 0;
-}
-
-double
-fg_mesh_error_nm(const struct fg_env *env, const double nm[3])
-{
-	double voxels = env->mesh_error > 0 ? env->mesh_error : 1;
-
-	return voxels * cbrt(nm[0] * nm[1] * nm[2]);
 }
 
 struct fg_buf *

@@ -175,9 +175,6 @@ int fg_scan_layer(const struct fg_layer *l, struct fg_env *env, uint64_t seed,
 
 /* ------------------------------------------------------------- tasks */
 
-/* Largest error of a mesh of such voxels. */
-double fg_mesh_error_nm(const struct fg_env *env, const double nm[3]);
-
 /* Add what a mesh in levels of detail is made of to out: manifest, head and slices, by
  * the generation gen. */
 int fg_lods_put(struct fg_output *out, const struct fg_key *key, int64_t gen,

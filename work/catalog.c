@@ -16,6 +16,7 @@
 
 #include "work/catalog_priv.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "base/hash.h"
@@ -184,6 +185,18 @@ name_objects(struct fg_info *info)
 		info->segment_properties = fg_strdup("segment_properties");
 }
 
+/* What nobody has said: about a voxel. */
+static void
+choose_mesh_error(struct fg_layer *l)
+{
+	const double *nm = l->info.scale[0].nm;
+
+	if (l->recipe)
+		l->mesh_error_nm = l->recipe->mesh_error_nm;
+	if (l->mesh_error_nm < 0)
+		l->mesh_error_nm = cbrt(nm[0] * nm[1] * nm[2]);
+}
+
 /* Blocks of whole chunks, about 256 voxels wide, for looking for objects. */
 static void
 plan_blocks(struct fg_layer *l)
@@ -214,6 +227,7 @@ fg_catalog_open_layer(struct fg_catalog *c, const struct fg_layer_row *row)
 	memcpy(l->uuid, row->uuid, sizeof l->uuid);
 	l->name = fg_strdup(row->name);
 	l->paused = row->paused;
+	l->mesh_error_nm = -1;
 	rc = fg_info_parse_any(row->info, strlen(row->info), &l->info, &err);
 	if (rc == 0) {
 		if (row->recipe)
@@ -227,6 +241,8 @@ fg_catalog_open_layer(struct fg_catalog *c, const struct fg_layer_row *row)
 			rc = fg_fail(&err, FG_ECORRUPT, "neither source nor recipe");
 		if (rc == 0 && !row->recipe && l->info.type == FG_SEGMENTATION)
 			plan_blocks(l);
+		if (rc == 0 && l->info.type == FG_SEGMENTATION)
+			choose_mesh_error(l);
 	}
 	if (rc == 0 && row->degraded)
 		rc = fg_fail(&err, FG_EIO, "%s", row->why ? row->why : "degraded");
@@ -267,6 +283,7 @@ make_companion(struct fg_layer *base, const char *ending)
 	l->image_scale = base->image_scale;
 	memcpy(l->block, base->block, sizeof l->block);
 	memcpy(l->blocks, base->blocks, sizeof l->blocks);
+	l->mesh_error_nm = base->mesh_error_nm;
 	l->paused = base->paused;
 	l->broken = base->broken;
 	memcpy(l->why, base->why, sizeof l->why);

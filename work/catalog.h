@@ -43,6 +43,7 @@ struct fg_layer {
 	int64_t block[3];      /* voxels of a block: the recipe's; of a passive
 				  segmentation, that in which objects are looked for */
 	int64_t blocks[3];     /* block grid over the finest scale */
+	double mesh_error_nm;  /* largest error of meshes (finest level) */
 	uint8_t chunk_kind;    /* kind in the keys of its chunks: FG_KIND_CHUNK, or
 				  FG_KIND_PROB for NAME.prob */
 	struct fg_layer *base; /* NAME.prob, NAME.agg: the layer NAME, whose id it
@@ -98,12 +99,13 @@ void fg_catalog_list(struct fg_catalog *c, struct fg_layer ***out, size_t *n);
  *               "encoding": "raw", ..., "jpeg_quality": 0..100}; of two words the first
  *               is the default; redirects and denied are for remote sources
  *               (store/source.h), encoding serves chunks in another one than they are
- *               stored in (store/transcode.h)
+ *               stored in (store/transcode.h); of a segmentation also "mesh_error_nm"
  *   generated: {"name", "ffn": {"image": NAME or NAME@SCALEKEY, "model": PATH,
  *               "fov": [33,33,33], "delta": [8,8,8], "mean": 128, "stddev": 33,
  *               "precision": "auto"|"f32"|"bf16", "block": [..] or absent = chosen from
  *               the measured speed, "halo": [32,32,32], "chunk": [64,64,64],
  *               "encoding": "compressed_segmentation"|"raw", "prob": false,
+ *               "mesh_error_nm": 0..1e6 (default the cube root of a voxel's volume),
  *               "stitch": fields of struct fg_stitch_rule (seg/stitch.h),
  *               keys of struct fg_passes (work/passes.h),
  *               "resegment": of struct fg_resegment_rule (seg/resegment.h),

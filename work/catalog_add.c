@@ -285,6 +285,7 @@ read_geometry(struct plan *p, struct fg_err *err)
 		s->chunk[d] = 64;
 		r->halo[d] = 32;
 	}
+	r->mesh_error_nm = -1;
 	p->block_given = json_object_get(p->ffn, "block") != NULL;
 	if (fg_json_get_int3(p->ffn, "chunk", FG_JSON_OPTIONAL, 8, 1024, s->chunk,
 		err) < 0 ||
@@ -295,7 +296,9 @@ read_geometry(struct plan *p, struct fg_err *err)
 	    fg_json_get_string(p->ffn, "encoding", FG_JSON_OPTIONAL, &enc, err) < 0 ||
 	    fg_encoding_parse(enc, &s->encoding, err) < 0 ||
 	    fg_codec_check(s->encoding, FG_U64, 1, err) < 0 ||
-	    fg_json_get_bool(p->ffn, "prob", FG_JSON_OPTIONAL, &r->prob, err) < 0)
+	    fg_json_get_bool(p->ffn, "prob", FG_JSON_OPTIONAL, &r->prob, err) < 0 ||
+	    fg_json_get_real(p->ffn, "mesh_error_nm", FG_JSON_OPTIONAL, 0, 1e6,
+		&r->mesh_error_nm, err) < 0)
 		return -1;
 	for (int d = 0; p->block_given && d < 3; d++) {
 		if (r->block[d] % s->chunk[d] != 0)
@@ -382,7 +385,7 @@ read_flood(struct plan *p, struct fg_err *err)
 	static const char *const own[] = {"image", "model", "fov", "delta", "mean",
 	    "stddev", "precision", "block", "halo", "chunk", "encoding", "prob",
 	    "scales", "stitch", "resegment", "consensus", "coarse", "missing", "jumps",
-	    "mask"};
+	    "mask", "mesh_error_nm"};
 	struct fg_flood_params *f = &p->recipe.flood;
 	const char *known[64];
 	size_t n = 0;
@@ -531,7 +534,7 @@ plan_row(struct fg_catalog *c, const json_t *spec, struct fg_layer_row *row,
     struct fg_err *err)
 {
 	static const char *const known[] = {"name", "source", "ffn", "missing",
-	    "redirects", "denied", "encoding", "jpeg_quality"};
+	    "redirects", "denied", "encoding", "jpeg_quality", "mesh_error_nm"};
 	const json_t *ffn = json_object_get(spec, "ffn");
 	struct plan p = {.c = c, .ffn = ffn};
 	const char *name, *url = NULL;
@@ -551,6 +554,9 @@ plan_row(struct fg_catalog *c, const json_t *spec, struct fg_layer_row *row,
 	if ((url != NULL) == (ffn != NULL))
 		return fg_fail(err, FG_EINVAL,
 		    "a layer needs either \"source\" or \"ffn\"");
+	if (ffn && json_object_get(spec, "mesh_error_nm"))
+		return fg_fail(err, FG_EINVAL,
+		    "\"mesh_error_nm\" of a generated layer stands in \"ffn\"");
 	row->name = fg_strdup(name);
 	if (url)
 		return fg_catalog_plan_passive(c, spec, url, row, err);

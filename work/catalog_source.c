@@ -110,7 +110,10 @@ fg_catalog_open_passive(struct fg_catalog *c, struct fg_layer *l,
 		l->fill = other[MISSING];
 		opt.anywhere = other[REDIRECTS];
 		opt.denied_is_absent = other[DENIED];
-		l->source = apply_encoding(fg_source_open_with(url, &opt, err), j, err);
+		if (fg_json_get_real(j, "mesh_error_nm", FG_JSON_OPTIONAL, 0, 1e6,
+			&l->mesh_error_nm, err) == 0)
+			l->source =
+			    apply_encoding(fg_source_open_with(url, &opt, err), j, err);
 	}
 	free(url);
 	json_decref(j);
@@ -173,6 +176,24 @@ store_url(struct fg_catalog *c, const char *url, struct fg_err *err)
 	return json_pack("{s:s+}", "url", "dir:", path);
 }
 
+/* The error of meshes, of a segmentation. */
+static int
+store_mesh_error(json_t *j, const json_t *spec, const struct fg_info *info,
+    struct fg_err *err)
+{
+	double nm = -1;
+
+	if (fg_json_get_real(spec, "mesh_error_nm", FG_JSON_OPTIONAL, 0, 1e6, &nm,
+		err) < 0)
+		return -1;
+	if (nm >= 0 && info->type != FG_SEGMENTATION)
+		return fg_fail(err, FG_EINVAL,
+		    "\"mesh_error_nm\" is for segmentations");
+	if (nm >= 0)
+		json_object_set_new(j, "mesh_error_nm", json_real(nm));
+	return 0;
+}
+
 /* Words that are not the usual ones are written down. */
 static int
 store_words(json_t *j, const json_t *spec, const char *url, struct fg_err *err)
@@ -230,7 +251,8 @@ plan_passive(struct fg_catalog *c, const json_t *spec, const char *url,
 	if (!src)
 		return -1;
 	j = store_url(c, url, err);
-	if (!j || store_words(j, spec, url, err) < 0) {
+	if (!j || store_words(j, spec, url, err) < 0 ||
+	    store_mesh_error(j, spec, &src->info, err) < 0) {
 		json_decref(j);
 		fg_source_close(src);
 		return -1;

@@ -37,6 +37,7 @@ struct fg_recipe {
 	int64_t block[3], halo[3];    /* voxels */
 	int bits[3];                  /* id bits of bx, by, bz (one spare each) */
 	bool prob;                    /* keep the probability map as layer NAME.prob */
+	double mesh_error_nm;         /* largest error of meshes; < 0: not given */
 	struct fg_stitch_rule stitch; /* how blocks are compared; recipes without it
 					 have the default */
 	/* How contacts are flooded again; likewise. */

@@ -58,7 +58,6 @@ struct fg_env {
 	int (*put)(void *ctx, struct fg_result *res, size_t bytes, struct fg_err *err);
 	void *ctx;
 	int64_t skeleton_whole; /* voxels of a box that is traced in one go; 0: 2^27 */
-	double mesh_error;      /* largest error of meshes in voxels; 0: 1 */
 	const char *worker;     /* provenance: host and process; may be NULL */
 	bool no_engine; /* out: it failed because no device can run the recipe */
 };

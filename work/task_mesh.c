@@ -36,7 +36,7 @@
 #define LOD_MEMORY (UINT64_C(1) << 30)     /* of all levels of one object */
 /* Goes into the hash of what pieces are made from: another algorithm, another number.
  */
-#define ALGORITHM 2
+#define ALGORITHM 3
 
 struct maker {
 	struct fg_task *task;
@@ -520,7 +520,8 @@ make_levels(struct maker *m, struct fg_err *err)
 	memcpy(p.origin_vx, m->body.bounds.lo, sizeof p.origin_vx);
 	memcpy(p.block_vx, m->body.block, sizeof p.block_vx);
 	p.piece_error_nm = m->error_nm;
-	p.error_nm = m->error_nm;
+	/* Coarser levels begin with a voxel, or what is coarser already. */
+	p.error_nm = FG_MAX(m->error_nm, cbrt(p.nm[0] * p.nm[1] * p.nm[2]));
 	p.memory = LOD_MEMORY;
 	p.cancel = &m->task->cancel;
 	lod = fg_lod_new(&p, err);
@@ -545,10 +546,9 @@ fg_task_mesh(struct fg_task *t, struct fg_env *env, struct fg_output *out,
     struct fg_err *err)
 {
 	struct maker m = {.task = t, .env = env, .started_ms = fg_clock_wall_ms()};
-	const double *nm = t->layer->info.scale[0].nm;
 	int rc = -1;
 
-	m.error_nm = fg_mesh_error_nm(env, nm);
+	m.error_nm = t->layer->mesh_error_nm;
 	if (fg_body_init(&m.body, t, env, err) < 0 || list_blocks(&m, err) < 0 ||
 	    read_old(&m, err) < 0)
 		goto out;

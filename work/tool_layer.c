@@ -129,6 +129,10 @@ static const struct fg_tool_option add_options[] = {
 	0},
     {"mask", "layer=L[@SCALE],...",
 	"nor where that layer has a value between from (default\n1) and to", 0},
+    {"mesh-error", "NM",
+	"largest distance of a mesh from the surface of the\nlabels, in nanometres "
+	"(default about a voxel)",
+	0},
     {"prob", NULL, "keep the probability map, too, as layer NAME.prob", 0},
     {"missing", "HOW",
 	"of a volume that is served: chunks that it lacks are\n404 (default) or "
@@ -189,8 +193,13 @@ add_encoding(const struct fg_tool *t, json_t *spec, struct fg_err *err)
 {
 	int64_t quality = -1;
 
-	if (fg_tool_int(t, "jpeg-quality", 0, 100, &quality, err) < 0)
+	double error_nm = -1;
+
+	if (fg_tool_int(t, "jpeg-quality", 0, 100, &quality, err) < 0 ||
+	    fg_tool_real(t, "mesh-error", 0, 1e6, &error_nm, err) < 0)
 		return -1;
+	if (error_nm >= 0)
+		json_object_set_new(spec, "mesh_error_nm", json_real(error_nm));
 	if (fg_tool_has(t, "encoding"))
 		json_object_set_new(spec, "encoding",
 		    json_string(fg_tool_text(t, "encoding", "")));
@@ -207,7 +216,8 @@ is_of_source(const char *name)
 			return true;
 	}
 	return strcmp(name, "encoding") == 0 || strcmp(name, "jpeg-quality") == 0 ||
-	       strcmp(name, "resolution") == 0 || strcmp(name, "holes") == 0;
+	       strcmp(name, "resolution") == 0 || strcmp(name, "holes") == 0 ||
+	       strcmp(name, "mesh-error") == 0;
 }
 
 /* The path as the daemon finds it, with what stands behind "?" as it is. free(). */
@@ -337,8 +347,13 @@ add_numbers(const struct fg_tool *t, json_t *ffn, struct fg_err *err)
 	    {"segment-threshold", 0, 1},
 	    {"disco-seed-threshold", -1, 1},
 	};
+	double error_nm = -1;
 	char key[40];
 
+	if (fg_tool_real(t, "mesh-error", 0, 1e6, &error_nm, err) < 0)
+		return -1;
+	if (error_nm >= 0)
+		json_object_set_new(ffn, "mesh_error_nm", json_real(error_nm));
 	for (size_t i = 0; i < FG_COUNTOF(number); i++) {
 		int64_t v[3] = {0};
 

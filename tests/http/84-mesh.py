@@ -10,6 +10,7 @@ import struct
 import threading
 
 from lib import Server, Volume, done, has, is_, ok, tiny_ffn, wait_for, write_tiny_model
+from surface import fetch, unmatched, volume
 
 SIZE, OFFSET, BLOCK, CHUNK = (100, 80, 72), (8, 0, -16), 64, 32
 NM = 8
@@ -35,45 +36,6 @@ def labels(s):
                                 out.setdefault(ids[i], set()).add((vx, vy, vz))
                             i += 1
     return out
-
-
-def fragment(body):
-    """Vertices (nm) and triangles of a legacy fragment."""
-    n, = struct.unpack_from("<I", body)
-    xyz = struct.unpack_from(f"<{3 * n}f", body, 4)
-    index = array.array("I", body[4 + 12 * n:])
-    return ([xyz[i:i + 3] for i in range(0, 3 * n, 3)],
-            [tuple(index[i:i + 3]) for i in range(0, len(index), 3)])
-
-
-def mesh(s, i):
-    """All fragments of an object in one, equal vertices joined."""
-    names = s.get(f"/seg/mesh/{i}:0{LATE}").json()["fragments"]
-    place, triangles = {}, []
-    for name in names:
-        xyz, tri = fragment(s.get(f"/seg/mesh/{name}").body)
-        mine = [place.setdefault(v, len(place)) for v in xyz]
-        triangles += [tuple(mine[k] for k in t) for t in tri]
-    return names, list(place), triangles
-
-
-def unmatched(triangles):
-    """Edges that are not there as often one way as the other."""
-    count = {}
-    for a, b, c in triangles:
-        for p, q in ((a, b), (b, c), (c, a)):
-            count[p, q] = count.get((p, q), 0) + 1
-    return sum(n != count.get((q, p), 0) for (p, q), n in count.items())
-
-
-def volume(xyz, triangles):
-    """Enclosed, in voxels; positive where triangles turn outwards."""
-    v = 0
-    for t in triangles:
-        (ax, ay, az), (bx, by, bz), (cx, cy, cz) = (xyz[k] for k in t)
-        v += (ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) +
-              az * (bx * cy - by * cx)) / 6
-    return v / NM ** 3
 
 
 def tasks(s):
@@ -165,12 +127,12 @@ def geometry(s, known):
     """Closed, and as large as the voxels say."""
     wrong = []
     for i, voxels in known.items():
-        names, xyz, triangles = mesh(s, i)
+        names, xyz, triangles = fetch(s, "seg", i)
         if len(set(names)) != len(names) or not names:
             wrong.append((i, names))
         if unmatched(triangles):
             wrong.append((i, "open", unmatched(triangles)))
-        v = volume(xyz, triangles)
+        v = volume(xyz, triangles, NM)
         if abs(v - len(voxels)) > 0.25 * len(voxels) + 2:
             wrong.append((i, "volume", v, len(voxels)))
         for d in range(3):

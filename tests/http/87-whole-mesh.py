@@ -9,6 +9,7 @@ import sqlite3
 import struct
 
 from lib import Server, Volume, done, is_, ok, tiny_ffn, wait_for, write_tiny_model
+from surface import fetch, unmatched, volume
 
 SIZE, OFFSET = (96, 96, 96), (8, 0, -16)
 BLOCK, PERIOD, WALL, SHIFT, NM = 48, 24, 7, 15, 8
@@ -52,42 +53,11 @@ def pieces(s, layer, i):
     return s.get(f"/{layer}/mesh/{i}:0{LATE}").json()["fragments"]
 
 
-def mesh(s, layer, i):
-    """Joined vertices and triangles of an object."""
-    place, triangles = {}, []
-    for name in pieces(s, layer, i):
-        b = s.get(f"/{layer}/mesh/{name}").body
-        n, = struct.unpack_from("<I", b)
-        xyz = struct.unpack_from(f"<{3 * n}f", b, 4)
-        mine = [place.setdefault(xyz[k:k + 3], len(place)) for k in range(0, 3 * n, 3)]
-        index = array.array("I", b[4 + 12 * n:])
-        triangles += [tuple(mine[k] for k in index[t:t + 3])
-                      for t in range(0, len(index), 3)]
-    return list(place), triangles
-
-
-def unmatched(triangles):
-    count = {}
-    for a, b, c in triangles:
-        for e in ((a, b), (b, c), (c, a)):
-            count[e] = count.get(e, 0) + 1
-    return sum(n != count.get((q, p), 0) for (p, q), n in count.items())
-
-
-def volume(xyz, triangles):
-    v = 0
-    for t in triangles:
-        (ax, ay, az), (bx, by, bz), (cx, cy, cz) = (xyz[k] for k in t)
-        v += (ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) +
-              az * (bx * cy - by * cx)) / 6
-    return v / NM ** 3
-
-
 def check(s, layer, known):
     wrong = []
     for i, voxels in known.items():
-        xyz, tri = mesh(s, layer, i)
-        v = volume(xyz, tri)
+        _, xyz, tri = fetch(s, layer, i)
+        v = volume(xyz, tri, NM)
         if unmatched(tri) or abs(v - len(voxels)) > 0.25 * len(voxels) + 2:
             wrong.append((i, unmatched(tri), v, len(voxels)))
     return wrong

@@ -9,6 +9,7 @@ import struct
 import subprocess
 
 from lib import BUILD, Server, done, has, is_, ok, write
+from surface import fetch, unmatched, volume
 
 TOOL = os.environ.get("FLOODGATE") or os.path.join(BUILD, "floodgate")
 NM, LATE = 10, "?wait=100"
@@ -51,36 +52,6 @@ def make(path, **more):
     return count
 
 
-def mesh(s, i):
-    place, triangles = {}, []
-    for name in s.get(f"/seg/mesh/{i}:0{LATE}").json()["fragments"]:
-        b = s.get(f"/seg/mesh/{name}").body
-        n, = struct.unpack_from("<I", b)
-        xyz = struct.unpack_from(f"<{3 * n}f", b, 4)
-        mine = [place.setdefault(xyz[k:k + 3], len(place)) for k in range(0, 3 * n, 3)]
-        index = array.array("I", b[4 + 12 * n:])
-        triangles += [tuple(mine[k] for k in index[t:t + 3])
-                      for t in range(0, len(index), 3)]
-    return list(place), triangles
-
-
-def unmatched(triangles):
-    count = {}
-    for a, b, c in triangles:
-        for e in ((a, b), (b, c), (c, a)):
-            count[e] = count.get(e, 0) + 1
-    return sum(n != count.get((q, p), 0) for (p, q), n in count.items())
-
-
-def volume(xyz, triangles):
-    v = 0
-    for t in triangles:
-        (ax, ay, az), (bx, by, bz), (cx, cy, cz) = (xyz[k] for k in t)
-        v += (ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) +
-              az * (bx * cy - by * cx)) / 6
-    return v / NM ** 3
-
-
 with Server() as s:
     path = os.path.join(s.own.name, "labels")
     count = make(path)
@@ -96,8 +67,8 @@ with Server() as s:
     is_("an object that is not there", s.get(f"/seg/mesh/8:0{LATE}").status, 404)
     is_("nor anything of it", s.get(f"/seg/skeleton/8{LATE}").status, 404)
     for i, n in count.items():
-        xyz, triangles = mesh(s, i)
-        v = volume(xyz, triangles)
+        _, xyz, triangles = fetch(s, "seg", i)
+        v = volume(xyz, triangles, NM)
         ok(f"{i} is closed and has {v:.0f} of {n} voxels",
            unmatched(triangles) == 0 and abs(v - n) < 0.1 * n)
     ok("the rod has pieces in two blocks", len(s.get(
@@ -154,6 +125,29 @@ with Server() as s:
         run + ["--box", "0-9_40-41_30-31"], capture_output=True, check=True).stdout)[k]
         for k in ("done", "failed")], [3, 0])
     s.start()
+
+    # An error of its own: fewer triangles, and the levels say so.
+    rough = s.call("POST", "/api/layers", {"name": "rough", "source": other,
+                                           "mesh_error_nm": 60})
+    is_("a layer with an error of 60 nm", rough.status, 201)
+    exact = s.call("POST", "/api/layers", {"name": "exact", "source": other,
+                                           "mesh_error_nm": 0})
+    is_("and one with none", exact.status, 201)
+    sizes = [len(s.get(f"/{layer}/mesh/{BIG}.ply{LATE}").body)
+             for layer in ("exact", "many", "rough")]
+    ok(f"the more error the smaller: {sizes}", sizes[0] > sizes[1] > sizes[2])
+    said = [x["stats"]["error_nm"] for x in s.get("/api/status").json()["recent"]
+            if "error_nm" in x.get("stats", {})]
+    ok(f"it is recorded: {said}", {0, 60} <= set(said))
+    if s.get("/rough/mesh.1/info").status == 200:
+        scale = [struct.unpack_from("<f", s.get(
+            f"/{layer}/mesh.1/{BIG}.index{LATE}").body, 28)[0]
+            for layer in ("exact", "many", "rough")]
+        ok(f"and what the finest level is said to be off: {scale}",
+           scale[0] < NM <= scale[1] < 60 <= scale[2] < 70)
+    r = s.call("POST", "/api/layers", {"name": "no", "source": other, "mesh_error_nm": -1})
+    is_("an error below zero", r.status, 400)
+    has("says so", r.body, b"mesh_error_nm")
 
     s.add_layer("huge", "phantom:seed=1,size=65536,labels=1")
     ok("a huge one names none", "mesh" not in s.get("/huge/info").json())

@@ -152,10 +152,66 @@ test_random(void)
 	tap_int(wrong, 0, "sixty sets of triangles around a point");
 }
 
+static bool
+within(const struct fg_mesh *a, const struct fg_mesh *b, double limit)
+{
+	struct fg_distance *d = fg_distance_new(a, &err);
+	bool yes = false;
+
+	if (!d || fg_distance_within(d, b, limit, &yes, &err) < 0)
+		tap_ok(false, "within: %s", err.msg);
+	fg_distance_free(d);
+	return yes;
+}
+
+/* A limit is kept or not, whichever of the two is far from the other. */
+static void
+test_within(void)
+{
+	struct fg_mesh a = square(1, 0, 0), b = square(17, 12, 0), none = {0};
+	size_t early = 0, late = 0;
+
+	tap_ok(!within(&a, &b, 11.99) && !within(&b, &a, 11.99), "two planes: too far");
+	tap_ok(within(&a, &b, 16) && within(&b, &a, 16), "near enough");
+	tap_ok(within(&a, &a, 0.5), "a mesh and itself");
+	b.xyz[3 * 150 + 2] += 40;
+	tap_ok(!within(&b, &a, 51.9) && !within(&a, &b, 51.9), "a spike");
+	tap_ok(within(&b, &a, 72) && within(&a, &b, 72), "and a limit that has it in");
+	tap_ok(within(&none, &none, 1) && !within(&none, &a, 1) &&
+		   !within(&a, &none, 1),
+	    "nothing and something");
+	/* Rough planes: a yes is right, a no is not far off. */
+	for (int round = 0; round < 100; round++) {
+		struct fg_mesh p = square(9, 0, 0), q = square(5, 2, 0);
+		double far;
+
+		for (uint32_t v = 0; v < p.vertices; v++)
+			p.xyz[3 * v + 2] += (float)roll(100) / 20;
+		for (uint32_t v = 0; v < q.vertices; v++)
+			q.xyz[3 * v + 2] += (float)roll(100) / 20;
+		far = measure(&p, &q, 0.05);
+		for (int k = 50; k < 200; k += 10) {
+			double limit = far * k / 100;
+			bool yes = within(&p, &q, limit);
+
+			early += yes && limit < far - 0.1;
+			late += !yes && limit > 1.5 * far;
+		}
+		fg_mesh_fini(&p);
+		fg_mesh_fini(&q);
+	}
+	tap_int(early, 0, "a yes is never wrong");
+	tap_int(late, 0, "nor a no by much");
+	fg_mesh_fini(&a);
+	fg_mesh_fini(&b);
+}
+
 static void
 test_edges(void)
 {
 	struct fg_mesh none = {0}, a = square(1, 0, 0);
+	struct fg_distance *d = fg_distance_new(&a, &err);
+	bool yes;
 	double nm = -1;
 
 	tap_ok(measure(&none, &none, 1) == 0, "nothing and nothing");
@@ -164,6 +220,10 @@ test_edges(void)
 	    "spacing of 0", "no spacing");
 	tap_fails(fg_distance_measure(&a, &a, NAN, &nm, &err), &err, FG_EINVAL,
 	    "spacing of", "a spacing that is no number");
+	if (d)
+		tap_fails(fg_distance_within(d, &a, 0, &yes, &err), &err, FG_EINVAL,
+		    "a limit of 0", "no limit");
+	fg_distance_free(d);
 	fg_mesh_fini(&a);
 }
 
@@ -172,6 +232,7 @@ main(void)
 {
 	test_planes();
 	test_random();
+	test_within();
 	test_edges();
 	return tap_done();
 }
