@@ -24,7 +24,8 @@ struct fg_simplify_params {
  *   out       owns its arrays; label of `in`; no vertices without triangle
  *   error_nm  NULL, or what was reached. Not sharp: an error of planes (quadrics), as
  *             bounded by the parameter; the largest distance between the two surfaces
- *             can be two to four times that. Sharp: the limit, to which that distance keeps
+ *             can be two to four times that. Sharp: the limit, to which that distance
+ * keeps
  *
  * Cost: about 0.5 s per million triangles; 70 bytes per triangle. Sharp: two to four
  * times that.

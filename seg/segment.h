@@ -120,7 +120,7 @@ struct fg_block_call {
 	const _Atomic bool *cancel; /* polled at every step */
 	_Atomic uint64_t *progress; /* NULL, or counts seeds handled (of stats.seeds) */
 	_Atomic uint64_t *progress_all; /* NULL, or set to the number of seeds */
-	int floods; /* in flight, 0 = as many as the serving devices take at a time */
+	int floods;   /* in flight, 0 = as many as the serving devices take at a time */
 	bool reverse; /* seeds in the reverse of their order */
 	/* u32, same shape, or NULL: objects that are there already. Their voxels keep
 	 * these labels; new objects are numbered from the largest of them + 1 on. */

@@ -185,12 +185,12 @@ fg_recipe_format(const struct fg_recipe *r)
 	    "sha256", r->model_sha256, "fov", fg_json_int3(r->shape.fov), "delta",
 	    fg_json_int3(r->shape.delta), "mean", r->shape.mean, "stddev",
 	    r->shape.stddev, "precision", fg_precision_name(r->precision));
-	json_t *j = json_pack("{s:s,s:i,s:o,s:o,s:o,s:o,s:o,s:o,s:b,s:o*,s:o*,s:o*}", "type",
-	    "ffn", "version", RECIPE_VERSION, "image", image, "model", model, "flood",
-	    fg_flood_params_format(&r->flood), "block", fg_json_int3(r->block), "halo",
-	    fg_json_int3(r->halo), "id_bits", fg_json_int3(bits), "prob", r->prob,
-	    "stitch", r->stitch.near > 0 ? fg_stitch_rule_format(&r->stitch) : NULL,
-	    "resegment",
+	json_t *j = json_pack("{s:s,s:i,s:o,s:o,s:o,s:o,s:o,s:o,s:b,s:o*,s:o*,s:o*}",
+	    "type", "ffn", "version", RECIPE_VERSION, "image", image, "model", model,
+	    "flood", fg_flood_params_format(&r->flood), "block", fg_json_int3(r->block),
+	    "halo", fg_json_int3(r->halo), "id_bits", fg_json_int3(bits), "prob",
+	    r->prob, "stitch",
+	    r->stitch.near > 0 ? fg_stitch_rule_format(&r->stitch) : NULL, "resegment",
 	    r->resegment.faces > 0 ? fg_resegment_rule_format(&r->resegment) : NULL,
 	    "mesh_error_nm",
 	    r->mesh_error_nm >= 0 ? json_real(r->mesh_error_nm) : NULL);

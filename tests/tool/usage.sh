@@ -53,8 +53,9 @@ while read -r command; do
 			sub(/^ */, ""); sub(/^-., /, "")
 			n = split($0, w, " ")
 			name = w[1]; first = 2
-			# The option itself ends at column 29; an argument is in capitals.
-			if (w[2] ~ /^[A-Z][A-Z,\[\]@]*$/) { name = name " " w[2]; first = 3 }
+			# The option itself ends at column 29; an argument is in capitals,
+			# or a key and a value in capitals.
+			if (w[2] ~ /^([A-Za-z]+=)?[A-Z][A-Z,.\[\]@]*$/) { name = name " " w[2]; first = 3 }
 			text = command "|" name "|"
 			for (i = first; i <= n; i++) text = text " " w[i]
 			next
