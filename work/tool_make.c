@@ -433,7 +433,7 @@ static const struct fg_tool_option submit_options[] = {
     {"nm", NULL, "the box is in nanometres", 0},
     {"stages", "LIST",
 	"stages with commas between: segment, stitch, resegment,\ndownsample, mesh, "
-	"skeleton\n(default segment,stitch,downsample)",
+	"skeleton (default all up to downsample\nbut resegment)",
 	0},
     {"class", "CLASS",
 	"bulk, or idle: only when nothing else is to be done\n(default bulk)", 0},
