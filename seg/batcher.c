@@ -444,7 +444,8 @@ serve(struct fg_batcher *b, struct fg_model *m, struct fg_step_work *w,
 		pthread_mutex_lock(&b->lock);
 		b->stats.device_ns += (uint64_t)(fg_clock_ns() - start);
 		b->stats.steps += rc == 0 ? (uint64_t)n : 0;
-		if (rc < 0 && err->code != FG_ENOMEM && b->stats.devices > 1)
+		if (rc < 0 && err->code != FG_ENOMEM && b->stats.devices > 1 &&
+		    !b->stop)
 			hand_over(b, batch, n, err);
 		else
 			give_back(batch, n, rc, err);

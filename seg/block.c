@@ -626,17 +626,23 @@ run_floods(struct block *b, struct fg_err *err)
 static void
 drain(struct block *b)
 {
-	int out = 0;
+	int out;
 
-	for (int i = 0; i < SLOTS_MAX; i++) {
-		struct slot *t = &b->slot[i];
+	for (int i = out = 0; i < SLOTS_MAX; i++)
+		out += b->slot[i].out;
+	while (out > 0) {
+		/* Again and again: a device that fails puts its steps back. */
+		for (int i = 0; i < SLOTS_MAX; i++) {
+			struct slot *t = &b->slot[i];
 
-		if (t->out && fg_client_withdraw(b->client, &t->request))
-			t->out = false;
-		out += t->out;
+			if (t->out && fg_client_withdraw(b->client, &t->request)) {
+				t->out = false;
+				out--;
+			}
+		}
+		if (out > 0)
+			out -= fg_client_take(b->client, POLL_NS) != NULL;
 	}
-	while (out > 0)
-		out -= fg_client_take(b->client, POLL_NS) != NULL;
 	fg_client_active(b->client, 0);
 }
 

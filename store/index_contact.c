@@ -71,34 +71,46 @@ fg_index_put_contacts(struct fg_index *ix, const struct fg_key *task,
 	return FG_MIN(rc, 0);
 }
 
-int
-fg_index_drop_contacts(struct fg_index *ix, uint32_t layer, uint64_t block,
+/* Forget what the task of one block said. */
+static int
+drop_result(struct fg_index *ix, const struct fg_key *task, struct fg_ids *seed,
     struct fg_err *err)
 {
-	static const char *const step[] = {
-	    "DELETE FROM contacts WHERE layer = ?1 AND a IN"
-	    " (SELECT id FROM object_blocks WHERE layer = ?1 AND at = ?2)",
-	    "DELETE FROM contacts WHERE layer = ?1 AND b IN"
-	    " (SELECT id FROM object_blocks WHERE layer = ?1 AND at = ?2)",
-	};
-	int64_t p[3], q[3];
+	if (list_ends(ix, task, seed, err) < 0 ||
+	    fg_sql_run(ix, err, "DELETE FROM contacts WHERE layer = ? AND at = ?", "ii",
+		(int64_t)task->layer, task->at) < 0)
+		return -1;
+	return fg_sql_run(ix, err,
+	    "DELETE FROM artefacts WHERE layer = ? AND kind = ? AND scale = 0"
+	    " AND id = ?",
+	    "iii", (int64_t)task->layer, (int64_t)FG_KIND_RESEGMENT, task->at);
+}
 
-	for (size_t i = 0; i < FG_COUNTOF(step); i++) {
-		if (fg_sql_run(ix, err, step[i], "ii", (int64_t)layer, block) < 0)
-			return -1;
-	}
+int
+fg_index_drop_contacts(struct fg_index *ix, uint32_t layer, uint64_t block,
+    struct fg_ids *seed, struct fg_err *err)
+{
+	sqlite3_stmt *st = fg_sql(ix, err,
+	    "SELECT 1 FROM artefacts WHERE layer = ? AND kind = ? LIMIT 1", "ii",
+	    (int64_t)layer, (int64_t)FG_KIND_RESEGMENT);
+	int64_t p[3], q[3];
+	int rc = st ? fg_sql_step(ix, st, err) : -1;
+
+	if (rc > 0)
+		sqlite3_reset(st);
+	if (rc <= 0) /* most layers have none */
+		return rc;
 	fg_morton_decode(block, p);
 	for (int i = 0; i < 27; i++) {
+		struct fg_key task = {.kind = FG_KIND_RESEGMENT, .layer = layer};
+
 		q[0] = p[0] + i % 3 - 1;
 		q[1] = p[1] + i / 3 % 3 - 1;
 		q[2] = p[2] + i / 9 - 1;
 		if (q[0] < 0 || q[1] < 0 || q[2] < 0)
 			continue;
-		if (fg_sql_run(ix, err,
-			"DELETE FROM artefacts WHERE layer = ? AND kind = ?"
-			" AND scale = 0 AND id = ?",
-			"iii", (int64_t)layer, (int64_t)FG_KIND_RESEGMENT,
-			fg_morton_encode(q)) < 0)
+		task.at = fg_morton_encode(q);
+		if (drop_result(ix, &task, seed, err) < 0)
 			return -1;
 	}
 	return 0;

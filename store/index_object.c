@@ -245,12 +245,10 @@ fg_index_drop_objects(struct fg_index *ix, uint32_t layer, uint64_t block,
 		    "ii", (int64_t)layer, block),
 		&any, err) < 0)
 		return -1;
-	if (!any)
-		return 0;
-	if (list_partners(ix, layer, block, &seed, &gen, err) < 0 ||
-	    fg_index_drop_contacts(ix, layer, block, err) < 0)
+	if ((any && list_partners(ix, layer, block, &seed, &gen, err) < 0) ||
+	    fg_index_drop_contacts(ix, layer, block, &seed, err) < 0)
 		goto out;
-	for (size_t i = 0; i < FG_COUNTOF(step); i++) {
+	for (size_t i = 0; i < FG_COUNTOF(step) && any; i++) {
 		if (fg_sql_run(ix, err, step[i], "ii", (int64_t)layer, block) < 0)
 			goto out;
 	}

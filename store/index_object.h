@@ -24,10 +24,11 @@ int fg_index_put_merges(struct fg_index *ix, uint32_t layer, const struct fg_mer
  * is not there are left out. */
 int fg_index_put_contacts(struct fg_index *ix, const struct fg_key *task,
     const struct fg_contact *c, size_t n, struct fg_err *err) FG_MUST_USE;
-/* Before the objects of a block go: forget its contacts, those of its objects, and the
- * results of resegmentation that read its voxels. */
+/* Before the objects of a block go: forget the results of resegmentation that read its
+ * voxels, its own and its neighbours', with their contacts. seed: gains the objects
+ * that they joined. */
 int fg_index_drop_contacts(struct fg_index *ix, uint32_t layer, uint64_t block,
-    struct fg_err *err) FG_MUST_USE;
+    struct fg_ids *seed, struct fg_err *err) FG_MUST_USE;
 
 /* Before the objects of a block are replaced: forget them, their merges and the block's
  * stitch result, and work out anew what is left of their components. */

@@ -450,8 +450,17 @@ try_contacts(struct work *w, char **device, struct fg_err *err)
 	w->contact = fg_calloc(w->kept, sizeof *w->contact);
 	w->task->progress_all = w->kept;
 	for (size_t i = 0; i < w->kept; i++) {
-		if (try_contact(w, engine, &w->place[i], err) < 0)
+		if (try_contact(w, engine, &w->place[i], err) < 0) {
+			struct fg_err lost = FG_ERR_INIT;
+
+			/* Not "cancelled", when it was the last device that went. */
+			if (!w->task->cancel && fg_engine_check(engine, &lost) < 0) {
+				w->env->no_engine = true;
+				if (err)
+					*err = lost;
+			}
 			return -1;
+		}
 		w->task->progress = i + 1;
 	}
 	*device = fg_engine_devices(engine);

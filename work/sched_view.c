@@ -229,8 +229,12 @@ format_view(const struct view *v)
 	    "committing"};
 	static const char *const kind[] = {[FG_KIND_CHUNK] = "chunk",
 	    [FG_KIND_BLOCK] = "block",
+	    [FG_KIND_FACE] = "face",
+	    [FG_KIND_PROB] = "prob",
 	    [FG_KIND_MESH] = "mesh",
-	    [FG_KIND_SKELETON] = "skeleton"};
+	    [FG_KIND_SKELETON] = "skeleton",
+	    [FG_KIND_STITCH] = "stitch",
+	    [FG_KIND_RESEGMENT] = "resegment"};
 	bool artefact = fg_kind_is_artefact(v->key.kind);
 	int64_t p[3];
 	char id[24];

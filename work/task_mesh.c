@@ -31,6 +31,8 @@
 #include "mesh/simplify.h"
 #include "mesh/surface.h"
 
+/* Limits of simplification below this share of a voxel are taken as 0. */
+#define TINY_ERROR 0.05
 #define FLUSH_BYTES (64u << 20)
 #define SURFACE_MEMORY (UINT64_C(4) << 30) /* of one piece */
 #define LOD_MEMORY (UINT64_C(1) << 30)     /* of all levels of one object */
@@ -153,7 +155,12 @@ static int
 simplify(struct maker *m, const struct fg_mesh *in, struct fg_mesh *out,
     struct fg_err *err)
 {
-	struct fg_simplify_params p = {.error_nm = m->error_nm, .sharp = true};
+	const double *nm = m->body.scale->nm;
+	/* To keep a limit far below a voxel takes endless measuring, for hardly a
+	 * triangle less. */
+	bool tiny = m->error_nm < TINY_ERROR * cbrt(nm[0] * nm[1] * nm[2]);
+	struct fg_simplify_params p = {.error_nm = tiny ? 0 : m->error_nm,
+	    .sharp = true};
 	struct fg_mesh s = FG_MESH_INIT;
 	int64_t t0 = fg_clock_ns();
 

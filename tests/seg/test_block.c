@@ -434,8 +434,7 @@ stop_and_failure(void)
 		}
 		pthread_join(r.thread, NULL);
 		if (fails)
-			tap_fails(r.rc, &r.err, FG_EIO, "off the bus",
-			    "a device fails: its block too");
+			tap_rc(r.rc, &r.err, "a device fails: the other takes over");
 		else
 			tap_fails(r.rc, &r.err, FG_ECANCELED, "stopped",
 			    "a batcher that stops ends its blocks");
