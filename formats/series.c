@@ -188,7 +188,7 @@ list_folder(const char *dir, struct names *l, struct fg_err *err)
 
 	if (!d)
 		return fg_fail_errno(err, "%s", dir);
-	for (struct dirent *e; (e = readdir(d)) != NULL;) {
+	for (struct dirent *e; errno = 0, (e = readdir(d)) != NULL;) {
 		if (e->d_name[0] == '.')
 			continue;
 		const char *k = fg_section_kind(e->d_name);
@@ -209,6 +209,11 @@ list_folder(const char *dir, struct names *l, struct fg_err *err)
 			l->v = fg_realloc(l->v, l->cap, sizeof *l->v);
 		}
 		l->v[l->n++] = (struct name){.text = fg_strdup(e->d_name)};
+	}
+	if (errno) { /* not the end: what is missing would look like no section */
+		fg_fail_errno(err, "%s", dir);
+		closedir(d);
+		return -1;
 	}
 	closedir(d);
 	if (l->n > 0)

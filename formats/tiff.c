@@ -11,9 +11,11 @@
 #include "config.h"
 
 #ifdef HAVE_TIFF
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <tiffio.h>
@@ -171,14 +173,21 @@ find_pages(struct tiff *t, enum fg_dtype *dtype, struct fg_err *err)
 static int
 open_file(struct tiff *t, const char *path, struct fg_err *err)
 {
-	TIFFOpenOptions *o = TIFFOpenOptionsAlloc();
+	/* libtiff would wait for ever for the writer of a pipe. */
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	TIFFOpenOptions *o;
+	struct stat st;
 
+	if (fd < 0)
+		return fg_fail_errno(err, "cannot be read");
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+		close(fd);
+		return fg_fail(err, FG_EINVAL, "not a file");
+	}
+	close(fd);
+	o = TIFFOpenOptionsAlloc();
 	TIFFOpenOptionsSetErrorHandlerExtR(o, on_error, t);
 	TIFFOpenOptionsSetWarningHandlerExtR(o, on_warning, t);
-	if (access(path, R_OK) < 0) {
-		TIFFOpenOptionsFree(o);
-		return fg_fail_errno(err, "cannot be read");
-	}
 	t->file = TIFFOpenExt(path, "rCm", o); /* long strips in parts; no mmap */
 	TIFFOpenOptionsFree(o);
 	if (!t->file)

@@ -29,6 +29,8 @@
 #define PART_MAX (8 << 20)
 /* The same on an event thread: about 0.1 ms of copying. */
 #define PART_NOW (1 << 20)
+/* Longest info file that is looked through on an event thread. */
+#define LISTED_MAX (64 << 10)
 /* From here on the kernel sends them out of the page cache, without a copy of ours. */
 #define PART_COPIED (8 << 10)
 
@@ -128,7 +130,9 @@ reply_listing(struct fg_request *r)
 	    "<title>%s</title></head><body><h1>%s</h1><ul>\n",
 	    r->layer->name, r->layer->name);
 	put_entry(&s, "info", "");
-	if (info->at_type)
+	/* Lists of properties name no folders, and may be long. */
+	if (info->at_type && info->type != FG_ONLY_PROPERTIES &&
+	    r->layer->info_json->len <= LISTED_MAX)
 		put_folders(&s, r->layer->info_json);
 	for (int i = 0; i < info->scales; i++)
 		put_entry(&s, info->scale[i].key, "/");

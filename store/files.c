@@ -275,15 +275,21 @@ plan_tiles(struct files *f, struct fg_err *err)
 {
 	struct fg_foreign *r = f->foreign;
 	struct fg_tiles_plan plan = {.dtype = r->dtype};
+	struct fg_err why = FG_ERR_INIT;
 
 	if (r->piece[0] == 0)
 		return 0;
 	memcpy(plan.shape, r->scale[0].size, sizeof r->scale[0].size);
 	plan.shape[3] = r->channels;
-	if (fg_tiles_plan(&plan, r->piece, FG_TILES_BUDGET, err) < 0)
-		return -1;
+	if (fg_tiles_plan(&plan, r->piece, FG_TILES_BUDGET, &why) < 0)
+		/* One file can be read directly, as it always was. */
+		return r->ops == &fg_sections_ops
+			   ? fg_fail(err, why.code, "%s", why.msg)
+			   : 0;
 	f->tiles = fg_tiles_new(&plan, FG_TILES_BUDGET, read_tile, r);
-	memcpy(r->scale[0].chunk, plan.chunk, sizeof plan.chunk);
+	/* The chunks of a file stay as they were: layers are made on them. */
+	if (r->ops == &fg_sections_ops)
+		memcpy(r->scale[0].chunk, plan.chunk, sizeof plan.chunk);
 	return 0;
 }
 

@@ -466,7 +466,7 @@ join(struct fg_source *s, int scale, const int64_t ch[3], bool *lead)
 	return f;
 }
 
-/* What another thread got. It may have failed for another chunk of its batch. */
+/* What another thread got. */
 static int
 follow(struct fg_source *s, int scale, const int64_t (*ch)[3],
     const struct fg_landed *got, struct fg_buf **out, struct fg_err *err)
@@ -485,38 +485,24 @@ fg_remote_shards_chunks(struct fg_source *s, int scale, const int64_t (*ch)[3],
     size_t n, struct fg_buf **out, struct fg_err *err)
 {
 	struct fg_flights *flights = fg_web_flights(((struct fg_remote *)s->priv)->web);
-	struct fg_flight **flight = fg_calloc(n, sizeof *flight);
-	struct fg_buf **made = fg_calloc(n, sizeof *made);
-	int64_t(*mine)[3] = fg_calloc(n, sizeof *mine);
-	bool *lead = fg_calloc(n, sizeof *lead);
+	struct fg_flight *flight;
 	struct fg_landed r = {0};
-	size_t led = 0, k = 0;
+	bool lead;
 	int rc = 0;
 
-	for (size_t i = 0; i < n; i++) {
-		flight[i] = join(s, scale, ch[i], &lead[i]);
-		if (lead[i])
-			memcpy(mine[led++], ch[i], sizeof *mine);
+	/* Nobody who wants one chunk waits for the slowest of somebody's many; what
+	 * these fetch is shared below, by ranges. */
+	if (n != 1)
+		return get_chunks(s, scale, ch, n, out, err);
+	flight = join(s, scale, ch[0], &lead);
+	if (!lead) {
+		rc = follow(s, scale, ch, fg_flight_wait(flights, flight), out, err);
+	} else {
+		if (get_chunks(s, scale, ch, 1, out, &r.err) < 0)
+			rc = fg_fail(err, r.err.code, "%s", r.err.msg);
+		r.bytes = *out;
+		fg_flight_land(flights, flight, &r);
 	}
-	if (led > 0 &&
-	    get_chunks(s, scale, (const int64_t(*)[3])mine, led, made, &r.err) < 0)
-		rc = fg_fail(err, r.err.code, "%s", r.err.msg);
-	for (size_t i = 0; i < n; i++) {
-		if (!lead[i])
-			continue;
-		r.bytes = rc == 0 ? made[k] : NULL;
-		fg_flight_land(flights, flight[i], &r);
-		out[i] = made[k++];
-	}
-	for (size_t i = 0; i < n; i++) {
-		if (!lead[i] && rc == 0)
-			rc = follow(s, scale, &ch[i],
-			    fg_flight_wait(flights, flight[i]), &out[i], err);
-		fg_flight_leave(flights, flight[i]);
-	}
-	free(flight);
-	free(made);
-	free(mine);
-	free(lead);
+	fg_flight_leave(flights, flight);
 	return rc;
 }

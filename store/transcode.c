@@ -115,6 +115,7 @@ fg_source_transcode(struct fg_source *inner, enum fg_encoding e, int jpeg_qualit
 	s->priv = inner;
 	s->url = fg_strdup(inner->url);
 	s->remote = inner->remote;
+	s->holes = inner->holes;
 	fg_info_copy(&s->info, &inner->info);
 	for (int i = 0; i < s->info.scales; i++) {
 		struct fg_scale *sc = &s->info.scale[i];

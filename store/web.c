@@ -333,6 +333,7 @@ fg_web_get(struct fg_web *w, struct fg_web_file *f, size_t n, struct fg_err *err
 	struct fg_flight **flight = fg_calloc(n + 1, sizeof *flight);
 	struct way *way = fg_calloc(n + 1, sizeof *way);
 	bool *lead = fg_calloc(n + 1, sizeof *lead);
+	bool *flies = fg_calloc(n + 1, sizeof *flies);
 	size_t missing = 0;
 	int rc = 0;
 
@@ -343,12 +344,18 @@ fg_web_get(struct fg_web *w, struct fg_web_file *f, size_t n, struct fg_err *err
 		 * what this one brought. */
 		if (!f[i].loose)
 			flight[i] = join(w, &f[i], &lead[i]);
-		if (lead[i] && !look_up(w, &f[i], &way[missing]))
+		if (!lead[i])
+			continue;
+		if (!look_up(w, &f[i], &way[missing])) {
 			missing++;
+			flies[i] = flight[i] != NULL;
+		} else if (flight[i]) { /* nobody waits for what the others take */
+			land(w, flight[i], &f[i]);
+		}
 	}
 	fetch_all(w, way, missing);
 	for (size_t i = 0; i < n; i++) {
-		if (flight[i] && lead[i])
+		if (flies[i])
 			land(w, flight[i], &f[i]);
 	}
 	for (size_t i = 0; i < n; i++) {
@@ -360,6 +367,7 @@ fg_web_get(struct fg_web *w, struct fg_web_file *f, size_t n, struct fg_err *err
 	free(flight);
 	free(way);
 	free(lead);
+	free(flies);
 	for (size_t i = 0; i < n && rc == 0; i++) {
 		if (f[i].err.code != FG_OK)
 			rc = fg_fail(err, f[i].err.code, "%s", f[i].err.msg);

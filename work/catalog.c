@@ -232,7 +232,9 @@ fg_catalog_open_layer(struct fg_catalog *c, const struct fg_layer_row *row)
 	if (rc == 0) {
 		if (row->recipe)
 			name_objects(&l->info);
-		l->info_json = fg_catalog_info_bytes(&l->info);
+		l->info_json = l->info.at_type
+				   ? fg_buf_copy(row->info, strlen(row->info))
+				   : fg_catalog_info_bytes(&l->info);
 		if (row->recipe)
 			rc = open_generated(c, l, row, &err);
 		else if (row->source)

@@ -122,9 +122,11 @@ fg_catalog_open_passive(struct fg_catalog *c, struct fg_layer *l,
 	/* What is served is what the source says now, byte for byte. */
 	fg_info_fini(&l->info);
 	fg_info_copy(&l->info, &l->source->info);
-	fg_buf_unref(l->info_json);
-	l->info_json = l->source->info_bytes ? fg_buf_ref(l->source->info_bytes)
-					     : fg_catalog_info_bytes(&l->info);
+	if (l->source->info_bytes || !l->info.at_type) {
+		fg_buf_unref(l->info_json);
+		l->info_json = l->source->info_bytes ? fg_buf_ref(l->source->info_bytes)
+						     : fg_catalog_info_bytes(&l->info);
+	}
 	return 0;
 }
 
@@ -259,7 +261,9 @@ plan_passive(struct fg_catalog *c, const json_t *spec, const char *url,
 	}
 	row->source = fg_json_format(j);
 	json_decref(j);
-	info = fg_catalog_info_bytes(&src->info);
+	/* Of what is no volume the file itself: it says more than we read of it. */
+	info = src->info.at_type && src->info_bytes ? fg_buf_ref(src->info_bytes)
+						    : fg_catalog_info_bytes(&src->info);
 	row->info = fg_strndup((const char *)info->data, info->len);
 	row->kind = fg_strdup(fg_volume_type_name(src->info.type));
 	fg_buf_unref(info);
