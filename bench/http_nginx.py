@@ -174,7 +174,7 @@ def make_rows(args, dir, root):
     d = Daemon([f"{args.build}/floodgated", "--root", root, "--create", "--listen",
                 "127.0.0.1:0"], pin=False)
     control(root, "POST", "/api/layers", {
-        "name": "big", "source": f"phantom:size={side * 32},{side * 32},{side * 32}"})
+        "name": "big", "source": f"phantom:size={side * 32}"})
     control(root, "POST", "/api/layers", {
         "name": "rows", "ffn": tiny_ffn(f"{dir}/tiny", image="big")})
     import http.client
@@ -296,7 +296,7 @@ def saturate(args, dir):
                 "127.0.0.1:0"], pin=False)
     control(root, "POST", "/api/layers", {"name": "c32", "source": f"{files}/c32"})
     control(root, "POST", "/api/layers", {"name": "big",
-                                          "source": "phantom:size=1024,1024,1024"})
+                                          "source": "phantom:size=1024"})
     control(root, "POST", "/api/layers", {
         "name": "seg", "ffn": tiny_ffn(f"{dir}/tiny", image="big")})
     lua = script(dir, "32k", c32)
