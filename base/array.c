@@ -136,6 +136,21 @@ fg_array_real(const struct fg_array *a, size_t i)
 	return 0;
 }
 
+uint64_t
+fg_array_label(const struct fg_array *a, size_t i)
+{
+	switch (a->dtype) {
+	case FG_U8:
+		return ((const uint8_t *)a->data)[i];
+	case FG_U16:
+		return ((const uint16_t *)a->data)[i];
+	case FG_U32:
+		return ((const uint32_t *)a->data)[i];
+	default:
+		return ((const uint64_t *)a->data)[i];
+	}
+}
+
 bool
 fg_array_is_zero(const struct fg_array *a)
 {

@@ -49,6 +49,8 @@ size_t fg_array_count(const struct fg_array *a);
 size_t fg_array_bytes(const struct fg_array *a);
 /* The value at index i as a real number: exact but for uint64 above 2^53. */
 double fg_array_real(const struct fg_array *a, size_t i);
+/* The same of unsigned integers, exactly: labels, masks. */
+uint64_t fg_array_label(const struct fg_array *a, size_t i);
 /* True if every byte is zero. */
 bool fg_array_is_zero(const struct fg_array *a);
 

@@ -148,6 +148,11 @@ void fg_body_fini(struct fg_body *b);
 
 /* The parts that lie in a block: their index and number. */
 size_t fg_body_find(const struct fg_body *b, uint64_t at, size_t *first);
+/* A hash of what the piece of a block is made from: two numbers of the maker (its
+ * version and parameters), and the object's labels in the eight blocks that the piece's
+ * box reaches into. Stored with the piece: another hash, another piece. */
+uint64_t fg_body_hash(const struct fg_body *b, const int64_t blk[3],
+    const uint64_t params[2]);
 /* Core of a block. */
 void fg_body_core(const struct fg_body *b, const int64_t blk[3], struct fg_box *core);
 

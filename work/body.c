@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/morton.h"
 #include "formats/codec.h"
 
@@ -88,6 +89,34 @@ fg_body_find(const struct fg_body *b, uint64_t at, size_t *first)
 	while (lo + n < b->parts && b->part[lo + n].at == at)
 		n++;
 	return n;
+}
+
+uint64_t
+fg_body_hash(const struct fg_body *b, const int64_t blk[3], const uint64_t params[2])
+{
+	struct fg_str s = FG_STR_INIT;
+	uint64_t hash;
+
+	fg_str_put(&s, params, 2 * sizeof *params);
+	for (int e = 0; e < 8; e++) {
+		int64_t p[3];
+		size_t first, n;
+
+		for (int d = 0; d < 3; d++)
+			p[d] = blk[d] + (e >> d & 1);
+		if (p[0] >= b->blocks[0] || p[1] >= b->blocks[1] ||
+		    p[2] >= b->blocks[2])
+			continue;
+		n = fg_body_find(b, fg_morton_encode(p), &first);
+		for (size_t i = 0; i < n; i++) {
+			uint64_t v[2] = {b->part[first + i].at, b->part[first + i].id};
+
+			fg_str_put(&s, v, sizeof v);
+		}
+	}
+	hash = fg_hash64(s.data, s.len);
+	fg_str_fini(&s);
+	return hash;
 }
 
 void

@@ -22,21 +22,6 @@ forbid_sections(const struct fg_passes *p, const struct fg_box *box,
 	}
 }
 
-static uint64_t
-value_at(const struct fg_array *a, size_t i)
-{
-	switch (a->dtype) {
-	case FG_U8:
-		return ((const uint8_t *)a->data)[i];
-	case FG_U16:
-		return ((const uint16_t *)a->data)[i];
-	case FG_U32:
-		return ((const uint32_t *)a->data)[i];
-	default:
-		return ((const uint64_t *)a->data)[i];
-	}
-}
-
 /* Voxel of the mask's scale that holds the middle of a voxel of ours. */
 static int64_t
 to_mask(const struct fg_layer *l, int d, int64_t vx)
@@ -69,7 +54,7 @@ forbid_values(const struct fg_layer *l, const struct fg_box *box,
 					in =
 					    in && m[d] >= at->lo[d] && m[d] < at->hi[d];
 				if (in)
-					x = value_at(values,
+					x = fg_array_label(values,
 					    (size_t)(((m[2] - at->lo[2]) * n[1] + m[1] -
 							 at->lo[1]) *
 							 n[0] +

@@ -390,21 +390,6 @@ fg_paths_load(const char *where, const struct fg_box *vx, const double nm[3],
 
 /* ------------------------------------------------------------- looking up */
 
-static uint64_t
-label_at(const struct fg_array *a, size_t i)
-{
-	switch (a->dtype) {
-	case FG_U8:
-		return ((const uint8_t *)a->data)[i];
-	case FG_U16:
-		return ((const uint16_t *)a->data)[i];
-	case FG_U32:
-		return ((const uint32_t *)a->data)[i];
-	default:
-		return ((const uint64_t *)a->data)[i];
-	}
-}
-
 void
 fg_paths_look(struct fg_paths *p, const struct fg_box *vx,
     const struct fg_array *labels)
@@ -416,7 +401,7 @@ fg_paths_look(struct fg_paths *p, const struct fg_box *vx,
 			continue;
 		for (int d = 0; d < 3; d++)
 			at[d] = (int64_t)floor(p->at[i][d]) - vx->lo[d];
-		p->node[i].object = label_at(labels,
+		p->node[i].object = fg_array_label(labels,
 		    (size_t)(at[0] +
 			     labels->shape[0] * (at[1] + labels->shape[1] * at[2])));
 	}

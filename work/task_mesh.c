@@ -106,31 +106,10 @@ list_blocks(struct maker *m, struct fg_err *err)
 static uint64_t
 hash_inputs(const struct maker *m, const int64_t blk[3])
 {
-	const struct fg_body *b = &m->body;
-	struct fg_str s = FG_STR_INIT;
-	uint64_t head[2] = {ALGORITHM, 0}, hash;
+	uint64_t params[2] = {ALGORITHM, 0};
 
-	memcpy(&head[1], &m->error_nm, 8);
-	fg_str_put(&s, head, sizeof head);
-	for (int e = 0; e < 8; e++) {
-		int64_t p[3];
-		size_t first, n;
-
-		for (int d = 0; d < 3; d++)
-			p[d] = blk[d] + (e >> d & 1);
-		if (p[0] >= b->blocks[0] || p[1] >= b->blocks[1] ||
-		    p[2] >= b->blocks[2])
-			continue;
-		n = fg_body_find(b, fg_morton_encode(p), &first);
-		for (size_t i = 0; i < n; i++) {
-			uint64_t v[2] = {b->part[first + i].at, b->part[first + i].id};
-
-			fg_str_put(&s, v, sizeof v);
-		}
-	}
-	hash = fg_hash64(s.data, s.len);
-	fg_str_fini(&s);
-	return hash;
+	memcpy(&params[1], &m->error_nm, 8);
+	return fg_body_hash(&m->body, blk, params);
 }
 
 /* ------------------------------------------------------------- one piece */

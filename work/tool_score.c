@@ -135,21 +135,6 @@ choose_box(const struct fg_tool *t, struct pair *p, struct fg_err *err)
 	return 0;
 }
 
-static uint64_t
-label(const struct fg_array *a, size_t i)
-{
-	switch (a->dtype) {
-	case FG_U8:
-		return ((const uint8_t *)a->data)[i];
-	case FG_U16:
-		return ((const uint16_t *)a->data)[i];
-	case FG_U32:
-		return ((const uint32_t *)a->data)[i];
-	default:
-		return ((const uint64_t *)a->data)[i];
-	}
-}
-
 /* The first voxel where a pair of labels meets that is wrong. */
 static void
 find_wrong(struct pair *p, const struct fg_box *vx, const struct fg_array a[2])
@@ -159,7 +144,7 @@ find_wrong(struct pair *p, const struct fg_box *vx, const struct fg_array a[2])
 	uint64_t last[2] = {0, 0};
 
 	for (size_t i = 0; i < n && p->unfound > 0; i++) {
-		uint64_t t = label(&a[0], i), r = label(&a[1], i);
+		uint64_t t = fg_array_label(&a[0], i), r = fg_array_label(&a[1], i);
 
 		if (t == last[0] && r == last[1])
 			continue;
