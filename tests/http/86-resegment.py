@@ -113,6 +113,7 @@ with Server() as s:
             ("an unknown key", {"resegment": {"glue": 1}}, "glue"),
             ("no object", {"resegment": 5}, "resegment"),
             ("a radius of two", {"resegment": {"radius": [1, 2]}}, "radius"),
+            ("too large a radius", {"resegment": {"radius": [900, 900, 900]}}, "radius"),
             ("too long a reach", {"resegment": {"reach": 99}}, "reach"),
             ("a consensus of nothing", {"consensus": {"least": -1}}, "least"),
             ("no such scale", {"coarse": {"scale": "99"}}, "99"),
