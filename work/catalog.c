@@ -22,13 +22,15 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/morton.h"
+#include "store/tiles.h"
 
 struct fg_catalog {
 	struct fg_store *store;
-	struct fg_web *web;      /* of all remote sources */
-	pthread_mutex_t writer;  /* see above; guards nothing of this struct */
-	pthread_mutex_t lock;    /* guards layer and layers */
-	struct fg_layer **layer; /* by name */
+	struct fg_web *web;          /* of all remote sources */
+	struct fg_tiles_pool *tiles; /* of all sources of sections */
+	pthread_mutex_t writer;      /* see above; guards nothing of this struct */
+	pthread_mutex_t lock;        /* guards layer and layers */
+	struct fg_layer **layer;     /* by name */
 	size_t layers;
 };
 
@@ -506,7 +508,7 @@ fg_catalog_open(struct fg_store *s, struct fg_err *err)
 }
 
 struct fg_catalog *
-fg_catalog_open_with(struct fg_store *s, const struct fg_web_options *web,
+fg_catalog_open_with(struct fg_store *s, const struct fg_catalog_options *opt,
     struct fg_err *err)
 {
 	struct fg_reader *r = fg_reader_open(s, err);
@@ -525,7 +527,9 @@ fg_catalog_open_with(struct fg_store *s, const struct fg_web_options *web,
 	c->store = s;
 	pthread_mutex_init(&c->writer, NULL);
 	pthread_mutex_init(&c->lock, NULL);
-	c->web = new_web(s, web, err);
+	c->tiles = fg_tiles_pool_new(
+	    opt && opt->section_bytes ? opt->section_bytes : FG_TILES_BUDGET);
+	c->web = new_web(s, opt ? &opt->web : NULL, err);
 	if (c->web)
 		open_rows(c, rows, n);
 	for (size_t i = 0; i < n; i++)
@@ -546,6 +550,7 @@ fg_catalog_close(struct fg_catalog *c)
 		fg_layer_unref(c->layer[i]);
 	free(c->layer);
 	fg_web_free(c->web);
+	fg_tiles_pool_free(c->tiles);
 	pthread_mutex_destroy(&c->lock);
 	pthread_mutex_destroy(&c->writer);
 	free(c);
@@ -567,6 +572,12 @@ struct fg_web *
 fg_catalog_web(struct fg_catalog *c)
 {
 	return c->web;
+}
+
+struct fg_tiles_pool *
+fg_catalog_tiles(struct fg_catalog *c)
+{
+	return c->tiles;
 }
 
 void

@@ -70,10 +70,15 @@ struct fg_catalog;
 
 /* Load all layers of the store. Fails only if the index cannot be read. */
 struct fg_catalog *fg_catalog_open(struct fg_store *s, struct fg_err *err) FG_MUST_USE;
-/* The same with other than the usual bounds for reading from upstreams; their cache
- * stands beside the index, whatever web->cache_path says. */
+/* The same with other than the usual bounds. */
+struct fg_catalog_options {
+	struct fg_web_options web; /* for reading from upstreams; their cache stands
+				      beside the index, whatever cache_path says */
+	size_t
+	    section_bytes; /* kept of decoded sections, of all layers; 0 = as usual */
+};
 struct fg_catalog *fg_catalog_open_with(struct fg_store *s,
-    const struct fg_web_options *web, struct fg_err *err) FG_MUST_USE;
+    const struct fg_catalog_options *opt, struct fg_err *err) FG_MUST_USE;
 /* Bytes of upstreams kept on disk unless said otherwise. */
 #define FG_CATALOG_CACHE_BYTES ((uint64_t)4 << 30)
 void fg_catalog_close(struct fg_catalog *c);
