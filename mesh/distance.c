@@ -274,29 +274,39 @@ all_near(const struct sheet *s, uint32_t t, const float (*c)[3], float limit2)
 
 /* --- the fine mesh's triangles */
 
+/* A triangle around the corners of f that is nearer to a point, if there is one; good
+ * enough is good2. */
+static uint32_t
+turn(const struct sheet *s, uint32_t f, const float at[3], float good2, float *best)
+{
+	const uint32_t *c = s->mesh->index + 3 * (size_t)f;
+
+	for (size_t k = 0; k < 3; k++) {
+		for (uint32_t i = s->first[c[k]]; i < s->first[c[k] + 1]; i++) {
+			float d = off(s, s->ring[i], at);
+
+			if (d >= *best)
+				continue;
+			*best = d;
+			f = s->ring[i];
+			if (d <= good2)
+				return f;
+		}
+	}
+	return f;
+}
+
 /* From a triangle near u to nearer ones, as far as half the limit. */
 static void
 approach(struct pair *p, uint32_t u)
 {
-	const struct sheet *s = p->coarse;
 	const float *at = p->fine->at + 3 * (size_t)u;
 	uint32_t f = p->face[u], from = NONE;
-	float best = off(s, f, at);
+	float best = off(p->coarse, f, at);
 
 	while (best > p->limit2 / 4 && f != from) {
-		const uint32_t *c = s->mesh->index + 3 * (size_t)f;
-
 		from = f;
-		for (size_t k = 0; k < 3; k++) {
-			for (uint32_t i = s->first[c[k]]; i < s->first[c[k] + 1]; i++) {
-				float d = off(s, s->ring[i], at);
-
-				if (d < best) {
-					best = d;
-					f = s->ring[i];
-				}
-			}
-		}
+		f = turn(p->coarse, f, at, p->limit2 / 4, &best);
 	}
 	p->face[u] = f;
 	p->face_off[u] = best;
@@ -404,55 +414,73 @@ step(const struct sheet *s, uint32_t v, const float at[3], float *best)
 	return v;
 }
 
+/* How far a point is from the fine surface, from above; or enough. v: a vertex that is
+ * not far, becomes one that is near. */
+static float
+off_fine(const struct sheet *s, const float at[3], uint32_t *v, float enough)
+{
+	float best;
+
+	*v = step(s, *v, at, &best);
+	for (uint32_t i = s->first[*v];
+	     i < s->first[*v + 1] && best > enough * fabsf(enough); i++) {
+		float d = off(s, s->ring[i], at);
+
+		best = FG_MIN(best, d);
+	}
+	return sqrtf(best);
+}
+
+/* Part of a coarse triangle: its corners, how far they are from the fine surface, and
+ * vertices of that near them. */
+struct part {
+	float c[3][3], off[3];
+	uint32_t v[3];
+};
+
+static void
+take_corner(struct part *to, int k, const struct part *from, int i)
+{
+	memcpy(to->c[k], from->c[i], sizeof to->c[k]);
+	to->off[k] = from->off[i];
+	to->v[k] = from->v[i];
+}
+
 /* Into quarters. */
 static void
-divide(const float (*c)[3], float part[4][3][3])
+divide(const struct pair *p, const struct part *a, float enough, struct part q[4])
 {
-	float m[3][3];
+	struct part *m = &q[3];
 
 	for (int k = 0; k < 3; k++) {
 		for (int d = 0; d < 3; d++)
-			m[k][d] = (c[k][d] + c[(k + 1) % 3][d]) / 2;
+			m->c[k][d] = (a->c[k][d] + a->c[(k + 1) % 3][d]) / 2;
+		m->v[k] = a->v[k];
+		m->off[k] = off_fine(p->fine, m->c[k], &m->v[k], enough);
 	}
 	for (int k = 0; k < 3; k++) {
-		memcpy(part[k][0], c[k], sizeof part[k][0]);
-		memcpy(part[k][1], m[k], sizeof part[k][1]);
-		memcpy(part[k][2], m[(k + 2) % 3], sizeof part[k][2]);
+		take_corner(&q[k], 0, a, k);
+		take_corner(&q[k], 1, m, k);
+		take_corner(&q[k], 2, m, (k + 2) % 3);
 	}
-	memcpy(part[3], m, sizeof m);
 }
 
-/* A triangle, or part of one, with a fine vertex that is not far. */
 static int
-coarse_is_near(struct pair *p, const float (*c)[3], uint32_t v, bool *near,
-    struct fg_err *err)
+coarse_is_near(struct pair *p, const struct part *a, bool *near, struct fg_err *err)
 {
-	const struct sheet *s = p->fine;
-	float mid[3], part[4][3][3], r2 = 0, away, longest = longest2(c);
+	const float(*c)[3] = (const float(*)[3])a->c;
+	float longest = longest2(c), reach = sqrtf(longest / 3);
+	struct part q[4];
 
-	for (int d = 0; d < 3; d++)
-		mid[d] = (c[0][d] + c[1][d] + c[2][d]) / 3;
-	for (int k = 0; k < 3; k++) {
-		float w[3];
-
-		fg_minus(w, c[k], mid);
-		r2 = FG_MAX(r2, fg_dot(w, w));
-	}
 	*near = true;
-	v = step(s, v, mid, &away);
-	if (sqrtf(away) + sqrtf(r2) <= p->limit)
+	/* As above: what is far from all corners does not belong to the triangle. */
+	if (reach + FG_MAX(FG_MAX(a->off[0], a->off[1]), a->off[2]) <= p->limit)
 		return 0;
-	if (longest < 4 * p->limit2) {
-		for (uint32_t i = s->first[v]; i < s->first[v + 1]; i++) {
-			if (all_near(s, s->ring[i], c, p->limit2))
-				return 0;
-		}
-	}
-	if (longest < p->limit2 / 2)
+	if (longest < p->limit2 / 4)
 		return search(p, true, c, near, err);
-	divide(c, part);
+	divide(p, a, p->limit - reach / 2, q);
 	for (int k = 0; k < 4 && *near; k++) {
-		if (coarse_is_near(p, (const float(*)[3])part[k], v, near, err) < 0)
+		if (coarse_is_near(p, &q[k], near, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -470,11 +498,13 @@ follow(struct pair *p, bool *near, struct fg_err *err)
 			return -1;
 	}
 	for (uint32_t t = 0; t < p->coarse->mesh->triangles && *near; t++) {
-		uint32_t v = p->place[p->coarse->mesh->index[3 * (size_t)t]];
-		float c[3][3];
+		const uint32_t *v = p->coarse->mesh->index + 3 * (size_t)t;
+		struct part a = {0};
 
-		corners_of(p->coarse, t, c);
-		if (coarse_is_near(p, (const float(*)[3])c, v, near, err) < 0)
+		corners_of(p->coarse, t, a.c);
+		for (int k = 0; k < 3; k++)
+			a.v[k] = p->place[v[k]];
+		if (coarse_is_near(p, &a, near, err) < 0)
 			return -1;
 	}
 	return 0;
