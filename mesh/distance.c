@@ -147,11 +147,12 @@ out:
 /* --- within a limit */
 
 /* A mesh in relative coordinates; the triangles around its vertex v are
- * ring[first[v]] ... ring[first[v + 1] - 1]. */
+ * ring[first[v]] ... ring[first[v + 1] - 1], next the corners that follow v in them:
+ * all its neighbours, but one at a border. */
 struct sheet {
 	const struct fg_mesh *mesh;
 	float *at;
-	uint32_t *first, *ring;
+	uint32_t *first, *ring, *next;
 	bool planted;
 	struct fg_nearest tree; /* if planted */
 };
@@ -171,7 +172,8 @@ sheet_init(struct sheet *s, const struct fg_mesh *m, const double origin[3],
 	s->at = fg_try_alloc(3 * (size_t)m->vertices + 1, sizeof *s->at);
 	s->first = calloc((size_t)m->vertices + 2, sizeof *s->first);
 	s->ring = fg_try_alloc(n + 1, sizeof *s->ring);
-	if (!s->at || !s->first || !s->ring)
+	s->next = fg_try_alloc(n + 1, sizeof *s->next);
+	if (!s->at || !s->first || !s->ring || !s->next)
 		return fg_fail(err, FG_ENOMEM, "no memory to measure %u triangles",
 		    m->triangles);
 	for (size_t i = 0; i < m->vertices; i++) {
@@ -185,8 +187,14 @@ sheet_init(struct sheet *s, const struct fg_mesh *m, const double origin[3],
 	for (size_t v = 2; v <= m->vertices; v++)
 		s->first[v] += s->first[v - 1];
 	for (uint32_t t = 0; t < m->triangles; t++) {
-		for (size_t k = 0; k < 3; k++)
-			s->ring[s->first[m->index[3 * (size_t)t + k] + 1]++] = t;
+		const uint32_t *c = m->index + 3 * (size_t)t;
+
+		for (size_t k = 0; k < 3; k++) {
+			uint32_t i = s->first[(size_t)c[k] + 1]++;
+
+			s->ring[i] = t;
+			s->next[i] = c[(k + 1) % 3];
+		}
 	}
 	return 0;
 }
@@ -197,6 +205,7 @@ sheet_fini(struct sheet *s)
 	free(s->at);
 	free(s->first);
 	free(s->ring);
+	free(s->next);
 	fg_nearest_fini(&s->tree);
 }
 
@@ -317,7 +326,6 @@ static void
 spread_faces(struct pair *p)
 {
 	const struct sheet *s = p->fine;
-	const uint32_t *index = s->mesh->index;
 	uint32_t begin = 0, end = 0;
 
 	memset(p->face, 0xff, s->mesh->vertices * sizeof *p->face);
@@ -332,15 +340,13 @@ spread_faces(struct pair *p)
 		uint32_t v = p->queue[begin++];
 
 		for (uint32_t i = s->first[v]; i < s->first[v + 1]; i++) {
-			const uint32_t *c = index + 3 * (size_t)s->ring[i];
+			uint32_t u = s->next[i];
 
-			for (size_t k = 0; k < 3; k++) {
-				if (p->face[c[k]] != NONE)
-					continue;
-				p->face[c[k]] = p->face[v];
-				approach(p, c[k]);
-				p->queue[end++] = c[k];
-			}
+			if (p->face[u] != NONE)
+				continue;
+			p->face[u] = p->face[v];
+			approach(p, u);
+			p->queue[end++] = u;
 		}
 	}
 }
@@ -366,15 +372,15 @@ fine_is_near(struct pair *p, uint32_t t, bool *near, struct fg_err *err)
 	uint32_t f[3] = {p->face[v[0]], p->face[v[1]], p->face[v[2]]};
 	float c[3][3], far = 0;
 
-	corners_of(p->fine, t, c);
 	*near = true;
 	for (int k = 0; k < 3; k++)
 		far = FG_MAX(far, f[k] == NONE ? INFINITY : p->face_off[v[k]]);
 	/* To something convex a corner is farthest; and no point of a triangle is
 	 * farther from its nearest corner than side / sqrt(3). */
-	if (far <= p->limit2 &&
-	    ((f[0] == f[1] && f[1] == f[2]) ||
-		sqrtf(far) + sqrtf(longest2((const float(*)[3])c) / 3) <= p->limit))
+	if (far <= p->limit2 && f[0] == f[1] && f[1] == f[2])
+		return 0;
+	corners_of(p->fine, t, c);
+	if (sqrtf(far) + sqrtf(longest2((const float(*)[3])c) / 3) <= p->limit)
 		return 0;
 	for (int k = 0; k < 3; k++) {
 		if (f[k] != NONE &&
@@ -398,16 +404,12 @@ step(const struct sheet *s, uint32_t v, const float at[3], float *best)
 	while (v != from) {
 		from = v;
 		for (uint32_t i = s->first[from]; i < s->first[from + 1]; i++) {
-			const uint32_t *c = s->mesh->index + 3 * (size_t)s->ring[i];
+			fg_minus(w, at, s->at + 3 * (size_t)s->next[i]);
+			float d = fg_dot(w, w);
 
-			for (size_t k = 0; k < 3; k++) {
-				fg_minus(w, at, s->at + 3 * (size_t)c[k]);
-				float d = fg_dot(w, w);
-
-				if (d < *best) {
-					*best = d;
-					v = c[k];
-				}
+			if (d < *best) {
+				*best = d;
+				v = s->next[i];
 			}
 		}
 	}
