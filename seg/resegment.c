@@ -20,7 +20,7 @@
 #define POLL_NS (50 * FG_NS_PER_MS)
 #define EDGE_MAX 1024 /* voxels; of a radius */
 /* Of the box round a contact, of which some twenty bytes a voxel are held. */
-#define BOX_MAX (INT64_C(256) << 20)
+#define BOX_MAX INT64_C(256000000)
 /* A voxel is taken back when its probability falls from at least the one to below the
  * other in one step (the published analysis's constants). */
 #define HELD 0.8
@@ -77,14 +77,24 @@ fg_resegment_rule_parse(const json_t *obj, struct fg_resegment_rule *r,
 	    fg_json_get_real(obj, "recovered", opt, 0, 2, &q.recovered, err) < 0 ||
 	    fg_json_get_real(obj, "deleted", opt, 0, 2, &q.deleted, err) < 0)
 		return fg_err_prefix(err, "resegment");
-	if ((2 * q.radius[0] + 1) * (2 * q.radius[1] + 1) * (2 * q.radius[2] + 1) >
-	    BOX_MAX)
-		return fg_fail(err, FG_EINVAL,
-		    "resegment: a \"radius\" of %lld, %lld, %lld is a box of more than "
-		    "%lld million voxels",
-		    (long long)q.radius[0], (long long)q.radius[1],
-		    (long long)q.radius[2], (long long)(BOX_MAX >> 20));
 	*r = q;
+	return 0;
+}
+
+int
+fg_resegment_rule_check(const struct fg_resegment_rule *r, struct fg_err *err)
+{
+	int64_t box = 1;
+
+	for (int d = 0; d < 3; d++)
+		box *= 2 * r->radius[d] + 1;
+	if (box > BOX_MAX)
+		return fg_fail(err, FG_EINVAL,
+		    "resegment: a \"radius\" of %lld, %lld, %lld is a box of %lld "
+		    "million voxels, at most %lld",
+		    (long long)r->radius[0], (long long)r->radius[1],
+		    (long long)r->radius[2], (long long)(box / 1000000),
+		    (long long)(BOX_MAX / 1000000));
 	return 0;
 }
 

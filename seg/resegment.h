@@ -41,6 +41,10 @@ void fg_resegment_rule_default(struct fg_resegment_rule *r,
 /* Fields of a JSON object over what is in *r; unknown ones are refused. FG_EINVAL. */
 int fg_resegment_rule_parse(const json_t *obj, struct fg_resegment_rule *r,
     struct fg_err *err) FG_MUST_USE;
+/* Of a new layer: whether the box round a contact is of a size that memory can hold.
+ * FG_EINVAL. Recipes that exist may have larger ones. */
+int fg_resegment_rule_check(const struct fg_resegment_rule *r,
+    struct fg_err *err) FG_MUST_USE;
 json_t *fg_resegment_rule_format(const struct fg_resegment_rule *r) FG_MUST_USE;
 
 /* Values of fg_resegment_call.side. */

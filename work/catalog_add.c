@@ -13,6 +13,7 @@
 #include "work/catalog_priv.h"
 
 #include <limits.h>
+#include <math.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -27,6 +28,8 @@
 #define BLOCK_SECONDS 60.0 /* estimated, at most */
 /* Fields of view per movement step's volume of the positions a centre can take,
  * measured on the FIB-25 sample: 25,720 in 218^3 voxels with steps of 8^3. */
+/* Resolutions are often rounded: a factor this near to a whole number is one. */
+#define RATIO_EPS 0.02
 #define FOVS_PER_CELL 1.27
 
 static int
@@ -240,9 +243,17 @@ check_coarser(const struct plan *p, const char *pass, const char *key,
 		return fg_fail(err, FG_ENOENT, "%s: image %s has no scale %s", pass,
 		    p->image->name, key);
 	for (int d = 0; d < 3; d++) {
-		if (info->scale[s].nm[d] < p->scale->nm[d])
+		double ratio = info->scale[s].nm[d] / p->scale->nm[d];
+
+		if (ratio < 1 - RATIO_EPS)
 			return fg_fail(err, FG_EINVAL, "%s: scale %s is finer than %s",
 			    pass, key, p->scale->key);
+		if (fabs(ratio - round(ratio)) > RATIO_EPS * ratio)
+			return fg_fail(err, FG_EINVAL,
+			    "%s: voxels of scale %s are %.4g times those of %s, which "
+			    "is "
+			    "no whole number",
+			    pass, key, ratio, p->scale->key);
 	}
 	return 0;
 }
@@ -266,6 +277,11 @@ read_second_model(struct plan *p, struct fg_err *err)
 	p->second = fg_net_load(path, &q->consensus_shape, err);
 	if (!p->second)
 		return fg_err_prefix(err, "consensus");
+	if (q->consensus_sha256[0] &&
+	    strcmp(q->consensus_sha256, p->second->sha256) != 0)
+		return fg_fail(err, FG_EINVAL,
+		    "consensus: the model's SHA-256 is %s, not %s", p->second->sha256,
+		    q->consensus_sha256);
 	memcpy(q->consensus_sha256, p->second->sha256, sizeof p->second->sha256);
 	return 0;
 }
@@ -292,7 +308,9 @@ read_resegment(struct plan *p, struct fg_err *err)
 	struct fg_resegment_rule *r = &p->recipe.resegment;
 
 	fg_resegment_rule_default(r, &p->recipe.shape);
-	return rule ? fg_resegment_rule_parse(rule, r, err) : 0;
+	if (rule && fg_resegment_rule_parse(rule, r, err) < 0)
+		return -1;
+	return fg_resegment_rule_check(r, err);
 }
 
 static int

@@ -149,6 +149,7 @@ parse_consensus(const json_t *obj, struct fg_passes *p, struct fg_err *err)
 	const enum fg_json_need opt = FG_JSON_OPTIONAL;
 	struct fg_net_shape *s = &p->consensus_shape;
 	const char *path = NULL;
+	uint8_t raw[FG_SHA256_SIZE];
 	const json_t *j;
 
 	if (get_part(obj, "consensus", known, FG_COUNTOF(known), &j, err) < 0)
@@ -170,10 +171,15 @@ parse_consensus(const json_t *obj, struct fg_passes *p, struct fg_err *err)
 		return fg_err_prefix(err, "consensus");
 	if (path)
 		p->consensus_model = fg_strdup(path);
-	else if (json_object_get(j, "fov") || json_object_get(j, "delta") ||
-		 json_object_get(j, "mean") || json_object_get(j, "stddev"))
+	for (size_t i = 3; !path && i < FG_COUNTOF(known); i++) {
+		if (json_object_get(j, known[i]))
+			return fg_fail(err, FG_EINVAL,
+			    "consensus: \"%s\" goes with a \"model\"", known[i]);
+	}
+	if (p->consensus_sha256[0] &&
+	    !fg_hex_parse(p->consensus_sha256, raw, sizeof raw))
 		return fg_fail(err, FG_EINVAL,
-		    "consensus: how a network is fed goes with \"model\"");
+		    "consensus: \"sha256\" is not a SHA-256 in hex");
 	return 0;
 }
 

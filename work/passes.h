@@ -6,9 +6,11 @@
  *   "consensus": {"least": 1000, "model": FILE, "scale": KEY}   the block is flooded a
  *                second time with its seeds in reverse order, by the weights in `model`
  *                (default the layer's own) and on that scale of the image (default the
- *                same one); what either splits is split (seg/consensus.h), pieces below
- *                `least` voxels are dropped. In a recipe a model has also "sha256",
- *                "fov", "delta", "mean" and "stddev".
+ *                same one, where the rules below forbid nothing); what either splits is
+ *                split (seg/consensus.h), pieces below `least` voxels are dropped. With
+ *                a model also "fov", "delta", "mean" and "stddev" (default as the file
+ *                says, else as the layer's own) and "sha256" (must be the file's); a
+ *                recipe has them all.
  *   "coarse": {"scale": KEY, "least": 1000}   a coarser scale of the image is flooded
  *                first; its objects of at least that many of its voxels are kept, and
  *                the finer scale fills what is left

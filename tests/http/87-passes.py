@@ -141,6 +141,9 @@ with Server() as s:
             ("no such scale", "99", {"scale": "99"}),
             ("fed, but no network", "model", {"fov": [9, 9, 9]}),
             ("an even field of view", "odd", {"model": net, "fov": [8, 8, 8]}),
+            ("a checksum of another file", "SHA-256", {"model": net, "sha256": "ab" * 32}),
+            ("a checksum of nothing", "sha256", {"sha256": "ab" * 32}),
+            ("a checksum that is none", "sha256", {"model": net, "sha256": "x"}),
             ("a path that is a number", "model", {"model": 5}),
             ("an unknown key", "glue", {"glue": 1})):
         r = add(s, net, "bad", consensus=more)
