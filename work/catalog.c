@@ -106,22 +106,34 @@ fg_catalog_info_sha256(const struct fg_info *info, char out[FG_SHA256_HEX])
 	fg_buf_unref(b);
 }
 
-/* What second passes read: a coarser scale, a mask. */
+/* The scale of the image that a pass floods, by its key; "": leave *scale. */
+static int
+find_pass_scale(const struct fg_layer *l, const char *key, int *scale,
+    struct fg_err *err)
+{
+	int s = fg_info_find_scale(&l->image->info, key, strlen(key));
+
+	if (key[0] == '\0')
+		return 0;
+	if (s < 0)
+		return fg_fail(err, FG_ECORRUPT, "image %s has no scale %s",
+		    l->image->name, key);
+	*scale = s;
+	return 0;
+}
+
+/* What second passes read: coarser scales, a mask. */
 static int
 open_passes(struct fg_catalog *c, struct fg_layer *l, struct fg_err *err)
 {
 	const struct fg_passes *p = &l->recipe->passes;
-	const struct fg_info *image = &l->image->info;
 	char sha256[FG_SHA256_HEX];
 
 	l->coarse_scale = -1;
-	if (p->coarse[0]) {
-		l->coarse_scale =
-		    fg_info_find_scale(image, p->coarse, strlen(p->coarse));
-		if (l->coarse_scale < 0)
-			return fg_fail(err, FG_ECORRUPT, "image %s has no scale %s",
-			    l->image->name, p->coarse);
-	}
+	l->consensus_scale = l->image_scale;
+	if (find_pass_scale(l, p->coarse, &l->coarse_scale, err) < 0 ||
+	    find_pass_scale(l, p->consensus_scale, &l->consensus_scale, err) < 0)
+		return -1;
 	if (!p->mask[0])
 		return 0;
 	l->mask = fg_catalog_find_uuid(c, p->mask_uuid);

@@ -38,6 +38,7 @@ struct fg_layer {
 	struct fg_layer *image;   /* generated layers: held reference */
 	int image_scale;          /* index into image->info.scale */
 	int coarse_scale;         /* the same for the pass before; -1: none */
+	int consensus_scale;      /* and for the second opinion */
 	struct fg_layer *mask;    /* of recipe->passes: held reference, or NULL */
 	int mask_scale;
 	int64_t block[3];      /* voxels of a block: the recipe's; of a passive
