@@ -81,7 +81,9 @@ parse_head1(struct head *h, const uint8_t *p, struct fg_err *err)
 		return fg_fail(err, FG_ENOTSUP,
 		    "NIfTI: header and voxels are in two files, which is not read");
 	if (memcmp(p + 344, "n+1", 4) != 0)
-		return fg_fail(err, FG_ECORRUPT, "NIfTI: no magic bytes");
+		return fg_fail(err, FG_ECORRUPT,
+		    "NIfTI: no magic bytes at 344: found %08x, wanted 6e2b3100",
+		    __builtin_bswap32(fg_get_u32le(p + 344)));
 	for (int i = 0; i < 8; i++) {
 		h->dim[i] = (int16_t)get(h, p + 40 + 2 * i, 2);
 		h->pixdim[i] = get_decimal(h, p + 76 + 4 * i);
@@ -101,7 +103,10 @@ parse_head2(struct head *h, const uint8_t *p, struct fg_err *err)
 		return fg_fail(err, FG_ENOTSUP,
 		    "NIfTI: header and voxels are in two files, which is not read");
 	if (memcmp(p + 4, "n+2\0\r\n\032\n", 8) != 0)
-		return fg_fail(err, FG_ECORRUPT, "NIfTI: no magic bytes");
+		return fg_fail(err, FG_ECORRUPT,
+		    "NIfTI: no magic bytes at 4: found %016llx, wanted "
+		    "6e2b32000d0a1a0a",
+		    (unsigned long long)__builtin_bswap64(fg_get_u64le(p + 4)));
 	for (int i = 0; i < 8; i++) {
 		h->dim[i] = (int64_t)get(h, p + 16 + 8 * i, 8);
 		h->pixdim[i] = get_double(h, p + 104 + 8 * i);

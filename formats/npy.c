@@ -181,8 +181,13 @@ parse_header(const uint8_t *p, size_t n, struct header *h, size_t *values,
 {
 	size_t at, len;
 
-	if (n < 12 || memcmp(p, "\x93NUMPY", 6) != 0)
-		return fg_fail(err, FG_ECORRUPT, "npy: no magic bytes in %zu", n);
+	if (n < 12)
+		return fg_fail(err, FG_ECORRUPT,
+		    "npy: no magic bytes in %zu, a header has 12 or more", n);
+	if (memcmp(p, "\x93NUMPY", 6) != 0)
+		return fg_fail(err, FG_ECORRUPT,
+		    "npy: no magic bytes: begins with %08x, wanted 934e554d",
+		    __builtin_bswap32(fg_get_u32le(p)));
 	if (p[6] < 1 || p[6] > 3)
 		return fg_fail(err, FG_ENOTSUP, "npy: format %u.%u", p[6], p[7]);
 	at = p[6] == 1 ? 10 : 12;

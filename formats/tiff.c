@@ -109,12 +109,15 @@ check_page(TIFF *f, const struct page *p, enum fg_dtype *t, struct fg_err *err)
 		    "TIFF is neither grey (black is 0) nor RGB (photometric %u)",
 		    colours);
 	if (p->samples < 1 || p->samples > 1024)
-		return fg_fail(err, FG_ENOTSUP, "TIFF of %u samples a pixel",
-		    p->samples);
+		return fg_fail(err, FG_ENOTSUP,
+		    "TIFF of %u samples a pixel, wanted 1 to 1024", p->samples);
 	if (p->format == SAMPLEFORMAT_IEEEFP && p->bits == 32)
 		*t = FG_F32;
 	else if (p->format != SAMPLEFORMAT_UINT && !sign)
-		return fg_fail(err, FG_ENOTSUP, "TIFF of %u bits, sample format %u",
+		return fg_fail(err, FG_ENOTSUP,
+		    "TIFF of %u bits, sample format %u; read are whole numbers of 8, "
+		    "16 "
+		    "and 32 bits (64 without sign) and float32",
 		    p->bits, p->format);
 	else if (p->bits == 8)
 		*t = sign ? FG_I8 : FG_U8;
@@ -125,7 +128,10 @@ check_page(TIFF *f, const struct page *p, enum fg_dtype *t, struct fg_err *err)
 	else if (p->bits == 64 && !sign)
 		*t = FG_U64;
 	else
-		return fg_fail(err, FG_ENOTSUP, "TIFF of %u bits, sample format %u",
+		return fg_fail(err, FG_ENOTSUP,
+		    "TIFF of %u bits, sample format %u; read are whole numbers of 8, "
+		    "16 "
+		    "and 32 bits (64 without sign) and float32",
 		    p->bits, p->format);
 	return 0;
 }

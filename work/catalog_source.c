@@ -229,9 +229,10 @@ guess_url(const char *url)
 {
 	const char *query = strrchr(url, '?');
 	size_t n = query ? (size_t)(query - url) : strlen(url);
+	size_t scheme = strspn(url, "abcdefghijklmnopqrstuvwxyz0123456789+");
 	const char *kind = NULL;
 
-	if (*url == '/' || !strchr(url, ':') || strstr(url, ".h5:/"))
+	if (scheme == 0 || url[scheme] != ':')
 		kind = fg_source_guess(url, n);
 	return kind ? fg_asprintf("%s:%s", kind, url) : fg_strdup(url);
 }

@@ -44,7 +44,9 @@ struct fg_export {
 	bool recode;              /* into `encoding`; else as the layer is */
 	enum fg_encoding encoding;
 	int jpeg_quality, png_level; /* of recoded chunks; -1: defaults */
-	bool gzip;                   /* chunks as NAME.gz, or gzipped in shards */
+	int jxl_quality,
+	    jxl_effort; /* the same; 0: defaults; quality 100 is lossless */
+	bool gzip;      /* chunks as NAME.gz, or gzipped in shards */
 	bool sharded;
 	bool mesh, skeletons, properties;
 	bool legacy_mesh; /* mesh: in a single resolution, not in levels of detail */

@@ -100,7 +100,18 @@ is_same_form(const struct fg_export *x, const struct fg_scale *s)
 	if (x->encoding != s->encoding)
 		return false;
 	return (x->jpeg_quality < 0 || x->jpeg_quality == s->jpeg_quality) &&
-	       (x->png_level < 0 || x->png_level == s->png_level);
+	       (x->png_level < 0 || x->png_level == s->png_level) &&
+	       (x->jxl_quality == 0 || x->jxl_quality == s->jxl_quality) &&
+	       (x->jxl_effort == 0 || x->jxl_effort == s->jxl_effort);
+}
+
+/* JPEG XL of 16 bits is lossless unless a quality is given. */
+static bool
+is_lossy(const struct fg_export *x, enum fg_dtype t)
+{
+	if (x->encoding != FG_ENC_JXL)
+		return x->encoding == FG_ENC_JPEG;
+	return x->jxl_quality > 0 ? x->jxl_quality < 100 : t == FG_U8;
 }
 
 static int
@@ -116,11 +127,17 @@ plan_encoding(const struct fg_export *x, struct fg_export_plan *p, int i,
 	s->encoding = x->encoding;
 	s->jpeg_quality = x->jpeg_quality;
 	s->png_level = x->png_level;
+	s->jxl_quality = x->jxl_quality;
+	s->jxl_effort = x->jxl_effort;
 	/* Both ends must be in this build, and hold the voxels. */
 	if (fg_codec_check(was, p->info.dtype, p->info.channels, err) < 0 ||
 	    fg_codec_check(s->encoding, p->info.dtype, p->info.channels, err) < 0)
 		return fg_err_prefix(err, "scale %s", s->key);
-	if (i == 0 && (x->encoding == FG_ENC_JPEG || x->encoding == FG_ENC_JXL))
+	if (is_lossy(x, p->info.dtype) && p->info.type == FG_SEGMENTATION)
+		return fg_fail(err, FG_EINVAL,
+		    "labels are not exported as %s, which loses some",
+		    fg_encoding_name(x->encoding));
+	if (i == 0 && is_lossy(x, p->info.dtype))
 		say(x, "voxels will differ from the layer's: this encoding is lossy");
 	return 0;
 }

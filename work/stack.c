@@ -43,6 +43,7 @@ struct fg_stack {
 	struct fg_array array; /* the whole volume of an array file */
 	struct fg_buf *npy;
 	struct fg_foreign *foreign;
+	char *name;    /* of `foreign`, for messages */
 	int64_t depth; /* sections of a slab; 1: none are kept */
 	pthread_mutex_t lock;
 	struct slab slab[2]; /* guarded by lock */
@@ -183,7 +184,7 @@ open_foreign(struct fg_stack *s, const char *kind, const char *path, struct fg_e
 	size_t plane;
 
 	s->foreign = fg_foreign_open(kind, plain, query ? query + 6 : NULL, err);
-	free(plain);
+	s->name = plain;
 	if (!s->foreign)
 		return -1;
 	sc = &s->foreign->scale[0];
@@ -295,6 +296,7 @@ fg_stack_close(struct fg_stack *s)
 		return;
 	fg_series_close(&s->series);
 	fg_foreign_close(s->foreign);
+	free(s->name);
 	fg_array_fini(&s->slab[0].a);
 	fg_array_fini(&s->slab[1].a);
 	pthread_mutex_destroy(&s->lock);
@@ -328,8 +330,11 @@ fg_stack_read(const struct fg_stack *s, int64_t z, struct fg_array *out,
 	fg_assert(z >= 0 && z < s->shape[2] && out->dtype == s->dtype &&
 		  out->shape[0] == s->shape[0] && out->shape[1] == s->shape[1] &&
 		  out->shape[2] == 1 && out->shape[3] == s->shape[3]);
-	if (s->foreign) /* only the slabs change, under their lock */
-		return read_foreign((struct fg_stack *)(uintptr_t)s, z, out, err);
+	if (s->foreign) { /* only the slabs change, under their lock */
+		if (read_foreign((struct fg_stack *)(uintptr_t)s, z, out, err) == 0)
+			return 0;
+		return fg_err_prefix(err, "%s", s->name);
+	}
 	if (s->series.dir)
 		return read_section(s, z, out, err);
 	read_plane(s, z, out);

@@ -25,9 +25,15 @@ static const struct fg_tool_option options[] = {
 	"it are exported (default all)",
 	0},
     {"encoding", "ENC",
-	"raw, jpeg, png or compressed_segmentation (default: as\nit is stored)", 0},
+	"raw, jpeg, png, jxl, compressed_segmentation or compresso\n(default: as it is "
+	"stored)",
+	0},
     {"jpeg-quality", "Q", "1 to 100, with --encoding jpeg (default 75)", 0},
     {"png-level", "L", "compression 0 to 9, with --encoding png", 0},
+    {"jxl-quality", "Q",
+	"1 to 100, with --encoding jxl: 100 is lossless (default\n90; 100 for 16 bits)",
+	0},
+    {"jxl-effort", "E", "1 (fast) to 9 (small), with --encoding jxl (default 3)", 0},
     {"gzip", NULL,
 	"write chunks as NAME.gz; with --sharded gzip images, too,\nnot only "
 	"labels",
@@ -97,7 +103,7 @@ static int
 read_options(const struct fg_tool *t, struct fg_export *x, struct fg_box *box,
     struct fg_sharding *sharding, struct fg_err *err)
 {
-	int64_t quality = -1, level = -1;
+	int64_t quality = -1, level = -1, jxl_quality = 0, jxl_effort = 0;
 
 	x->sharded = fg_tool_has(t, "sharded");
 	x->gzip = fg_tool_has(t, "gzip");
@@ -126,12 +132,19 @@ read_options(const struct fg_tool *t, struct fg_export *x, struct fg_box *box,
 	    fg_encoding_parse(fg_tool_text(t, "encoding", ""), &x->encoding, err) < 0)
 		return fg_err_prefix(err, "--encoding");
 	if (fg_tool_int(t, "jpeg-quality", 1, 100, &quality, err) < 0 ||
-	    fg_tool_int(t, "png-level", 0, 9, &level, err) < 0)
+	    fg_tool_int(t, "png-level", 0, 9, &level, err) < 0 ||
+	    fg_tool_int(t, "jxl-quality", 1, 100, &jxl_quality, err) < 0 ||
+	    fg_tool_int(t, "jxl-effort", 1, 9, &jxl_effort, err) < 0)
 		return -1;
 	if (quality >= 0 && (!x->recode || x->encoding != FG_ENC_JPEG))
 		return fg_fail(err, FG_EINVAL, "--jpeg-quality needs --encoding jpeg");
 	if (level >= 0 && (!x->recode || x->encoding != FG_ENC_PNG))
 		return fg_fail(err, FG_EINVAL, "--png-level needs --encoding png");
+	if ((jxl_quality || jxl_effort) && (!x->recode || x->encoding != FG_ENC_JXL))
+		return fg_fail(err, FG_EINVAL,
+		    "--jxl-quality and --jxl-effort need --encoding jxl");
+	x->jxl_quality = (int)jxl_quality;
+	x->jxl_effort = (int)jxl_effort;
 	x->jpeg_quality = (int)quality;
 	x->png_level = (int)level;
 	return 0;

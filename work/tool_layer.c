@@ -221,24 +221,39 @@ is_of_source(const char *name)
 	       strcmp(name, "mesh-error") == 0;
 }
 
+/* Where the file's name ends in FILE.h5:/DATASET, which is no path; NULL: it is none.
+ */
+static const char *
+end_of_hdf5(const char *text)
+{
+	static const char *const endings[] = {".h5:/", ".hdf5:/", ".hdf:/"};
+
+	for (size_t i = 0; i < FG_COUNTOF(endings); i++) {
+		const char *at = strstr(text, endings[i]);
+
+		if (at)
+			return at + strlen(endings[i]) - 2;
+	}
+	return NULL;
+}
+
 /* The path as the daemon finds it, with what stands behind "?" as it is. free(). */
 static char *
 absolute_source(const char *text, struct fg_err *err)
 {
-	const char *query = strrchr(text, '?');
+	const char *query = strrchr(text, '?'), *data = end_of_hdf5(text);
 	char *plain, *real, *out = NULL;
 
 	if (is_url(text))
 		return fg_strdup(text);
 	if (!query || access(text, F_OK) == 0)
 		query = text + strlen(text);
+	if (data && data < query)
+		query = data;
 	plain = fg_strndup(text, (size_t)(query - text));
 	real = realpath(plain, NULL);
 	if (real)
 		out = fg_asprintf("%s%s", real, query);
-	else if (strstr(plain, ".h5:/") || strstr(plain, ".hdf5:/") ||
-		 strstr(plain, ".hdf:/")) /* FILE:/DATASET is no path */
-		(void)(absolute(plain, &out, err) < 0);
 	else
 		fg_fail_errno(err, "%s", plain);
 	free(real);

@@ -200,6 +200,8 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	else
 		fg_assert(err.code != FG_OK && err.msg[0]);
 	fg_foreign_close(f);
+	/* Neither the reader nor this has left anything open. */
+	fg_assert(H5Fget_obj_count((hid_t)H5F_OBJ_ALL, H5F_OBJ_ALL) == 0);
 	unlink(path);
 	return 0;
 }

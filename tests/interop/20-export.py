@@ -82,6 +82,34 @@ def zipped(rng, server, folder):
     is_("what was done is in it", cv.provenance.processing[0]["method"]["task"], "export")
 
 
+def encodings(rng, server, folder):
+    """Into encodings that TensorStore does not read: by CloudVolume, and the tool itself."""
+    labels = CASES[4][0]
+    dest = os.path.join(folder, "compresso")
+    tool(server.root, "export", labels.name, dest, "--encoding", "compresso")
+    is_("labels as compresso: CloudVolume",
+        wrong_cuts(rng, labels, by_cv(open_cv("file://" + dest)), 2), [])
+    image = Case("grey", "uint8", size=(40, 33, 20)).fill(rng)
+    image.by_tensorstore(os.path.join(folder, "grey"))
+    server.add_layer("grey", os.path.join(folder, "grey"))
+    file = os.path.join(folder, "grey.npy")
+    for quality, lossless in ((("--jxl-quality", "100"), True), ((), False)):
+        dest = os.path.join(folder, f"jxl{len(quality)}")
+        tool(server.root, "export", "grey", dest, "--encoding", "jxl", *quality)
+        tool(server.root, "cutout", dest, "-o", file)
+        is_(f"JPEG XL {' '.join(quality)}: the same voxels",
+            bool((np.load(file).T[..., None] == image.data).all()), lossless)
+    marks = Case("marks", "uint8", size=(20, 20, 20), segmentation=True).fill(rng)
+    marks.by_tensorstore(os.path.join(folder, "marks"))
+    server.add_layer("marks", os.path.join(folder, "marks"))
+    for enc in ("jpeg", "jxl"):
+        p = subprocess.run([TOOL, "--root", server.root, "export", "marks",
+                            os.path.join(folder, "no"), "--encoding", enc],
+                           stderr=subprocess.PIPE, text=True, check=False)
+        ok(f"labels as {enc}: {p.stderr.strip()}",
+           p.returncode == 2 and f"labels are not exported as {enc}" in p.stderr)
+
+
 def parts(rng, server, folder):
     """Two scales; a box; one scale alone."""
     path = os.path.join(folder, "two")
@@ -225,7 +253,7 @@ def main():
     with Server() as server:
         folder = os.path.join(server.root, "volumes")
         os.makedirs(folder)
-        for part in (whole, zipped, parts):
+        for part in (whole, zipped, encodings, parts):
             part(rng, server, folder)
         absent(server, folder)
         stopped(rng, server, folder)

@@ -12,6 +12,7 @@ import threading
 from interop import BUILD, TOOL, Server, done, has, is_, missing, np, ok
 
 try:
+    import h5py
     import tensorstore as ts
     import tifffile
     from PIL import Image
@@ -127,6 +128,19 @@ def pages(s, folder, rng):
         tifffile.imwrite(path, a, photometric="minisblack", **how)
         is_(f"{name}.tif: added", tool_add(s, name, path, "--resolution", "4,4,40")[0], 0)
         is_(f"{name}.tif: chunks as they are", wrong_chunks(s, name, a), [])
+    for name, kind, file in (("plain", "", "a.h5"), ("named", "hdf5:", "b.h5"),
+                             ("longer", "", "c.hdf5")):
+        path = os.path.join(folder, file)
+        with h5py.File(path, "w") as f:
+            f.create_dataset("group/em", data=a, chunks=(16, 64, 64), compression="gzip")
+        is_(f"{kind}{file}:/group/em: added",
+            tool_add(s, name, f"{kind}{path}:/group/em", "--resolution", "4,4,40")[0], 0)
+        is_("chunks as they are", wrong_chunks(s, name, a), [])
+        is_("with what stands behind it",
+            tool_add(s, name + "-q", f"{kind}{path}:/group/em?nm=4,4,40&axes=zyx")[0], 0)
+    rc, text = tool_add(s, "no", os.path.join(folder, "none.h5:/em"), "--resolution", "4,4,40")
+    ok("no such HDF5 file", rc > 0 and "none.h5: No such file" in text)
+    path = os.path.join(folder, "big.tif")
     rc, text = tool_add(s, "unsaid", path)
     ok("a resolution that nobody tells", rc == 2 and "nm=X,Y,Z" in text)
 
