@@ -52,6 +52,7 @@ bad(void)
 	    {"[]", "not a JSON object"},
 	    {"{", "not JSON"},
 	    {"{\"hold_s\":-1}", "hold_s is -1, not within 0 to 600 s"},
+	    {"{\"cache_mb\":-1}", "cache_mb is -1, not within 0 to 1048576 MiB"},
 	    {"{\"hold_s\":\"1\"}", "hold_s is not a number"},
 	    {"{\"hold_s\":1e999}", "not JSON"},
 	    {"{\"cache_mb\":1.5}", "cache_mb is 1.5, not a whole number"},
