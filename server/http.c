@@ -20,7 +20,6 @@
 #include <stdlib.h>
 #include <strings.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -150,27 +149,6 @@ put_decimal(char *p, uint64_t v)
 	return p;
 }
 
-/* The library would format the time for each reply; ours is good for a second. */
-static const char *
-date_text(void)
-{
-	static const char days[][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
-	static const char months[][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
-	    "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
-	static _Thread_local time_t of = -1;
-	static _Thread_local char text[40];
-	time_t now = time(NULL);
-	struct tm tm;
-
-	if (now != of && gmtime_r(&now, &tm)) {
-		snprintf(text, sizeof text, "%s, %02d %s %04d %02d:%02d:%02d GMT",
-		    days[tm.tm_wday], tm.tm_mday, months[tm.tm_mon], tm.tm_year + 1900,
-		    tm.tm_hour, tm.tm_min, tm.tm_sec);
-		of = now;
-	}
-	return text;
-}
-
 static void
 add_headers(struct fg_request *r, struct MHD_Response *m, const char *etag)
 {
@@ -181,14 +159,13 @@ add_headers(struct fg_request *r, struct MHD_Response *m, const char *etag)
 	memcpy(text, r->srv->run_id, strlen(r->srv->run_id));
 	*id++ = '-';
 	put_decimal(id, r->number);
-	add_header(m, "Date", date_text());
 	add_header(m, "X-Request-Id", text);
 	add_header(m, "X-Content-Type-Options", "nosniff");
 	add_header(m, "Vary", p->vary ? "Origin, Accept-Encoding" : "Origin");
 	add_cors(r, m);
 	add_header(m, "Cache-Control", caching_text(r));
-	/* The address holds the token. */
-	if (*r->route.token)
+	/* The address may hold a token. */
+	if (*r->route.token || p->policy != FG_POLICY_NONE)
 		add_header(m, "Referrer-Policy", "no-referrer");
 	if (p->type)
 		add_header(m, "Content-Type", p->type);
@@ -206,10 +183,8 @@ add_headers(struct fg_request *r, struct MHD_Response *m, const char *etag)
 		add_header(m, "WWW-Authenticate", "Bearer");
 	if (p->close)
 		add_header(m, "Connection", "close");
-	if (p->policy != FG_POLICY_NONE) {
+	if (p->policy != FG_POLICY_NONE)
 		add_header(m, "Content-Security-Policy", policies[p->policy]);
-		add_header(m, "Referrer-Policy", "no-referrer");
-	}
 	if (p->retry_after > 0) {
 		snprintf(text, sizeof text, "%d", p->retry_after);
 		add_header(m, "Retry-After", text);
