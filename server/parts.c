@@ -8,8 +8,10 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
-#include <sys/syscall.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -18,17 +20,19 @@
 
 #define ENTRIES 256
 #define FRESH_NS FG_NS_PER_S
-#define PROBE_EVERY (64 << 10)
-
-#ifndef SYS_cachestat /* older headers; the number is that of every architecture */
-#define SYS_cachestat 451
-#endif
+#define MAP_MAX (8 << 20) /* longest range that is looked up in memory */
+/* Units of a file that were found in memory, for as long as the file is not looked for
+ * anew: pages seldom go within a second, and one that went is a short wait. */
+#define UNIT (64 << 10)
+#define UNITS (1 << 16)
 
 struct part {
 	_Atomic unsigned refs;
 	uint64_t key, size, etag;
-	int64_t until_ns;
+	_Atomic int64_t until_ns;
 	int fd;
+	uint8_t *map; /* all of it, or NULL; to ask about, never to be read */
+	_Atomic uint64_t seen[UNITS / 64]; /* a bit for each of the first units */
 };
 
 struct fg_parts {
@@ -41,6 +45,8 @@ drop(struct part *e)
 {
 	if (!e || atomic_fetch_sub(&e->refs, 1) != 1)
 		return;
+	if (e->map)
+		munmap(e->map, e->size);
 	close(e->fd);
 	free(e);
 }
@@ -89,14 +95,54 @@ find(struct fg_parts *p, uint64_t key)
 	return e;
 }
 
+/* True if that very file is there: it stays for another while. */
+static bool
+renew(struct fg_parts *p, uint64_t key, uint64_t size, uint64_t etag)
+{
+	struct part *e;
+	bool same;
+
+	pthread_mutex_lock(&p->lock);
+	e = p->entry[key % ENTRIES];
+	same = e && e->key == key && e->size == size && e->etag == etag;
+	if (same) {
+		for (size_t i = 0; i < FG_COUNTOF(e->seen); i++)
+			atomic_store_explicit(&e->seen[i], 0, memory_order_relaxed);
+		e->until_ns = fg_clock_ns() + FRESH_NS;
+	}
+	pthread_mutex_unlock(&p->lock);
+	return same;
+}
+
+/* The whole file, or NULL where mincore() would say that all of it is in memory because
+ * it is none of our business. */
+static uint8_t *
+map_file(int fd, uint64_t size)
+{
+	struct stat st;
+	char self[40];
+	void *m;
+
+	snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
+	if (fstat(fd, &st) < 0 || size == 0 || size > PTRDIFF_MAX ||
+	    (st.st_uid != geteuid() && access(self, W_OK) < 0))
+		return NULL;
+	m = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+	return m == MAP_FAILED ? NULL : m;
+}
+
 void
 fg_parts_put(struct fg_parts *p, uint32_t layer, const char *uuid, const char *name,
     int fd, uint64_t size, uint64_t etag)
 {
-	struct part *e = fg_calloc(1, sizeof *e), *old;
+	uint64_t key = key_of(layer, uuid, name);
+	struct part *e, *old;
 
+	if (renew(p, key, size, etag))
+		return;
+	e = fg_calloc(1, sizeof *e);
 	e->refs = 1;
-	e->key = key_of(layer, uuid, name);
+	e->key = key;
 	e->size = size;
 	e->etag = etag;
 	e->until_ns = fg_clock_ns() + FRESH_NS;
@@ -105,9 +151,10 @@ fg_parts_put(struct fg_parts *p, uint32_t layer, const char *uuid, const char *n
 		free(e);
 		return;
 	}
+	e->map = map_file(e->fd, size);
 	pthread_mutex_lock(&p->lock);
-	old = p->entry[e->key % ENTRIES];
-	p->entry[e->key % ENTRIES] = e;
+	old = p->entry[key % ENTRIES];
+	p->entry[key % ENTRIES] = e;
 	pthread_mutex_unlock(&p->lock);
 	drop(old);
 }
@@ -126,30 +173,47 @@ fg_parts_find(struct fg_parts *p, uint32_t layer, const char *uuid, const char *
 	return true;
 }
 
-/* Whether all of the range is in the page cache. */
+/* Whether all of a range is in the page cache. */
 static bool
-is_cached(int fd, uint64_t first, uint64_t len)
+has_pages(const struct part *e, uint64_t first, uint64_t len)
 {
-	struct {
-		uint64_t off, len;
-	} range = {first, len};
-	struct {
-		uint64_t cached, dirty, writeback, evicted, recently_evicted;
-	} pages;
-	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-	struct iovec v;
-	char c;
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), skip = first % page;
+	unsigned char there[MAP_MAX / 4096 + 1];
+	size_t pages = (skip + len + page - 1) / page;
 
-	v = (struct iovec){.iov_base = &c, .iov_len = 1};
-	if (syscall(SYS_cachestat, fd, &range, &pages, 0) < 0 ||
-	    pages.cached != (first + len - 1) / page - first / page + 1)
+	if (len > MAP_MAX || mincore(e->map + first - skip, skip + len, there) < 0)
 		return false;
-	/* Pages on their way from the disk are counted as well: try some. */
-	for (uint64_t at = first; at < first + len; at += PROBE_EVERY) {
-		if (preadv2(fd, &v, 1, (off_t)at, RWF_NOWAIT) != 1)
+	for (size_t i = 0; i < pages; i++) {
+		if (!(there[i] & 1))
 			return false;
 	}
-	return preadv2(fd, &v, 1, (off_t)(first + len - 1), RWF_NOWAIT) == 1;
+	return true;
+}
+
+static bool
+has_unit(struct part *e, uint64_t unit)
+{
+	uint64_t bit = (uint64_t)1 << unit % 64, first = unit * UNIT;
+
+	if (unit >= UNITS)
+		return false;
+	if (atomic_load_explicit(&e->seen[unit / 64], memory_order_relaxed) & bit)
+		return true;
+	if (!has_pages(e, first, FG_MIN((uint64_t)UNIT, e->size - first)))
+		return false;
+	atomic_fetch_or_explicit(&e->seen[unit / 64], bit, memory_order_relaxed);
+	return true;
+}
+
+/* Whether the range can be read without waiting for a disk. */
+static bool
+is_in_memory(struct part *e, uint64_t first, uint64_t len)
+{
+	uint64_t unit = first / UNIT, last = (first + len - 1) / UNIT;
+
+	while (unit <= last && has_unit(e, unit))
+		unit++;
+	return unit > last || has_pages(e, first, len);
 }
 
 int
@@ -159,7 +223,8 @@ fg_parts_open(struct fg_parts *p, uint32_t layer, const char *uuid, const char *
 	struct part *e = find(p, key_of(layer, uuid, name));
 	int fd = -1;
 
-	if (e && is_cached(e->fd, first, len))
+	if (e && e->map && first < e->size && len <= e->size - first &&
+	    is_in_memory(e, first, len))
 		fd = fcntl(e->fd, F_DUPFD_CLOEXEC, 0);
 	drop(e);
 	return fd;

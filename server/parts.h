@@ -17,18 +17,22 @@ struct fg_parts;
 struct fg_parts *fg_parts_new(void) FG_MUST_USE;
 void fg_parts_free(struct fg_parts *p);
 
-/* A file of a layer was opened: remember it. fd stays the caller's. */
+/* A file of a layer was opened: remember it. fd stays the caller's. A file that is
+ * known under that tag keeps its mapping. */
 void fg_parts_put(struct fg_parts *p, uint32_t layer, const char *uuid,
     const char *name, int fd, uint64_t size, uint64_t etag);
 
 /* Size and tag of a file that is remembered; false: it is not, or not any more. */
 bool fg_parts_find(struct fg_parts *p, uint32_t layer, const char *uuid,
     const char *name, uint64_t *size, uint64_t *etag);
-/* A descriptor of it, the caller's, if the bytes [first, first + len) can be sent from
- * the page cache without waiting (as Linux 6.5 and later tell); else -1. */
+/*
+ * A descriptor of it, the caller's, if the bytes [first, first + len), len > 0 and
+ * within its size, are in memory and can be sent without waiting; else -1, also where
+ * the system does not say so: Linux tells only who owns the file or may write it.
+ */
 int fg_parts_open(struct fg_parts *p, uint32_t layer, const char *uuid,
     const char *name, uint64_t first, uint64_t len) FG_MUST_USE;
-/* Its bytes [first, first + len), if that needs no waiting; else NULL. */
+/* A copy of these bytes, if that needs no waiting; else NULL. */
 struct fg_buf *fg_parts_read(struct fg_parts *p, uint32_t layer, const char *uuid,
     const char *name, uint64_t first, uint64_t len) FG_MUST_USE;
 

@@ -165,8 +165,16 @@ fg_reply_source_err(struct fg_request *r, const struct fg_err *err)
 void
 fg_reply_etag(uint64_t hash, enum fg_coding c, char out[32])
 {
+	static const char hex[] = "0123456789abcdef";
 	const char *name = fg_coding_name(c);
+	char *p = out;
 
-	snprintf(out, 32, "\"%016llx%s%s\"", (unsigned long long)hash, name ? "-" : "",
-	    name ? name : "");
+	*p++ = '"';
+	for (int shift = 60; shift >= 0; shift -= 4)
+		*p++ = hex[hash >> shift & 15];
+	if (name) {
+		*p++ = '-';
+		p = stpcpy(p, name);
+	}
+	memcpy(p, "\"", 2);
 }

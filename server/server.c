@@ -109,6 +109,7 @@ fg_server_start(const char *root, bool create, const struct fg_settings *set,
 	s->start_ns = fg_clock_ns();
 	pthread_mutex_init(&s->status_lock, NULL);
 	fg_assert(pthread_key_create(&s->reader, close_reader) == 0);
+	fg_assert(pthread_key_create(&s->spare, free) == 0);
 	s->cache = fg_cache_new((uint64_t)set->cache_mb << 20);
 	s->clients = fg_clients_new(&limits);
 	s->parts = fg_parts_new();
@@ -167,6 +168,8 @@ fg_server_stop(struct fg_server *s)
 	fg_sched_free(s->sched);
 	drop_own_reader(s);
 	pthread_key_delete(s->reader);
+	free(pthread_getspecific(s->spare));
+	pthread_key_delete(s->spare);
 	fg_catalog_close(s->catalog);
 	fg_store_close(s->store);
 	fg_cache_free(s->cache);

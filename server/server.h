@@ -47,6 +47,7 @@ struct fg_server {
 	/* tcp is asked for its connections while it starts */
 	struct MHD_Daemon *_Atomic tcp, *_Atomic control;
 	pthread_key_t reader; /* struct fg_reader of this thread */
+	pthread_key_t spare;  /* its memory for the next request (http.c) */
 	char own_host[96];    /* the address listened on, as in a Host header */
 	char url[128];        /* "http://127.0.0.1:8080" */
 	/* all that `set` (after a reload) and `hosts` were, owned */

@@ -160,11 +160,12 @@ static int
 set_number(struct fg_settings *s, const struct row *r, double v, struct fg_err *err)
 {
 	if (!isfinite(v) || v < r->lo || v > r->hi)
-		return fg_fail(err, FG_EINVAL, "%s is %g, not within %g to %g%s%s",
-		    r->name, v, r->lo, r->hi, *r->unit ? " " : "", r->unit);
+		return fg_fail(err, FG_EINVAL,
+		    "%s is %.15g, not within %.15g to %.15g%s%s", r->name, v, r->lo,
+		    r->hi, *r->unit ? " " : "", r->unit);
 	if (r->kind == INT && v != floor(v))
-		return fg_fail(err, FG_EINVAL, "%s is %g, not a whole number", r->name,
-		    v);
+		return fg_fail(err, FG_EINVAL, "%s is %.15g, not a whole number",
+		    r->name, v);
 	put_number(s, r, v);
 	return 0;
 }
@@ -474,7 +475,7 @@ describe_option(const struct row *r, char option[96], char def[128])
 	else if (r->kind == BOOL)
 		snprintf(def, 128, "%s", r->number_default != 0 ? "yes" : "no");
 	else
-		snprintf(def, 128, "%g%s%s; %g to %g", r->number_default,
+		snprintf(def, 128, "%.15g%s%s; %.15g to %.15g", r->number_default,
 		    *r->unit ? " " : "", r->unit, r->lo, r->hi);
 }
 

@@ -349,7 +349,8 @@ function hear({ name, data }) {
     jobs.put(data);
     id("jobs-none").hidden = true;
     if (over) {
-      say(`Job ${data.id} (${data.layer}, ${boxText(data.box)}) is ${data.state}.`);
+      const verb = data.state === "failed" ? "has" : "is";
+      say(`Job ${data.id} (${data.layer}, ${boxText(data.box)}) ${verb} ${data.state}.`);
       refresh();
     }
   }

@@ -9,6 +9,7 @@ const SETTLE_MS = 350;
 const NAMES = {
   segment: "Segment",
   stitch: "Stitch",
+  resegment: "Flood contacts again",
   downsample: "Coarser scales",
   mesh: "Meshes",
   skeleton: "Skeletons",

@@ -3,9 +3,11 @@
 # A sharded volume: its shard files by Range, byte for byte, and its chunks by name.
 import json
 import os
+import socket
 import struct
+import time
 
-from lib import Server, Volume, done, has, is_, morton, ok, write, write_shards
+from lib import Server, Volume, done, has, is_, morton, ok, wait_for, write, write_shards
 
 SIZE, OFFSET, CHUNK = (100, 80, 72), (8, 0, -16), (16, 16, 16)
 
@@ -85,9 +87,78 @@ def files(s, v, name):
 
 def large(s, v, name):
     """Longer than what is read into memory at a time."""
-    data = bytes(range(256)) * 40960 + b"end"
-    write(os.path.join(v.path, "mesh", "large"), data)
-    ranges(s, f"/{name}/mesh/large", data)
+    data = os.urandom(5 << 20) * 2 + b"end"
+    path = os.path.join(v.path, "mesh", "large")
+    url = f"/{name}/mesh/large"
+    write(path, data)
+    ranges(s, url, data)
+    # By one connection, from memory: the head of a reply and its bytes leave together, and
+    # nothing of it is held back (that would be 0.2 s each).
+    c = s.connect()
+    wrong, tags = [], set()
+    begin = time.monotonic()
+    for i in range(300):
+        first = i * 34567 % len(data)
+        n = (9000, 32768, 262144, 1 << 20)[i % 4]
+        last = min(first + n, len(data)) - 1
+        c.request("GET", url, headers={"Range": f"bytes={first}-{first + n - 1}"})
+        r = c.getresponse()
+        tags.add(r.getheader("ETag"))
+        if (r.status, r.read(), r.getheader("Content-Range")) != (
+                206, data[first:last + 1], f"bytes {first}-{last}/{len(data)}"):
+            wrong.append((i, r.status))
+    took = time.monotonic() - begin
+    is_("three hundred ranges of one file", wrong, [])
+    is_("of one version", len(tags), 1)
+    ok(f"none is held back ({took:.1f} s)", took < 30)
+    c.close()
+    replaced(s, path, url, data)
+    shortened(s, path, url)
+
+
+def replaced(s, path, url, data):
+    """Another file under the name: its bytes with its tag, the old ones with theirs."""
+    other = bytes(255 - b for b in data[:3 << 20])
+    old = s.get(url, Range="bytes=0-32767")["ETag"]
+    write(path + ".new", other)
+    os.rename(path + ".new", path)
+
+    mixed = []
+
+    def looks():
+        r = s.get(url, Range="bytes=4096-36863")
+        wanted = data if r["ETag"] == old else other
+        if (r.body, r["Content-Range"]) != (wanted[4096:36864],
+                                            f"bytes 4096-36863/{len(wanted)}"):
+            mixed.append(r["ETag"])
+        return wanted is other
+    ok("within a moment it is the new one", wait_for("the new file", looks))
+    is_("bytes, length and tag are of one file all the time", mixed, [])
+    is_("whose end is nearer", s.get(url, Range=f"bytes={3 << 20}-").status, 416)
+
+
+def shortened(s, path, url):
+    """A file is cut off while a client reads: it gets less than it was told, the
+    connection ends, and the daemon goes on."""
+    c = s.socket()
+    c.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    s.get(url, Range="bytes=2097152-3145727")
+    c.sendall(f"GET {url} HTTP/1.1\r\nHost: localhost\r\nRange: bytes=2097152-3145727\r\n\r\n"
+              .encode())
+    got = c.recv(1000)
+    has("a range is begun", got, b" 206 ")
+    os.truncate(path, 2 << 20)
+    while part := c.recv(1 << 16):
+        got += part
+    c.close()
+    head, _, body = got.partition(b"\r\n\r\n")
+    has("told by its length", head, b"Content-Length: 1048576")
+    ok(f"it ends early or is whole ({len(body)} bytes)", len(body) <= 1 << 20)
+    # At once it may still be known with its old length; then it is not.
+    wait_for("the new length", lambda: s.get(url, Range="bytes=0-9")["Content-Range"]
+             == "bytes 0-9/2097152")
+    is_("the daemon goes on", s.get("/one/info").status, 200)
+    is_("behind the end is nothing", s.get(url, Range="bytes=2097152-3145727").status, 416)
 
 
 def broken(s, v, name):

@@ -99,6 +99,10 @@ class Reply:
         self.status = r.status
         self.headers = r.headers
         self.body = r.read()
+        names = [n.lower() for n in self.headers]
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:  # never right in what is served here
+            is_("no header is there twice", twice, [])
 
     def __getitem__(self, name):
         return self.headers.get(name)

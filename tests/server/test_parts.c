@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Files that were opened a moment ago: what is told of them, and what is not once they
+ * have changed. */
+#include "config.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "server/parts.h"
+#include "tests/tap.h"
+
+#define SIZE ((3 << 20) + 12345)
+
+static const char *const uuid = "0d5c";
+static uint8_t *data;
+
+/* The bytes of the range that come out of the descriptor are those of the file. */
+static bool
+opens(struct fg_parts *p, const char *name, uint64_t first, uint64_t len)
+{
+	int fd = fg_parts_open(p, 1, uuid, name, first, len);
+	uint8_t *got = fg_alloc(len);
+	bool good = fd >= 0 && pread(fd, got, len, (off_t)first) == (ssize_t)len &&
+		    memcmp(got, data + first, len) == 0;
+
+	if (fd >= 0)
+		close(fd);
+	free(got);
+	return good;
+}
+
+static bool
+reads(struct fg_parts *p, uint64_t first, uint64_t len)
+{
+	struct fg_buf *b = fg_parts_read(p, 1, uuid, "a.shard", first, len);
+	bool good = b && b->len == len && memcmp(b->data, data + first, len) == 0;
+
+	fg_buf_unref(b);
+	return good;
+}
+
+static int
+make_file(void)
+{
+	char name[] = "/tmp/fg-parts-XXXXXX";
+	int fd = mkstemp(name);
+
+	fg_assert(fd >= 0);
+	unlink(name);
+	fg_assert(write(fd, data, SIZE) == SIZE);
+	return fd;
+}
+
+static void
+ranges(struct fg_parts *p)
+{
+	static const struct {
+		uint64_t first, len;
+	} good[] = {{0, 1}, {0, SIZE}, {SIZE - 1, 1}, {4095, 2}, {65535, 2},
+	    {65536, 65536}, {12345, 32768}, {SIZE - 70000, 70000},
+	    {(1 << 20) - 7, 1 << 20}};
+
+	for (int pass = 0; pass < 2; pass++) { /* asked of the system, and remembered */
+		for (size_t i = 0; i < FG_COUNTOF(good); i++)
+			tap_ok(opens(p, "a.shard", good[i].first, good[i].len) &&
+				   reads(p, good[i].first, good[i].len),
+			    "%llu bytes from %llu on", (unsigned long long)good[i].len,
+			    (unsigned long long)good[i].first);
+	}
+	tap_int(fg_parts_open(p, 1, uuid, "a.shard", SIZE, 1), -1,
+	    "nothing behind the end");
+	tap_int(fg_parts_open(p, 1, uuid, "a.shard", SIZE - 1, 2), -1, "nor across it");
+	tap_int(fg_parts_open(p, 1, uuid, "a.shard", 1, UINT64_MAX), -1,
+	    "nor beyond all");
+	tap_ok(!fg_parts_read(p, 1, uuid, "a.shard", SIZE - 1, 2), "nor as a copy");
+}
+
+static void
+others(struct fg_parts *p)
+{
+	uint64_t size = 7, etag = 8;
+
+	tap_ok(!fg_parts_find(p, 2, uuid, "a.shard", &size, &etag),
+	    "not another layer's");
+	tap_ok(!fg_parts_find(p, 1, "0d5d", "a.shard", &size, &etag),
+	    "nor another life's");
+	tap_ok(!fg_parts_find(p, 1, uuid, "b.shard", &size, &etag), "nor another file");
+	tap_ok(size == 7 && etag == 8, "and nothing is told of them");
+	tap_int(fg_parts_open(p, 1, uuid, "b.shard", 0, 1), -1, "nor opened");
+	tap_ok(!fg_parts_read(p, 1, uuid, "b.shard", 0, 1), "nor read");
+}
+
+int
+main(void)
+{
+	struct fg_parts *p = fg_parts_new();
+	uint64_t size, etag;
+	int a, b;
+
+	data = fg_alloc(SIZE);
+	for (size_t i = 0; i < SIZE; i++)
+		data[i] = (uint8_t)(i * 2654435761u >> 13);
+	a = make_file();
+	b = make_file();
+	fg_parts_put(p, 1, uuid, "a.shard", a, SIZE, 100);
+	tap_ok(fg_parts_find(p, 1, uuid, "a.shard", &size, &etag) && size == SIZE &&
+		   etag == 100,
+	    "a file that was opened is known");
+	ranges(p);
+	others(p);
+	/* The same file again, then another one in its place. */
+	fg_parts_put(p, 1, uuid, "a.shard", a, SIZE, 100);
+	tap_ok(opens(p, "a.shard", 1 << 20, 32768), "looked for anew: as before");
+	fg_assert(ftruncate(a, 100) == 0);
+	fg_parts_put(p, 1, uuid, "a.shard", a, SIZE, 100);
+	/* Pages behind the end may still be in memory, with nothing to send. */
+	tap_ok(!opens(p, "a.shard", 1 << 20, 32768), "what was cut off is not sent");
+	tap_ok(!fg_parts_read(p, 1, uuid, "a.shard", 1 << 20, 32768), "nor read");
+	fg_parts_put(p, 1, uuid, "a.shard", b, SIZE, 101);
+	tap_ok(fg_parts_find(p, 1, uuid, "a.shard", &size, &etag) && etag == 101,
+	    "another file has another tag");
+	tap_ok(opens(p, "a.shard", 1 << 20, 32768), "and its own bytes");
+	close(a);
+	close(b);
+	tap_ok(opens(p, "a.shard", 5, 32768), "without the caller's descriptor");
+	fg_parts_free(p);
+	free(data);
+	return tap_done();
+}
