@@ -401,13 +401,15 @@ find_path(struct fg_tree *t, uint32_t target, struct fg_err *err)
 	return 0;
 }
 
-/* What of the path lies inside a soma is replaced by one step to the root. */
+/* What of the path lies inside a soma is left out; if its end does, the path ends in
+ * one step to the root instead. */
 static void
 cut_in_soma(struct fg_tree *t)
 {
 	double within = (double)t->dbf_max * t->p->soma_invalidation_scale +
 			t->p->soma_invalidation_const;
 	int64_t root[3], at[3];
+	uint32_t end = t->path[t->path_len - 1];
 	size_t n = 0;
 
 	fg_tree_place(t, t->root, root);
@@ -422,7 +424,7 @@ cut_in_soma(struct fg_tree *t)
 			t->path[n++] = v;
 	}
 	/* find_path left room for one more. */
-	if (n < t->path_len && n > 0 && t->path[n - 1] != t->root)
+	if (n > 0 && t->path[n - 1] != end)
 		t->path[n++] = t->root;
 	t->path_len = n;
 }

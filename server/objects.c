@@ -16,7 +16,6 @@
 
 #define MEMBERS_DEFAULT 100000 /* listed in one reply */
 #define MEMBERS_MAX 1000000
-#define SEGMENTS_DEFAULT 50000 /* what a viewer's list takes without effort */
 #define SEGMENTS_MAX 1000000
 #define NUMBER_MAX ((UINT64_C(1) << 53) - 1) /* exact in every client */
 #define ROWS_DEFAULT 1000
@@ -119,7 +118,7 @@ properties(struct fg_request *r)
 {
 	struct fg_err err = FG_ERR_INIT;
 	struct fg_reader *reader = fg_server_reader(r->srv, &err);
-	uint64_t skip = 0, max = SEGMENTS_DEFAULT;
+	uint64_t skip = 0, max = FG_SEGMENTS_SHOWN;
 	json_t *j = NULL;
 
 	if (!reader || query_number(r, "skip", 0, NUMBER_MAX, &skip, &err) < 0 ||

@@ -101,6 +101,8 @@ int fg_index_parts(struct fg_index *ix, const struct fg_key *key, uint64_t **par
     size_t *n, struct fg_err *err) FG_MUST_USE;
 int fg_index_ids(struct fg_index *ix, const struct fg_key *key, const uint64_t *after,
     size_t max, uint64_t **id, size_t *n, struct fg_err *err) FG_MUST_USE;
+int fg_index_part_of(struct fg_index *ix, const struct fg_key *key, int64_t gen,
+    uint64_t *part, bool *there, struct fg_err *err) FG_MUST_USE;
 int fg_index_rows(struct fg_index *ix, const struct fg_key *key, uint64_t *n,
     struct fg_err *err) FG_MUST_USE;
 int fg_index_blocks_done(struct fg_index *ix, uint32_t layer, uint64_t *n,

@@ -235,6 +235,26 @@ fg_index_ids(struct fg_index *ix, const struct fg_key *key, const uint64_t *afte
 }
 
 int
+fg_index_part_of(struct fg_index *ix, const struct fg_key *key, int64_t gen,
+    uint64_t *part, bool *there, struct fg_err *err)
+{
+	sqlite3_stmt *st = fg_sql(ix, err,
+	    "SELECT max(part) FROM artefacts WHERE layer = ? AND kind = ?"
+	    " AND scale = ? AND id = ? AND gen = ?",
+	    "iiiii", (int64_t)key->layer, (int64_t)key->kind, (int64_t)key->scale,
+	    key->at, gen);
+	int rc = st ? fg_sql_step(ix, st, err) : -1;
+
+	if (rc <= 0)
+		return -1;
+	*there = sqlite3_column_type(st, 0) != SQLITE_NULL;
+	if (*there)
+		*part = (uint64_t)sqlite3_column_int64(st, 0);
+	sqlite3_reset(st);
+	return 0;
+}
+
+int
 fg_index_rows(struct fg_index *ix, const struct fg_key *key, uint64_t *n,
     struct fg_err *err)
 {

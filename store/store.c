@@ -432,6 +432,13 @@ fg_reader_ids(struct fg_reader *r, const struct fg_key *key, const uint64_t *aft
 }
 
 int
+fg_reader_part_of(struct fg_reader *r, const struct fg_key *key, int64_t gen,
+    uint64_t *part, bool *there, struct fg_err *err)
+{
+	return fg_index_part_of(r->ix, key, gen, part, there, err);
+}
+
+int
 fg_reader_rows(struct fg_reader *r, const struct fg_key *key, uint64_t *n,
     struct fg_err *err)
 {

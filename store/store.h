@@ -169,6 +169,10 @@ int fg_reader_blocks(struct fg_reader *r, uint32_t layer,
 /* Pieces of a key of an artefact, ascending; *part is malloc'ed. */
 int fg_reader_parts(struct fg_reader *r, const struct fg_key *key, uint64_t **part,
     size_t *n, struct fg_err *err) FG_MUST_USE;
+/* The highest piece that a key has in one generation; *there: whether it has any, else
+ * *part stays. Cost: a pass over the key's rows. */
+int fg_reader_part_of(struct fg_reader *r, const struct fg_key *key, int64_t gen,
+    uint64_t *part, bool *there, struct fg_err *err) FG_MUST_USE;
 /* Ids that have a row like key (whose `at` does not count), by value as a signed
  * number, those after *after (NULL: from the first); at most max. *id is malloc'ed. */
 int fg_reader_ids(struct fg_reader *r, const struct fg_key *key, const uint64_t *after,

@@ -4,6 +4,7 @@
 
 #include "work/artefact.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -276,6 +277,35 @@ fg_lods_put(struct fg_output *out, const struct fg_key *key, int64_t gen,
 		memcpy(p.bytes->data, data->data + at, n);
 		fg_output_put(out, &p);
 	}
+	return 0;
+}
+
+/* The number is the row's part: a row without bytes is all that is needed. */
+void
+fg_measure_put(struct fg_output *out, const struct fg_key *table, int64_t gen,
+    double value)
+{
+	struct fg_payload p = {.key = *table,
+	    .part = (uint64_t)llround(fmin(fmax(value, 0), 0x1p62)),
+	    .gen = gen,
+	    .state = FG_EMPTY};
+
+	p.key.scale =
+	    (uint8_t)(FG_PRODUCT_MEASURE + FG_PRODUCTS * fg_key_objects(table));
+	fg_output_put(out, &p);
+}
+
+int
+fg_measure_find(struct fg_reader *r, const struct fg_layer *l, enum fg_kind kind,
+    uint64_t id, int64_t gen, double *value, bool *known, struct fg_err *err)
+{
+	struct fg_key key = fg_artefact_key(l, kind, FG_PRODUCT_MEASURE, id);
+	uint64_t part = 0;
+
+	if (fg_reader_part_of(r, &key, gen, &part, known, err) < 0)
+		return -1;
+	if (*known)
+		*value = (double)part;
 	return 0;
 }
 

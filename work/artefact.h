@@ -23,6 +23,9 @@
  *           objects are found by looking at all voxels once; no bytes
  *   SCAN    at = block: its voxels have been looked at; no bytes
  *
+ *   MEASURE part = a number known of the TABLE of that generation (fg_measure_put); no
+ *           bytes
+ *
  * An epoch is what a directory of multi-resolution meshes is named by. Within it an
  * object's bytes stay as they were first sent, because a viewer that has a manifest
  * asks for ranges of the data later. It rises with every change of a component; base
@@ -50,6 +53,7 @@ enum fg_product {
 	FG_PRODUCT_PIN = 3,
 	FG_PRODUCT_PLACE = 4,
 	FG_PRODUCT_SCAN = 5,
+	FG_PRODUCT_MEASURE = 6,
 	FG_PRODUCTS = 16, /* times enum fg_objects is added */
 };
 
@@ -119,6 +123,19 @@ int fg_artefact_epoch(struct fg_reader *r, const struct fg_layer *l, int64_t *ep
  * <id>:<block>:<gen>. */
 struct fg_buf *fg_artefact_manifest(uint64_t id, const struct fg_piece *p,
     size_t n) FG_MUST_USE;
+
+/*
+ * What is known of an object without reading what was made of it: a MEASURE row beside
+ * the TABLE, committed with it. Of a MESH the triangles of all pieces, of a SKELETON
+ * the length of its edges in nm, both at most 2^62.
+ */
+void fg_measure_put(struct fg_output *out, const struct fg_key *table, int64_t gen,
+    double value);
+/* *known is false, and *value stays, where the object's mesh (skeleton) of that
+ * generation is not made, or was made by a version that did not measure. */
+int fg_measure_find(struct fg_reader *r, const struct fg_layer *l, enum fg_kind kind,
+    uint64_t id, int64_t gen, double *value, bool *known,
+    struct fg_err *err) FG_MUST_USE;
 
 /* ------------------------------------------------------------- voxels of an object */
 

@@ -35,6 +35,7 @@
 #include "work/export_log.h"
 #include "work/export_objects.h"
 #include "work/export_plan.h"
+#include "work/objects.h"
 #include "work/parallel.h"
 
 #define BATCH_MAX 256
@@ -592,12 +593,38 @@ make_provenance(const struct run *r)
 	return j;
 }
 
+/* An empty list is not named: Neuroglancer looks a label up in it for ever. */
+static int
+write_properties(struct run *r, struct fg_err *err)
+{
+	char *dir = fg_asprintf("%s/%s", r->x->dest, FG_EXPORT_PROPERTIES);
+	json_t *j = NULL;
+	int rc = fg_segment_properties(r->x->layer, r->reader, 0, FG_SEGMENTS_SHOWN, &j,
+	    err);
+
+	if (rc == 0)
+		r->objects.segments = json_array_size(
+		    json_object_get(json_object_get(j, "inline"), "ids"));
+	if (rc == 0 && r->objects.segments == 0) {
+		free(r->plan.info.segment_properties);
+		r->plan.info.segment_properties = NULL;
+		json_decref(j);
+	} else if (rc == 0 && (rc = fg_file_mkdirs(dir, err)) < 0) {
+		json_decref(j);
+	} else if (rc == 0) {
+		rc = write_json(r, FG_EXPORT_PROPERTIES "/info", j, err);
+	}
+	free(dir);
+	return rc < 0 ? fg_err_prefix(err, "segment properties") : 0;
+}
+
 static int
 write_tail(struct run *r, struct fg_err *err)
 {
 	if (r->mark.resumed && fg_export_log_sweep(r->x->dest, err) < 0)
 		return -1;
-	if (fg_export_objects(r->x, r->reader, r->log, &r->objects, err) < 0)
+	if (fg_export_objects(r->x, r->reader, r->log, &r->objects, err) < 0 ||
+	    (r->x->properties && write_properties(r, err) < 0))
 		return -1;
 	if (write_json(r, "provenance", make_provenance(r), err) < 0 ||
 	    write_json(r, "info", fg_info_format(&r->plan.info), err) < 0)
@@ -666,6 +693,9 @@ check_layer(const struct fg_export *x, struct fg_err *err)
 		return fg_fail(err, FG_ENOTSUP,
 		    "layer %s has no meshes and skeletons of its own to export",
 		    l->name);
+	if (x->properties && (!l->recipe || l->info.type != FG_SEGMENTATION))
+		return fg_fail(err, FG_ENOTSUP,
+		    "layer %s has no segment properties of its own to export", l->name);
 	if (l->source && !l->source->ops->chunk)
 		return fg_fail(err, FG_ENOTSUP,
 		    "layer %s has no stored chunks; import it first", l->name);

@@ -6,8 +6,10 @@
  *   DEST/provenance        where it came from (the form CloudVolume keeps)
  *   DEST/KEY/x0-x1_...     chunks (.gz if asked for), or
  *   DEST/KEY/0a.shard      shards
- *   DEST/mesh/             multi-resolution meshes, DEST/skeletons/ skeletons, if asked
- *                          for: a file or two an object, or shards
+ *   DEST/mesh/             meshes, DEST/skeletons/ skeletons, if asked for: a file or
+ *                          two an object, or shards; legacy meshes are always files,
+ *                          a manifest and one for each block
+ *   DEST/segment_properties/info   if asked for, of the largest objects
  *   DEST/manifest.sha256   sums of all other files; check: sha256sum -c manifest.sha256
  *
  * Chunks go as they are stored where encoding and parameters stay the same, and are
@@ -44,7 +46,8 @@ struct fg_export {
 	int jpeg_quality, png_level; /* of recoded chunks; -1: defaults */
 	bool gzip;                   /* chunks as NAME.gz, or gzipped in shards */
 	bool sharded;
-	bool mesh, skeletons;
+	bool mesh, skeletons, properties;
+	bool legacy_mesh; /* mesh: in a single resolution, not in levels of detail */
 	/* Sharded: these parameters for all scales instead of chosen ones; or NULL. */
 	const struct fg_sharding *sharding;
 	const _Atomic bool *cancel; /* may be NULL */
@@ -58,6 +61,7 @@ struct fg_export {
 
 struct fg_export_object_counts {
 	uint64_t meshes, meshes_missing, skeletons, skeletons_missing;
+	uint64_t segments; /* with properties: at most FG_SEGMENTS_SHOWN */
 };
 
 struct fg_export_summary {

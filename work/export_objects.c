@@ -6,17 +6,22 @@
  * from which the parameters are chosen; the list is sorted into the order of the shard
  * files, and a second pass writes them.
  *
- * A mesh is two data: the fragments of all levels, and the manifest, which in a shard
- * follows them directly, since readers find the fragments by counting back from it.
+ * A legacy mesh is files in any case, since that format knows no shards.
+ *
+ * Another mesh is two data: the fragments of all levels, and the manifest, which in a
+ * shard follows them directly, since readers find the fragments by counting back from
+ * it.
  */
 #include "config.h"
 
 #include "work/export_objects.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/file.h"
 #include "formats/codec.h"
+#include "formats/mesh.h"
 #include "formats/multilod.h"
 #include "formats/skeleton.h"
 #include "mesh/lod.h"
@@ -42,6 +47,7 @@ struct run {
 	struct fg_export_log *log;
 	enum fg_kind kind;
 	const char *dir; /* folder, relative to dest */
+	bool legacy, sharded;
 	uint64_t *made, *missing;
 	struct entry *e;
 	size_t n, room;
@@ -70,7 +76,8 @@ find_object(struct run *r, uint64_t id, int64_t gen, struct fg_key *key,
     struct fg_buf **main, struct fg_err *err)
 {
 	*key = fg_artefact_key(r->x->layer, r->kind,
-	    r->kind == FG_KIND_MESH ? FG_PRODUCT_LODS : FG_PRODUCT_TABLE, id);
+	    r->kind == FG_KIND_MESH && !r->legacy ? FG_PRODUCT_LODS : FG_PRODUCT_TABLE,
+	    id);
 	if (read_part(r, key, 0, gen, main, err) < 0)
 		return -1;
 	if (*main && r->kind != FG_KIND_MESH) {
@@ -130,6 +137,42 @@ write_bytes(struct run *r, uint64_t id, const char *more, const struct fg_buf *b
 	return rc;
 }
 
+/* Each piece of a legacy mesh is a file, by the name that the daemon has for it. */
+static int
+write_pieces(struct run *r, uint64_t id, const struct fg_buf *table, struct fg_err *err)
+{
+	struct fg_key key = fg_artefact_key(r->x->layer, r->kind, FG_PRODUCT_PIECE, id);
+	struct fg_piece *p = NULL;
+	struct fg_buf *b;
+	size_t n = 0;
+	int rc = fg_pieces_decode(table->data, table->len, &p, &n, err);
+
+	for (size_t i = 0; i < n && rc == 0; i++) {
+		char more[48];
+
+		if (p[i].bytes == 0)
+			continue;
+		snprintf(more, sizeof more, ":%llu:%lld", (unsigned long long)p[i].at,
+		    (long long)p[i].gen);
+		rc = read_part(r, &key, p[i].at, p[i].gen, &b, err);
+		if (rc == 0 && !b)
+			rc = fg_fail(err, FG_ECORRUPT,
+			    "a piece of the mesh of object %llu is missing: run "
+			    "floodgate verify",
+			    (unsigned long long)id);
+		if (rc == 0)
+			rc = write_bytes(r, id, more, b, err);
+		fg_buf_unref(b);
+	}
+	if (rc == 0) {
+		b = fg_artefact_manifest(id, p, n);
+		rc = write_bytes(r, id, ":0", b, err);
+		fg_buf_unref(b);
+	}
+	free(p);
+	return rc;
+}
+
 static int
 write_object(struct run *r, const struct fg_key *key, int64_t gen,
     const struct fg_buf *main, struct fg_err *err)
@@ -140,6 +183,8 @@ write_object(struct run *r, const struct fg_key *key, int64_t gen,
 
 	if (r->kind != FG_KIND_MESH)
 		return write_bytes(r, key->at, "", main, err);
+	if (r->legacy)
+		return write_pieces(r, key->at, main, err);
 	if (read_fragments(r, key, gen, &s, err) < 0) {
 		fg_str_fini(&s);
 		return -1;
@@ -194,8 +239,8 @@ take_object(struct run *r, const struct fg_object *o, struct fg_err *err)
 		return 0;
 	}
 	++*r->made;
-	rc = r->x->sharded ? list_object(r, o, main, err)
-			   : write_object(r, &key, o->gen, main, err);
+	rc = r->sharded ? list_object(r, o, main, err)
+			: write_object(r, &key, o->gen, main, err);
 	fg_buf_unref(main);
 	return rc;
 }
@@ -353,10 +398,11 @@ write_shards(struct run *r, struct fg_err *err)
 static int
 write_info(struct run *r, struct fg_err *err)
 {
-	const struct fg_sharding *s = r->x->sharded ? &r->sharding : NULL;
-	struct fg_buf *b = r->kind == FG_KIND_MESH
-			       ? fg_multilod_info(FG_LOD_PARAMS.bits, s)
-			       : fg_skeleton_info_with(FG_SKELETON_AREA, s);
+	const struct fg_sharding *s = r->sharded ? &r->sharding : NULL;
+	struct fg_buf *b = r->kind != FG_KIND_MESH
+			       ? fg_skeleton_info_with(FG_SKELETON_AREA, s)
+			   : r->legacy ? fg_mesh_legacy_info()
+				       : fg_multilod_info(FG_LOD_PARAMS.bits, s);
 	char *name = fg_asprintf("%s/info", r->dir);
 	int rc = fg_export_log_write(r->log, name, b, err);
 
@@ -372,7 +418,7 @@ write_folder(struct run *r, struct fg_err *err)
 	int rc = -1;
 
 	if (fg_file_mkdirs(dir, err) == 0 && fg_export_log_sweep(dir, err) == 0 &&
-	    take_objects(r, err) == 0 && (!r->x->sharded || write_shards(r, err) == 0))
+	    take_objects(r, err) == 0 && (!r->sharded || write_shards(r, err) == 0))
 		rc = write_info(r, err);
 	free(r->e);
 	free(dir);
@@ -388,6 +434,8 @@ fg_export_objects(const struct fg_export *x, struct fg_reader *r,
 	    .log = log,
 	    .kind = FG_KIND_MESH,
 	    .dir = FG_EXPORT_MESH,
+	    .legacy = x->legacy_mesh,
+	    .sharded = x->sharded && !x->legacy_mesh,
 	    .made = &n->meshes,
 	    .missing = &n->meshes_missing};
 	struct run skeletons = {.x = x,
@@ -395,6 +443,7 @@ fg_export_objects(const struct fg_export *x, struct fg_reader *r,
 	    .log = log,
 	    .kind = FG_KIND_SKELETON,
 	    .dir = FG_EXPORT_SKELETONS,
+	    .sharded = x->sharded,
 	    .made = &n->skeletons,
 	    .missing = &n->skeletons_missing};
 

@@ -255,11 +255,14 @@ fg_export_plan_init(struct fg_export_plan *p, const struct fg_export *x,
 		drop_directory(x, "meshes", &p->info.mesh);
 	if (!x->skeletons)
 		drop_directory(x, "skeletons", &p->info.skeletons);
-	drop_directory(x, "segment properties", &p->info.segment_properties);
+	if (!x->properties)
+		drop_directory(x, "segment properties", &p->info.segment_properties);
 	if (x->mesh)
 		name_directory(FG_EXPORT_MESH, &p->info.mesh);
 	if (x->skeletons)
 		name_directory(FG_EXPORT_SKELETONS, &p->info.skeletons);
+	if (x->properties)
+		name_directory(FG_EXPORT_PROPERTIES, &p->info.segment_properties);
 	if (rc < 0)
 		fg_export_plan_fini(p);
 	return rc;
@@ -282,6 +285,8 @@ fg_export_plan_text(const struct fg_export_plan *p, const struct fg_export *x)
 	j = json_pack("{s:s, s:s, s:o, s:o, s:b}", "program", PACKAGE_STRING, "layer",
 	    x->layer->uuid, "info", fg_info_format(&p->info), "recoded", recoded,
 	    "gzip", x->gzip);
+	if (x->legacy_mesh)
+		json_object_set_new(j, "mesh", json_string("legacy"));
 	text = fg_json_format(j);
 	json_decref(j);
 	return text;

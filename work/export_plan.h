@@ -10,6 +10,7 @@
 
 #define FG_EXPORT_MESH "mesh" /* folders, as info names them */
 #define FG_EXPORT_SKELETONS "skeletons"
+#define FG_EXPORT_PROPERTIES "segment_properties"
 
 struct fg_export_plan {
 	struct fg_info info; /* as written; scales.. of the next members */

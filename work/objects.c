@@ -5,12 +5,14 @@
 #include "work/objects.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/morton.h"
+#include "work/artefact.h"
 
 #define BOX_BLOCKS_MAX 100000 /* of one query */
 
@@ -443,57 +445,107 @@ fg_edits_undo(struct fg_store *s, struct fg_catalog *c, const struct fg_layer *l
 
 /* ------------------------------------------------------------- properties */
 
-static void
-put_numbers(json_t *list, const char *name, const char *type, const char *help,
-    json_t *values)
+enum { VOXELS, PARTS, BLOCKS, GEN, X0, Y0, Z0, X1, Y1, Z1, TRIANGLES, CABLE, COLUMNS };
+
+struct column {
+	const char *id, *type, *help;
+	json_t *values;
+	bool any; /* a value is known */
+};
+
+/* What the columns say of an object; NAN: not known. */
+static int
+fill_row(const struct fg_layer *l, struct fg_reader *r, const struct fg_object *o,
+    double v[COLUMNS], struct fg_err *err)
 {
-	json_array_append_new(list,
-	    json_pack("{s:s, s:s, s:s, s:s, s:o}", "id", name, "type", "number",
-		"data_type", type, "description", help, "values", values));
+	bool known;
+
+	v[VOXELS] = (double)o->voxels;
+	v[PARTS] = (double)o->members;
+	v[BLOCKS] = (double)o->blocks;
+	v[GEN] = (double)o->gen;
+	for (int d = 0; d < 3; d++) {
+		v[X0 + d] = (double)o->lo[d];
+		v[X1 + d] = (double)o->hi[d];
+	}
+	v[TRIANGLES] = v[CABLE] = NAN;
+	if (fg_measure_find(r, l, FG_KIND_MESH, o->public_id, o->gen, &v[TRIANGLES],
+		&known, err) < 0 ||
+	    fg_measure_find(r, l, FG_KIND_SKELETON, o->public_id, o->gen, &v[CABLE],
+		&known, err) < 0)
+		return -1;
+	v[CABLE] /= 1000;
+	return 0;
+}
+
+/* JSON has no NaN; as a text Neuroglancer takes it for one, and 0 would be a lie. */
+static void
+put_value(struct column *c, int k, double v)
+{
+	json_t *j = isnan(v)     ? json_string("NaN")
+		    : k == CABLE ? json_real(v)
+				 : json_integer((json_int_t)v);
+
+	c->any |= !isnan(v);
+	json_array_append_new(c->values, j);
 }
 
 int
 fg_segment_properties(const struct fg_layer *l, struct fg_reader *r, uint64_t skip,
     size_t max, json_t **out, struct fg_err *err)
 {
-	static const char *const corner[] = {"x0", "y0", "z0", "x1", "y1", "z1"};
-	json_t *ids, *list, *column[4], *box[6];
+	struct column column[COLUMNS] = {
+	    [VOXELS] = {"voxels", "uint32", "voxels of the finest scale", NULL, true},
+	    [PARTS] = {"parts", "uint32", "base objects in it", NULL, true},
+	    [BLOCKS] = {"blocks", "uint32", "blocks that it lies in", NULL, true},
+	    [GEN] = {"gen", "uint32", "rises when it is joined or cut", NULL, true},
+	    [X0] = {"x0", "int32", "bounding box, voxels", NULL, true},
+	    [Y0] = {"y0", "int32", "bounding box, voxels", NULL, true},
+	    [Z0] = {"z0", "int32", "bounding box, voxels", NULL, true},
+	    [X1] = {"x1", "int32", "bounding box, voxels", NULL, true},
+	    [Y1] = {"y1", "int32", "bounding box, voxels", NULL, true},
+	    [Z1] = {"z1", "int32", "bounding box, voxels", NULL, true},
+	    [TRIANGLES] = {"triangles", "float32", "of its mesh, as far as one is made",
+		NULL, false},
+	    [CABLE] = {"cable", "float32",
+		"length of its skeleton, um, as far as one is made", NULL, false},
+	};
+	json_t *ids, *list = json_array();
 	struct fg_object *o = NULL;
-	bool wide = false;
+	double v[COLUMNS];
 	size_t n = 0;
+	int rc;
 
-	if (fg_reader_objects(r, l->id, l->agglomerated, FG_OBJECTS_BY_VOXELS, skip,
-		max, &o, &n, err) < 0)
-		return -1;
+	rc = fg_reader_objects(r, l->id, l->agglomerated, FG_OBJECTS_BY_VOXELS, skip,
+	    max, &o, &n, err);
 	ids = json_array();
-	list = json_array();
-	for (int k = 0; k < 4; k++)
-		column[k] = json_array();
-	for (int k = 0; k < 6; k++)
-		box[k] = json_array();
-	for (size_t i = 0; i < n; i++) {
-		const uint64_t v[4] = {o[i].voxels, o[i].members, o[i].blocks,
-		    (uint64_t)o[i].gen};
-
+	for (int k = 0; k < COLUMNS; k++)
+		column[k].values = json_array();
+	for (size_t i = 0; i < n && rc == 0; i++) {
+		if (o[i].voxels > UINT32_MAX)
+			column[VOXELS].type = "float32";
 		json_array_append_new(ids, id_text(o[i].public_id));
-		wide |= o[i].voxels > UINT32_MAX;
-		for (int k = 0; k < 4; k++)
-			json_array_append_new(column[k],
-			    json_integer((json_int_t)v[k]));
-		for (int k = 0; k < 6; k++)
-			json_array_append_new(box[k],
-			    json_integer(k < 3 ? o[i].lo[k] : o[i].hi[k - 3]));
+		rc = fill_row(l, r, &o[i], v, err);
+		for (int k = 0; k < COLUMNS && rc == 0; k++)
+			put_value(&column[k], k, v[k]);
 	}
 	free(o);
-	put_numbers(list, "voxels", wide ? "float32" : "uint32",
-	    "voxels of the finest scale", column[0]);
-	put_numbers(list, "parts", "uint32", "base objects in it", column[1]);
-	put_numbers(list, "blocks", "uint32", "blocks that it lies in", column[2]);
-	put_numbers(list, "gen", "uint32", "rises when it is joined or cut", column[3]);
-	for (int k = 0; k < 6; k++)
-		put_numbers(list, corner[k], "int32", "bounding box, voxels", box[k]);
+	for (int k = 0; k < COLUMNS; k++) {
+		const struct column *c = &column[k];
+
+		if (c->any)
+			json_array_append_new(list,
+			    json_pack("{s:s, s:s, s:s, s:s, s:O}", "id", c->id, "type",
+				"number", "data_type", c->type, "description", c->help,
+				"values", c->values));
+		json_decref(c->values);
+	}
 	*out =
 	    json_pack("{s:s, s:{s:o, s:o}}", "@type", "neuroglancer_segment_properties",
 		"inline", "ids", ids, "properties", list);
-	return 0;
+	if (rc < 0) {
+		json_decref(*out);
+		*out = NULL;
+	}
+	return rc;
 }

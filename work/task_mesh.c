@@ -467,6 +467,8 @@ put_table(struct maker *m, struct fg_err *err)
 				   .gen = m->body.object.gen,
 				   .state = FG_PRESENT,
 				   .bytes = table});
+	fg_measure_put(&m->out, &m->task->key, m->body.object.gen,
+	    (double)m->triangles);
 	m->out.stats = format_stats(m);
 	return 0;
 }

@@ -20,6 +20,7 @@
 
 #include "work/artefact.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -336,6 +337,22 @@ trace_blocks(struct maker *m, struct fg_skeleton *out, struct fg_err *err)
 
 /* ------------------------------------------------------------- the task */
 
+static double
+cable_of(const struct fg_skeleton *s)
+{
+	double sum = 0;
+
+	for (size_t e = 0; e < s->edges; e++) {
+		const float *a = s->xyz + 3 * (size_t)s->edge[2 * e];
+		const float *b = s->xyz + 3 * (size_t)s->edge[2 * e + 1];
+
+		sum += hypot(hypot((double)a[0] - (double)b[0],
+				 (double)a[1] - (double)b[1]),
+		    (double)a[2] - (double)b[2]);
+	}
+	return sum;
+}
+
 static char *
 format_stats(const struct maker *m, const struct fg_skeleton *s, int64_t trace_ns)
 {
@@ -400,6 +417,7 @@ fg_task_skeleton(struct fg_task *t, struct fg_env *env, struct fg_output *out,
 				  .gen = m.body.object.gen,
 				  .state = FG_PRESENT,
 				  .bytes = bytes});
+	fg_measure_put(&m.out, &t->key, m.body.object.gen, cable_of(&s));
 	m.out.stats = format_stats(&m, &s, fg_clock_ns() - t0);
 	fg_output_seal(&m.out);
 	m.out.result.task = t->key;

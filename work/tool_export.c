@@ -37,6 +37,14 @@ static const struct fg_tool_option options[] = {
 	"format), as "
 	"far as they are made",
 	0},
+    {"mesh-legacy", NULL,
+	"with the meshes of all objects in the legacy format of a\nsingle resolution "
+	"(always files, also with --sharded)",
+	0},
+    {"properties", NULL,
+	"with the segment properties of the 50,000 largest\nobjects, for the segment "
+	"list of Neuroglancer",
+	0},
     {"skeletons", NULL, "with the skeletons of all objects, as far as they are\nmade",
 	0},
     {NULL, NULL, NULL, 0},
@@ -93,7 +101,12 @@ read_options(const struct fg_tool *t, struct fg_export *x, struct fg_box *box,
 
 	x->sharded = fg_tool_has(t, "sharded");
 	x->gzip = fg_tool_has(t, "gzip");
-	x->mesh = fg_tool_has(t, "mesh");
+	x->legacy_mesh = fg_tool_has(t, "mesh-legacy");
+	x->mesh = x->legacy_mesh || fg_tool_has(t, "mesh");
+	if (x->legacy_mesh && fg_tool_has(t, "mesh"))
+		return fg_fail(err, FG_EINVAL,
+		    "--mesh and --mesh-legacy: a volume names one format of meshes");
+	x->properties = fg_tool_has(t, "properties");
 	x->skeletons = fg_tool_has(t, "skeletons");
 	x->scales = fg_tool_text(t, "scales", NULL);
 	if (fg_tool_has(t, "sharding")) {
@@ -149,10 +162,10 @@ on_line(void *ctx, const char *line)
 static json_t *
 describe_objects(const struct fg_export_object_counts *n)
 {
-	return json_pack("{s:I, s:I, s:I, s:I}", "meshes", (json_int_t)n->meshes,
+	return json_pack("{s:I, s:I, s:I, s:I, s:I}", "meshes", (json_int_t)n->meshes,
 	    "missing_meshes", (json_int_t)n->meshes_missing, "skeletons",
 	    (json_int_t)n->skeletons, "missing_skeletons",
-	    (json_int_t)n->skeletons_missing);
+	    (json_int_t)n->skeletons_missing, "segments", (json_int_t)n->segments);
 }
 
 static void
@@ -167,6 +180,9 @@ print_objects(const struct fg_export *x, const struct fg_export_object_counts *n
 		       "skeleton)\n",
 		    (unsigned long long)n->skeletons,
 		    (unsigned long long)n->skeletons_missing);
+	if (x->properties)
+		printf("  properties of %llu segments\n",
+		    (unsigned long long)n->segments);
 }
 
 static void
