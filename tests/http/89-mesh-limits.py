@@ -8,12 +8,12 @@ import random
 
 from lib import Server, done, has, is_, ok, write
 
-SIZE, CHUNK = (320, 128, 128), 64
-NOISE, BALL, LATE = 9, 7, "?wait=100"
+SIZE, CHUNK = (192, 128, 128), 64
+NOISE, BALL, DOT, LATE = 9, 7, 5, "?wait=100"
 
 
 def make(path):
-    """Half of the first 256 planes of x at random; behind them a small ball."""
+    """Half of the first 128 planes of x at random; behind them a ball and a voxel."""
     write(os.path.join(path, "info"), json.dumps({
         "@type": "neuroglancer_multiscale_volume", "type": "segmentation",
         "data_type": "uint8", "num_channels": 1, "scales": [{
@@ -24,13 +24,14 @@ def make(path):
     for z in range(0, SIZE[2], CHUNK):
         for y in range(0, SIZE[1], CHUNK):
             for x in range(0, SIZE[0], CHUNK):
-                if x < 256:
+                if x < 128:
                     voxels = rnd.randbytes(CHUNK ** 3).translate(table)
                 elif y or z:
                     continue
                 else:
                     voxels = bytes(
-                        BALL * ((a - 40) ** 2 + (b - 32) ** 2 + (c - 32) ** 2 <= 120)
+                        BALL * ((a - 40) ** 2 + (b - 32) ** 2 + (c - 32) ** 2 <= 120) or
+                        DOT * ((a, b, c) == (60, 60, 60))
                         for c in range(CHUNK) for b in range(CHUNK) for a in range(CHUNK))
                 name = "_".join(f"{a}-{a + CHUNK}" for a in (x, y, z))
                 write(os.path.join(path, "s", name), voxels)
@@ -41,12 +42,13 @@ def peak_mb(s):
         return next(int(line.split()[1]) >> 10 for line in f if line.startswith("VmHWM"))
 
 
-def refused(s, path, setting):
+def refused(s, i, setting):
+    path = f"/seg/mesh/{i}:0"
     r = s.get(path + LATE)
     is_(f"{path}: 500", r.status, 500)
     text = r.json()["error"]
     has(f"that names the limit: {text}", text, setting)
-    has("and the object", text, f"object {NOISE} ")
+    has("and the object", text, f"object {i} ")
     ok("in one line", "\n" not in text and len(r.body) < 600)
     runs = s.metrics()['floodgate_tasks_total{end="failed"}']
     is_("the same again", s.get(path).status, 500)
@@ -54,7 +56,7 @@ def refused(s, path, setting):
 
 
 def well(s):
-    is_("the small one beside it", s.get(f"/seg/mesh/{BALL}:0{LATE}").status, 200)
+    is_("the small one beside it", s.get(f"/seg/mesh/{DOT}:0{LATE}").status, 200)
     is_("the daemon is well", s.get("/healthz").status, 200)
 
 
@@ -63,14 +65,14 @@ with Server("--mesh-piece-mb", "64") as s:
     s.add_layer("seg", os.path.join(s.own.name, "labels"))
     well(s)
     before = peak_mb(s)
-    refused(s, f"/seg/mesh/{NOISE}:0", "mesh_piece_mb")
-    # Without it 1 GB and more: 250 bytes a voxel.
-    ok(f"{peak_mb(s)} MB, {before} before", peak_mb(s) - before < 400)
+    refused(s, NOISE, "mesh_piece_mb")
+    # Without it half a GB: 250 bytes a voxel.
+    ok(f"{peak_mb(s)} MB, {before} before", peak_mb(s) - before < 300)
     well(s)
 
-with Server("--mesh-max-mtri", "0.002") as s:
+with Server("--mesh-max-mtri", "0.0001") as s:
     make(os.path.join(s.own.name, "labels"))
     s.add_layer("seg", os.path.join(s.own.name, "labels"))
-    refused(s, f"/seg/mesh/{NOISE}:0", "mesh_max_mtri")
+    refused(s, BALL, "mesh_max_mtri")
     well(s)
 done()
