@@ -94,7 +94,7 @@ merge_vertices(struct join *j, const struct fg_skeleton *const *piece, size_t co
 		}
 	}
 	qsort(at, n, sizeof *at, by_place);
-	/* The lowest vertex of each place, for now. */
+	/* The lowest vertex of each place; numbers without gaps below. */
 	for (size_t i = 0; i < n; i++) {
 		bool same =
 		    i > 0 && memcmp(at[i].xyz, at[i - 1].xyz, sizeof at[i].xyz) == 0;

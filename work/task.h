@@ -29,6 +29,14 @@ struct fg_task {
 	_Atomic uint64_t progress, progress_all; /* seeds (pieces) handled, in all */
 };
 
+/* What a mesh may take; beyond it the task fails for good (FG_ENOTSUP). 0: 4 GiB, 1
+ * GiB, 10^9. */
+struct fg_mesh_limits {
+	size_t piece_bytes;  /* memory for the surface of an object in one block */
+	size_t levels_bytes; /* for all levels of detail of an object */
+	uint64_t triangles;  /* of an object */
+};
+
 struct fg_env {
 	struct fg_engines *engines; /* BLOCK: where its engine is taken from */
 	int floods;                 /* see struct fg_block_call */
@@ -57,6 +65,7 @@ struct fg_env {
 	/* The same: commit a part of the work now; returns when it is done. */
 	int (*put)(void *ctx, struct fg_result *res, size_t bytes, struct fg_err *err);
 	void *ctx;
+	struct fg_mesh_limits mesh;
 	int64_t skeleton_whole; /* voxels of a box that is traced in one go; 0: 2^27 */
 	const char *worker;     /* provenance: host and process; may be NULL */
 	bool no_engine; /* out: it failed because no device can run the recipe */

@@ -34,8 +34,10 @@
 /* Limits of simplification below this share of a voxel are taken as 0. */
 #define TINY_ERROR 0.05
 #define FLUSH_BYTES (64u << 20)
-#define SURFACE_MEMORY (UINT64_C(4) << 30) /* of one piece */
-#define LOD_MEMORY (UINT64_C(1) << 30)     /* of all levels of one object */
+/* Where the settings give no limits. */
+#define SURFACE_MEMORY (UINT64_C(4) << 30)
+#define LOD_MEMORY (UINT64_C(1) << 30)
+#define TRIANGLES_MAX UINT64_C(1000000000)
 /* Goes into the hash of what pieces are made from: another algorithm, another number.
  */
 #define ALGORITHM 3
@@ -43,6 +45,7 @@
 struct maker {
 	struct fg_task *task;
 	struct fg_env *env;
+	struct fg_mesh_limits most;
 	struct fg_body body;
 	double error_nm;
 	uint64_t *block; /* Morton codes of the blocks to visit, ascending */
@@ -114,6 +117,19 @@ hash_inputs(const struct maker *m, const int64_t blk[3])
 
 /* ------------------------------------------------------------- one piece */
 
+/* A limit (FG_EFULL) ends the task for good: trying again does not make it smaller. */
+static int
+refuse(const struct maker *m, const char *setting, struct fg_err *err)
+{
+	struct fg_err why = *err;
+
+	if (why.code != FG_EFULL)
+		return -1;
+	fg_err_clear(err);
+	return fg_fail(err, FG_ENOTSUP, "the mesh of object %llu is too large: %s (%s)",
+	    (unsigned long long)m->body.object.id, why.msg, setting);
+}
+
 /* Faces of a hull at which the volume ends, for fg_surface_params.close. */
 static unsigned
 closed_faces(const struct fg_body *b, const struct fg_box *hull)
@@ -165,7 +181,7 @@ make_surface(struct maker *m, const struct fg_box *vx, struct fg_mesh *out,
 	static const uint64_t one = 1;
 	struct fg_surface_params p = {.only = &one,
 	    .only_count = 1,
-	    .memory = SURFACE_MEMORY};
+	    .memory = m->most.piece_bytes};
 	struct fg_array mask = FG_ARRAY_INIT;
 	struct fg_surface s = {0};
 	struct fg_box hull;
@@ -188,7 +204,7 @@ make_surface(struct maker *m, const struct fg_box *vx, struct fg_mesh *out,
 	m->surface_ns += fg_clock_ns() - t0;
 	fg_array_fini(&mask);
 	if (rc < 0)
-		return -1;
+		return refuse(m, "mesh_piece_mb", err);
 	found = fg_surface_find(&s, 1);
 	if (found)
 		rc = simplify(m, found, out, err);
@@ -397,6 +413,12 @@ add_piece(struct maker *m, uint64_t at, struct fg_err *err)
 			return -1;
 	}
 	m->triangles += p->triangles;
+	if (m->triangles > m->most.triangles) {
+		fg_fail(err, FG_EFULL,
+		    "more than %llu triangles after %zu of %zu blocks",
+		    (unsigned long long)m->most.triangles, m->pieces + 1, m->blocks);
+		return refuse(m, "mesh_max_mtri", err);
+	}
 	m->pieces++;
 	m->task->progress = m->pieces;
 	return 0;
@@ -500,7 +522,6 @@ make_levels(struct maker *m, struct fg_err *err)
 {
 	struct fg_lod_params p = FG_LOD_PARAMS;
 	struct fg_buf *manifest = NULL, *data = NULL;
-	struct fg_err why = FG_ERR_INIT;
 	struct fg_lod *lod;
 	int rc = -1;
 
@@ -510,23 +531,18 @@ make_levels(struct maker *m, struct fg_err *err)
 	p.piece_error_nm = m->error_nm;
 	/* Coarser levels begin with a voxel, or what is coarser already. */
 	p.error_nm = FG_MAX(m->error_nm, cbrt(p.nm[0] * p.nm[1] * p.nm[2]));
-	p.memory = LOD_MEMORY;
+	p.memory = m->most.levels_bytes;
 	p.cancel = &m->task->cancel;
 	lod = fg_lod_new(&p, err);
 	if (!lod)
 		return -1;
-	if (add_levels(m, lod, &why) == 0 &&
-	    fg_lod_end(lod, &manifest, &data, &why) == 0)
+	if (add_levels(m, lod, err) == 0 && fg_lod_end(lod, &manifest, &data, err) == 0)
 		rc = fg_lods_put(&m->out, &m->task->key, m->body.object.gen, manifest,
-		    data, &why);
+		    data, err);
 	fg_lod_free(lod);
 	fg_buf_unref(manifest);
 	fg_buf_unref(data);
-	if (rc < 0) /* trying again does not make it smaller */
-		fg_fail(err, why.code == FG_EFULL ? FG_ENOTSUP : why.code,
-		    "levels of detail of object %llu: %s",
-		    (unsigned long long)m->body.object.id, why.msg);
-	return rc;
+	return rc < 0 ? refuse(m, "mesh_levels_mb", err) : 0;
 }
 
 int
@@ -537,6 +553,12 @@ fg_task_mesh(struct fg_task *t, struct fg_env *env, struct fg_output *out,
 	int rc = -1;
 
 	m.error_nm = t->layer->mesh_error_nm;
+	m.most = (struct fg_mesh_limits){.piece_bytes = env->mesh.piece_bytes
+							    ? env->mesh.piece_bytes
+							    : SURFACE_MEMORY,
+	    .levels_bytes =
+		env->mesh.levels_bytes ? env->mesh.levels_bytes : LOD_MEMORY,
+	    .triangles = env->mesh.triangles ? env->mesh.triangles : TRIANGLES_MAX};
 	if (fg_body_init(&m.body, t, env, err) < 0 || list_blocks(&m, err) < 0 ||
 	    read_old(&m, err) < 0)
 		goto out;

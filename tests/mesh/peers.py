@@ -10,8 +10,6 @@ covers decides which further ones there are. Sums of penalties are floats, so th
 cost the same; which one is found first decides about twigs. On the whole ground truth that
 leaves 99.04 and 99.11 % within two voxels. Kimimaro held against itself on the mirrored
 volume has 99.6 and 99.5 % (along x) and 90.3 and 90.7 % (along z, where roots change)."""
-import gzip
-import io
 import os
 import struct
 import subprocess
@@ -23,10 +21,10 @@ from lib import BUILD, done, is_, missing, ok  # noqa: E402
 
 try:
     import edt
-    import h5py
     import kimimaro
     import numpy as np
     import zmesh
+    from sample import ground_truth
     from scipy import ndimage
     from scipy.spatial import cKDTree
 except ModuleNotFoundError as e:
@@ -94,18 +92,6 @@ def tubes(lines, radii):
         d = cKDTree(line).query(centre.reshape(-1, 3), distance_upper_bound=r)[0]
         a[(d < r).reshape(shape) & (a == 0)] = i + 1
     return a
-
-
-def ground_truth():
-    folder = os.environ.get("FLOODGATE_TEST_DATA")
-    if not folder:
-        missing("FLOODGATE_TEST_DATA is not set (folder that holds fib25/)")
-    path = os.path.join(folder, "fib25", "training_sample2_groundtruth.h5.gz")
-    with gzip.open(path) as z, h5py.File(io.BytesIO(z.read())) as f:
-        stack, pairs = f["stack"][:], f["transforms"][:].astype(np.int64)
-    body = np.zeros(max(int(stack.max()), int(pairs[:, 0].max())) + 1, np.uint32)
-    body[pairs[:, 0]] = pairs[:, 1]
-    return np.asfortranarray(body[stack].transpose(2, 1, 0))
 
 
 # ------------------------------------------------------------------ comparisons
