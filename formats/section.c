@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <strings.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -68,9 +69,13 @@ probe_file(const char *path, int64_t shape[4], enum fg_dtype *t, struct fg_err *
 	uint8_t *head = fg_alloc(PROBE_BYTES);
 	ssize_t n = fd < 0 ? -1 : pread(fd, head, PROBE_BYTES, 0);
 	struct fg_buf *whole;
+	struct stat st;
 	int rc = -1;
 
-	if (n < 0)
+	if (fd >= 0 && fstat(fd, &st) == 0 && !S_ISREG(st.st_mode)) {
+		n = -1;
+		fg_fail(err, FG_EINVAL, "not a regular file");
+	} else if (n < 0)
 		fg_fail_errno(err, "cannot be read");
 	else
 		rc = probe_bytes(png, head, (size_t)n, shape, t,

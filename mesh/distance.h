@@ -19,10 +19,10 @@
 int fg_distance_measure(const struct fg_mesh *a, const struct fg_mesh *b,
     double spacing_nm, double *nm, struct fg_err *err) FG_MUST_USE;
 
-/* A surface that others are held against: its triangles in a tree. */
+/* A surface that others are held against. */
 struct fg_distance;
 
-/* m is not needed afterwards. Cost: 0.1 s and 100 MB per million triangles. */
+/* m is borrowed until the end. Cost: 30 bytes per triangle. Fails: FG_ENOMEM. */
 struct fg_distance *fg_distance_new(const struct fg_mesh *m,
     struct fg_err *err) FG_MUST_USE;
 void fg_distance_free(struct fg_distance *d); /* NULL: nothing */
@@ -33,9 +33,11 @@ void fg_distance_free(struct fg_distance *d); /* NULL: nothing */
  * other surface as a whole. What is closer to the limit than a third of it may get a
  * "no".
  *
+ * Cost: for a mesh whose vertices are some of d's, in their order, 0.2 s per million
+ * triangles; ten times that for others.
  * Fails: FG_EINVAL (limit not > 0), FG_ENOMEM.
  */
-int fg_distance_within(const struct fg_distance *d, const struct fg_mesh *m,
-    double limit_nm, bool *within, struct fg_err *err) FG_MUST_USE;
+int fg_distance_within(struct fg_distance *d, const struct fg_mesh *m, double limit_nm,
+    bool *within, struct fg_err *err) FG_MUST_USE;
 
 #endif

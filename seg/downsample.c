@@ -14,6 +14,8 @@
 
 #include "seg/downsample_avx2.h"
 
+#define INLINE static inline __attribute__((always_inline))
+
 enum { SPAN = 256, ROWS_MAX = 8 * 8, WINDOW_MAX = 8 * ROWS_MAX };
 
 /* The fine voxels under a span: rows begin at the first window's first voxel. */
@@ -96,32 +98,55 @@ fast_none(const struct span *s FG_UNUSED, void *dst FG_UNUSED)
 	return 0;
 }
 
+/* A function of a span, its windows from `done` on, their width and an array: the usual
+ * widths as constants, so that the loop over a window unrolls. */
+#define BY_WIDTH(fn, s, done, array)                                                   \
+	do {                                                                           \
+		switch ((s)->width) {                                                  \
+		case 1:                                                                \
+			fn(s, done, 1, array);                                         \
+			break;                                                         \
+		case 2:                                                                \
+			fn(s, done, 2, array);                                         \
+			break;                                                         \
+		case 3:                                                                \
+			fn(s, done, 3, array);                                         \
+			break;                                                         \
+		case 4:                                                                \
+			fn(s, done, 4, array);                                         \
+			break;                                                         \
+		default:                                                               \
+			fn(s, done, (s)->width, array);                                \
+		}                                                                      \
+	} while (0)
+
 /* mean_u8 and so on: sums are exact in the type `sum` (at most 512 voxels). fast(): how
  * many windows it has done. */
 #define DEFINE_MEAN(name, type, sum_type, divide_fn, fast)                             \
+	INLINE void name##_sum(const struct span *s, int64_t done, const int64_t w,    \
+	    sum_type *sum)                                                             \
+	{                                                                              \
+		for (int64_t r = 0; r < s->rows; r++) {                                \
+			const type *in = s->row[r];                                    \
+                                                                                       \
+			for (int64_t i = done; i < s->windows; i++) {                  \
+				for (int64_t k = 0; k < w; k++)                        \
+					sum[i] += (sum_type)in[i * w + k];             \
+			}                                                              \
+		}                                                                      \
+	}                                                                              \
+                                                                                       \
 	static void name(const struct span *s, void *dst)                              \
 	{                                                                              \
-		int64_t n = s->windows, w = s->width, done = fast(s, dst);             \
+		int64_t n = s->windows, done = fast(s, dst);                           \
 		sum_type sum[SPAN];                                                    \
 		type *out = dst;                                                       \
                                                                                        \
 		memset(sum + done, 0, (size_t)(n - done) * sizeof *sum);               \
-		for (int64_t r = 0; r < s->rows; r++) {                                \
-			const type *in = s->row[r];                                    \
-                                                                                       \
-			if (w == 2) {                                                  \
-				for (int64_t i = done; i < n; i++)                     \
-					sum[i] += (sum_type)in[2 * i] +                \
-						  (sum_type)in[2 * i + 1];             \
-				continue;                                              \
-			}                                                              \
-			for (int64_t i = 0; i < n; i++) {                              \
-				for (int64_t k = 0; k < w; k++)                        \
-					sum[i] += in[i * w + k];                       \
-			}                                                              \
-		}                                                                      \
+		BY_WIDTH(name##_sum, s, done, sum);                                    \
 		for (int64_t i = done; i < n; i++)                                     \
-			out[i] = (type)divide_fn(sum[i], s->rows * w, s->rounding);    \
+			out[i] =                                                       \
+			    (type)divide_fn(sum[i], s->rows * s->width, s->rounding);  \
 	}
 
 DEFINE_MEAN(mean_u8, uint8_t, int32_t, divide, fast_u8)
@@ -146,9 +171,18 @@ static span_fn *const mean_fn[FG_DTYPES] = {
 
 /* ------------------------------------------------------------- majorities */
 
-/* The most frequent of v[0..n), of equals the first. */
+static int64_t
+count_of(const uint64_t *v, int64_t n, uint64_t label)
+{
+	int64_t count = 0;
+
+	for (int64_t i = 0; i < n; i++)
+		count += v[i] == label;
+	return count;
+}
+
 static uint64_t
-vote(const uint64_t *v, int64_t n)
+vote_of_many(const uint64_t *v, int64_t n)
 {
 	uint64_t label[WINDOW_MAX];
 	int votes[WINDOW_MAX];
@@ -170,6 +204,23 @@ vote(const uint64_t *v, int64_t n)
 			best = k;
 	}
 	return label[best];
+}
+
+/* The most frequent of v[0..n), of equals the first. Mostly two labels share a window,
+ * and none of the others can have more votes than all of them together. */
+static uint64_t
+vote(const uint64_t *v, int64_t n)
+{
+	int64_t next = 1, first = count_of(v, n, v[0]), second;
+
+	if (2 * first >= n)
+		return v[0];
+	while (v[next] == v[0])
+		next++;
+	second = count_of(v, n, v[next]);
+	if (FG_MAX(first, second) < n - first - second)
+		return vote_of_many(v, n);
+	return second > first ? v[next] : v[0];
 }
 
 static uint64_t
@@ -197,45 +248,51 @@ vote_u64(const struct span *s, void *dst)
 #define DEFINE_MODE(name, type, fast)                                                  \
 	static type name##_any(const struct span *s, int64_t first)                    \
 	{                                                                              \
-		uint64_t v[WINDOW_MAX], differ = 0;                                    \
+		uint64_t v[WINDOW_MAX];                                                \
 		int64_t n = 0;                                                         \
                                                                                        \
 		for (int64_t r = 0; r < s->rows; r++) {                                \
 			const type *in = (const type *)s->row[r] + first;              \
                                                                                        \
-			for (int64_t k = 0; k < s->width; k++) {                       \
-				v[n] = in[k];                                          \
-				differ |= v[n++] ^ v[0];                               \
+			for (int64_t k = 0; k < s->width; k++)                         \
+				v[n++] = in[k];                                        \
+		}                                                                      \
+		return (type)vote(v, n);                                               \
+	}                                                                              \
+                                                                                       \
+	INLINE void name##_differ(const struct span *s, int64_t done, const int64_t w, \
+	    type *differ)                                                              \
+	{                                                                              \
+		const type *first = s->row[0];                                         \
+                                                                                       \
+		for (int64_t r = 0; r < s->rows; r++) {                                \
+			const type *in = s->row[r];                                    \
+                                                                                       \
+			for (int64_t i = done; i < s->windows; i++) {                  \
+				for (int64_t k = 0; k < w; k++)                        \
+					differ[i] |= in[i * w + k] ^ first[i * w];     \
 			}                                                              \
 		}                                                                      \
-		return (type)(differ ? vote(v, n) : v[0]);                             \
 	}                                                                              \
                                                                                        \
 	static void name(const struct span *s, void *dst)                              \
 	{                                                                              \
 		const type *r0 = s->row[0], *r1 = s->row[s->rows > 1 ? 1 : 0];         \
-		const type *r2 = s->row[s->rows > 2 ? 2 : 0];                          \
-		const type *r3 = s->row[s->rows > 3 ? 3 : 0];                          \
-		bool plane = s->width == 2 && s->ny == 2 && s->nz == 1;                \
-		bool cube = s->width == 2 && s->ny == 2 && s->nz == 2;                 \
-		type *out = dst;                                                       \
+		int64_t n = s->windows, w = s->width, done = 0;                        \
+		type differ[SPAN], *out = dst;                                         \
                                                                                        \
-		for (int64_t i = plane || cube ? fast(s, dst) : 0; i < s->windows;     \
-		     i++) {                                                            \
-			int64_t x = i * s->width;                                      \
-			type a = r0[x];                                                \
-                                                                                       \
-			if (plane)                                                     \
-				out[i] =                                               \
-				    (type)vote_plane(a, r0[x + 1], r1[x], r1[x + 1]);  \
-			else if (cube &&                                               \
-				 !((a ^ r0[x + 1]) | (a ^ r1[x]) | (a ^ r1[x + 1]) |   \
-				     (a ^ r2[x]) | (a ^ r2[x + 1]) | (a ^ r3[x]) |     \
-				     (a ^ r3[x + 1])))                                 \
-				out[i] = a;                                            \
-			else                                                           \
-				out[i] = name##_any(s, x);                             \
+		if (w == 2 && s->ny == 2 && s->nz <= 2)                                \
+			done = fast(s, dst);                                           \
+		if (w == 2 && s->ny == 2 && s->nz == 1) {                              \
+			for (int64_t i = 2 * done; i < 2 * n; i += 2)                  \
+				out[i / 2] = (type)vote_plane(r0[i], r0[i + 1], r1[i], \
+				    r1[i + 1]);                                        \
+			return;                                                        \
 		}                                                                      \
+		memset(differ + done, 0, (size_t)(n - done) * sizeof *differ);         \
+		BY_WIDTH(name##_differ, s, done, differ);                              \
+		for (int64_t i = done; i < n; i++)                                     \
+			out[i] = differ[i] ? name##_any(s, i * w) : r0[i * w];         \
 	}
 
 DEFINE_MODE(mode_u8, uint8_t, fast_none)

@@ -4,8 +4,8 @@
  *
  * Neighbours along x are brought into two vectors (first and second voxel of each
  * window) whose lanes are in one order for all rows; the order is put right once, in
- * the result. Votes of eight: each voxel counts how many of the others equal it, and
- * the greatest count wins, of equals the first.
+ * the result. Votes of eight: each voxel counts how many of those behind it equal it,
+ * and the greatest count wins, of equals the first.
  */
 #include "config.h"
 
@@ -19,8 +19,9 @@
 #define INLINE static inline __attribute__((target("avx2"), always_inline))
 
 /* Bytes that reading is ahead of work: a row of a window ends before the processor's
- * own prefetching has begun. */
-#define AHEAD 2048
+ * own prefetching has begun. Not less, or in rows of 256 labels it would be the next
+ * row, which is read at the same time. */
+#define AHEAD 4096
 
 INLINE __m256i
 load(const void *p)
@@ -166,9 +167,9 @@ equal(__m256i a, __m256i b, bool wide)
 }
 
 INLINE __m256i
-subtract(__m256i a, __m256i b, bool wide)
+add_labels(__m256i a, __m256i b, bool wide)
 {
-	return wide ? _mm256_sub_epi64(a, b) : _mm256_sub_epi32(a, b);
+	return wide ? _mm256_add_epi64(a, b) : _mm256_add_epi32(a, b);
 }
 
 INLINE __m256i
@@ -188,47 +189,40 @@ vote_plane(const __m256i v[4], bool wide)
 	return _mm256_blendv_epi8(rest, v[0], first);
 }
 
+/* How many of the voxels behind v[i] equal it, below zero. */
+INLINE __m256i
+equal_behind(const __m256i v[8], int i, bool wide)
+{
+	__m256i count = equal(v[i], v[i + 1], wide);
+
+	for (int j = i + 2; j < 8; j++)
+		count = add_labels(count, equal(v[i], v[j], wide), wide);
+	return count;
+}
+
+/*
+ * The most frequent of eight, of equals the first. Only the first voxel of a label sees
+ * all others of it behind itself, so the first one that sees most of them has it.
+ * Nearly all windows lie inside one object or hold its border: if three equal v[0] in
+ * all lanes, nothing has more.
+ */
 INLINE __m256i
 vote_cube(const __m256i v[8], bool wide)
 {
-	__m256i count[8], best, most;
+	__m256i best = v[0], most = equal_behind(v, 0, wide);
+	__m256i wins =
+	    greater(wide ? _mm256_set1_epi64x(-2) : _mm256_set1_epi32(-2), most, wide);
 
-	for (int i = 0; i < 8; i++)
-		count[i] = _mm256_setzero_si256();
-	for (int i = 0; i < 8; i++) {
-		for (int j = i + 1; j < 8; j++) {
-			__m256i same = equal(v[i], v[j], wide);
-
-			count[i] = subtract(count[i], same, wide);
-			count[j] = subtract(count[j], same, wide);
-		}
-	}
-	best = v[0];
-	most = count[0];
-	for (int i = 1; i < 8; i++) {
-		__m256i more = greater(count[i], most, wide);
+	if (_mm256_movemask_epi8(wins) == -1)
+		return best;
+	for (int i = 1; i < 7; i++) {
+		__m256i count = equal_behind(v, i, wide);
+		__m256i more = greater(most, count, wide);
 
 		best = _mm256_blendv_epi8(best, v[i], more);
-		most = _mm256_blendv_epi8(most, count[i], more);
+		most = _mm256_blendv_epi8(most, count, more);
 	}
 	return best;
-}
-
-/* Nearly all windows lie inside one object or hold its border: in all of the vector, do
- * four of eight voxels equal the first one, itself counted? Then nothing has more, and
- * of equals the first wins. */
-INLINE bool
-first_wins(const __m256i v[8], bool wide)
-{
-	__m256i count = equal(v[0], v[1], wide);
-
-	for (int i = 2; i < 8; i++)
-		count = wide ? _mm256_add_epi64(count, equal(v[0], v[i], true))
-			     : _mm256_add_epi32(count, equal(v[0], v[i], false));
-	/* Each equal one has added -1. */
-	__m256i wins =
-	    greater(wide ? _mm256_set1_epi64x(-2) : _mm256_set1_epi32(-2), count, wide);
-	return _mm256_movemask_epi8(wins) == -1;
 }
 
 INLINE int64_t
@@ -248,10 +242,7 @@ mode(const void *const *row, int64_t rows, int64_t windows, void *out, bool wide
 			else
 				split32(p, &v[2 * r], &v[2 * r + 1]);
 		}
-		if (rows == 2)
-			best = vote_plane(v, wide);
-		else
-			best = first_wins(v, wide) ? v[0] : vote_cube(v, wide);
+		best = rows == 2 ? vote_plane(v, wide) : vote_cube(v, wide);
 		_mm256_storeu_si256((void *)((uint8_t *)out + 32 * (i / lanes)),
 		    _mm256_permute4x64_epi64(best, 0xd8));
 	}

@@ -19,6 +19,8 @@
 
 #define POLL_NS (50 * FG_NS_PER_MS)
 #define EDGE_MAX 1024 /* voxels; of a radius */
+/* Of the box round a contact, of which some twenty bytes a voxel are held. */
+#define BOX_MAX (INT64_C(256) << 20)
 /* A voxel is taken back when its probability falls from at least the one to below the
  * other in one step (the published analysis's constants). */
 #define HELD 0.8
@@ -75,6 +77,13 @@ fg_resegment_rule_parse(const json_t *obj, struct fg_resegment_rule *r,
 	    fg_json_get_real(obj, "recovered", opt, 0, 2, &q.recovered, err) < 0 ||
 	    fg_json_get_real(obj, "deleted", opt, 0, 2, &q.deleted, err) < 0)
 		return fg_err_prefix(err, "resegment");
+	if ((2 * q.radius[0] + 1) * (2 * q.radius[1] + 1) * (2 * q.radius[2] + 1) >
+	    BOX_MAX)
+		return fg_fail(err, FG_EINVAL,
+		    "resegment: a \"radius\" of %lld, %lld, %lld is a box of more than "
+		    "%lld million voxels",
+		    (long long)q.radius[0], (long long)q.radius[1],
+		    (long long)q.radius[2], (long long)(BOX_MAX >> 20));
 	*r = q;
 	return 0;
 }
@@ -162,8 +171,8 @@ count_lost(const struct reseg *s, size_t n)
 	return sum;
 }
 
-/* Flood from a start; *lost counts what fields of view in the analysis box took back.
- */
+/* Flood from a start; what fields of view in the analysis box took back is added to
+ * *lost. */
 static int
 flood_from(struct reseg *s, const int64_t start[3], uint64_t *lost, uint64_t *steps,
     struct fg_err *err)
@@ -172,7 +181,6 @@ flood_from(struct reseg *s, const int64_t start[3], uint64_t *lost, uint64_t *st
 	const int64_t *fov = s->flood.fov;
 	size_t n = (size_t)(fov[0] * fov[1] * fov[2]);
 
-	*lost = 0;
 	if (fg_flood_start(&s->flood, start, err) < 0)
 		return -1;
 	while (fg_flood_next(&s->flood, s->taken, mask)) {
@@ -306,12 +314,19 @@ flood_side(struct reseg *s, int k, bool *done, struct fg_resegment_result *out,
 	uint8_t side = k == 0 ? FG_SIDE_A : FG_SIDE_B;
 	int64_t start[3];
 	uint64_t lost;
+	int rc;
 
 	*done = false;
 	if (measure(s, side, err) < 0)
 		return -1;
 	for (int64_t i = 0; i <= r->retries && find_start(s, start); i++) {
-		if (flood_from(s, start, &lost, &out->steps, err) < 0)
+		/* Others' batches wait for a client that is active: only while it is.
+		 */
+		lost = 0;
+		fg_client_active(s->client, 1);
+		rc = flood_from(s, start, &lost, &out->steps, err);
+		fg_client_active(s->client, 0);
+		if (rc < 0)
 			return -1;
 		out->voxels[k] = take_mask(s, s->mask[k]);
 		out->deleted[k] =
@@ -403,7 +418,6 @@ fg_resegment_pair(struct fg_batcher *b, const struct fg_resegment_call *call,
 	s.client = fg_client_enter(b, call->cls);
 	if (prepare(&s, err) < 0)
 		goto out;
-	fg_client_active(s.client, 1);
 	for (int k = 0; k < 2 && res.flooded; k++) {
 		if (flood_side(&s, k, &res.flooded, &res, err) < 0)
 			goto out;
@@ -413,7 +427,6 @@ fg_resegment_pair(struct fg_batcher *b, const struct fg_resegment_call *call,
 	*out = res;
 	rc = 0;
 out:
-	fg_client_active(s.client, 0);
 	fg_client_leave(s.client);
 	fg_flood_fini(&s.flood);
 	free(s.taken);

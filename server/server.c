@@ -44,16 +44,20 @@ start_parts(struct fg_server *s, const char *root, bool create, struct fg_err *e
 	    /* 0 means the store's default there, "nothing is kept" here. */
 	    .min_free = set->min_free > 0 ? set->min_free / 100 : 1e-9,
 	};
-	struct fg_web_options web = {
-	    .cache_bytes = (uint64_t)set->upstream_cache_mb << 20,
-	    .fresh_ms = set->upstream_fresh_s * 1000,
-	    .fetch =
+	struct fg_catalog_options catalog = {
+	    .section_bytes = (size_t)set->sections_mb << 20,
+	    .web =
 		{
-		    .connections = (int)set->upstream_connections,
-		    .connect_ms = (int64_t)(set->upstream_connect_s * 1000),
-		    .stall_ms = set->upstream_stall_s * 1000,
-		    .total_ms = (int64_t)(set->upstream_total_s * 1000),
-		    .tries = (int)set->upstream_tries,
+		    .cache_bytes = (uint64_t)set->upstream_cache_mb << 20,
+		    .fresh_ms = set->upstream_fresh_s * 1000,
+		    .fetch =
+			{
+			    .connections = (int)set->upstream_connections,
+			    .connect_ms = (int64_t)(set->upstream_connect_s * 1000),
+			    .stall_ms = set->upstream_stall_s * 1000,
+			    .total_ms = (int64_t)(set->upstream_total_s * 1000),
+			    .tries = (int)set->upstream_tries,
+			},
 		},
 	};
 	struct fg_sched_options sched = {
@@ -74,7 +78,7 @@ start_parts(struct fg_server *s, const char *root, bool create, struct fg_err *e
 	    fg_store_open(root, create ? FG_STORE_CREATE : FG_STORE_WRITE, &store, err);
 	if (!s->store)
 		return -1;
-	s->catalog = fg_catalog_open_with(s->store, &web, err);
+	s->catalog = fg_catalog_open_with(s->store, &catalog, err);
 	if (!s->catalog)
 		return -1;
 	s->sched = fg_sched_new(s->store, s->catalog, &sched, err);

@@ -271,7 +271,7 @@ read_tile(void *ctx, const struct fg_box *part, struct fg_array *out,
 
 /* Of sections that are decoded as images: tiles, and chunks that suit them. */
 static int
-plan_tiles(struct files *f, struct fg_err *err)
+plan_tiles(struct files *f, struct fg_tiles_pool *pool, struct fg_err *err)
 {
 	struct fg_foreign *r = f->foreign;
 	struct fg_tiles_plan plan = {.dtype = r->dtype};
@@ -286,7 +286,7 @@ plan_tiles(struct files *f, struct fg_err *err)
 		return r->ops == &fg_sections_ops
 			   ? fg_fail(err, why.code, "%s", why.msg)
 			   : 0;
-	f->tiles = fg_tiles_new(&plan, FG_TILES_BUDGET, read_tile, r);
+	f->tiles = fg_tiles_new(&plan, pool, read_tile, r);
 	/* The chunks of a file stay as they were: layers are made on them. */
 	if (r->ops == &fg_sections_ops)
 		memcpy(r->scale[0].chunk, plan.chunk, sizeof plan.chunk);
@@ -319,7 +319,7 @@ files_open(struct fg_source *s, const char *url, struct fg_err *err)
 	if (parse_options(url, &o, err) == 0) {
 		f->foreign = fg_foreign_open(s->ops->scheme, o.path, o.axes, err);
 		if (f->foreign && check_holes(s, &o, err) == 0 &&
-		    plan_tiles(f, err) == 0)
+		    plan_tiles(f, s->opt.tiles, err) == 0)
 			rc = make_info(s, &o, err);
 		if (f->foreign && rc < 0)
 			fg_err_prefix(err, "%s", o.path);

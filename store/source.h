@@ -28,6 +28,7 @@
 
 struct fg_source;
 struct fg_source_part;
+struct fg_tiles_pool;
 struct fg_web;
 struct stat;
 
@@ -63,7 +64,9 @@ struct fg_source_options {
 			       without a cache on disk */
 	const char
 	    *known_info; /* used if the upstream does not answer now; NULL: none */
-	bool anywhere;   /* redirects may lead to other servers */
+	struct fg_tiles_pool *tiles; /* the process's, of decoded sections; outlives the
+					source. NULL: one of its own */
+	bool anywhere;               /* redirects may lead to other servers */
 	bool any; /* also what is no volume: annotations, skeletons, meshes, properties
 		   */
 	bool denied_is_absent; /* 403 means that there is no such file: buckets that may

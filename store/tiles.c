@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Tiles are in a hash by their place, and those that are decoded and not in use also in
- * a list by age. A reader passes over the tiles that its box needs: what is there is
- * copied, what nobody has is decoded, what another thread decodes just now is left for
- * the next pass. A pass that got nowhere waits until some decoding ends.
+ * Tiles are in a hash by their place, one for each volume, and those that are decoded
+ * and not in use also in the pool's list by age. A reader passes over the tiles that
+ * its box needs: what is there is copied, what nobody has is decoded, what another
+ * thread decodes just now is left for the next pass. A pass that got nowhere waits
+ * until some decoding ends.
  *
  * A tile is pinned while somebody copies from it or decodes it; pinned ones stay. The
- * lock is held for looking and linking only.
+ * pool's lock is that of all its volumes and is held for looking and linking only.
  */
 #include "config.h"
 
@@ -20,6 +21,7 @@
 #define CHUNK_DEPTH 64
 
 struct tile {
+	struct fg_tiles *of;
 	int64_t at[3]; /* in tiles, in tiles, section */
 	struct fg_array a;
 	unsigned pins;
@@ -28,16 +30,22 @@ struct tile {
 	struct tile *older, *newer;
 };
 
+struct fg_tiles_pool {
+	size_t budget;
+	pthread_mutex_t lock; /* of all below, of the tiles' pins, ready and links, and
+				 of the volumes' members behind `pool` */
+	pthread_cond_t ended; /* some decoding, of any volume */
+	struct tile *oldest, *newest; /* not pinned */
+	size_t bytes;
+};
+
 struct fg_tiles {
 	struct fg_tiles_plan plan;
-	size_t budget;
 	fg_tiles_fn decode;
 	void *ctx;
-	pthread_mutex_t
-	    lock; /* of all below, and of the tiles' pins, ready and links */
-	pthread_cond_t ended;
+	bool own_pool;
+	struct fg_tiles_pool *pool;
 	struct tile *bucket[BUCKETS];
-	struct tile *oldest, *newest; /* not pinned */
 	size_t bytes;
 	uint64_t decoded, ends; /* ends: decodings that ended, well or not */
 };
@@ -99,35 +107,47 @@ find_tile(struct fg_tiles *t, const int64_t at[3])
 }
 
 static void
-unlink_age(struct fg_tiles *t, struct tile *e)
+unlink_age(struct tile *e)
 {
-	*(e->older ? &e->older->newer : &t->oldest) = e->newer;
-	*(e->newer ? &e->newer->older : &t->newest) = e->older;
+	struct fg_tiles_pool *p = e->of->pool;
+
+	*(e->older ? &e->older->newer : &p->oldest) = e->newer;
+	*(e->newer ? &e->newer->older : &p->newest) = e->older;
 	e->older = e->newer = NULL;
 }
 
 static void
-unlink_bucket(struct fg_tiles *t, struct tile *e)
+unlink_bucket(struct tile *e)
 {
-	struct tile **at = &t->bucket[bucket_of(e->at)];
+	struct tile **at = &e->of->bucket[bucket_of(e->at)];
 
 	while (*at != e)
 		at = &(*at)->next;
 	*at = e->next;
 }
 
+/* Count what a tile holds in, or (sign -1) out. */
+static void
+account(const struct tile *e, int sign)
+{
+	size_t bytes = fg_array_bytes(&e->a);
+
+	e->of->bytes += sign < 0 ? -bytes : bytes;
+	e->of->pool->bytes += sign < 0 ? -bytes : bytes;
+}
+
 /* Tiles that have to go so that the budget holds, as a chain for free_chain. */
 static struct tile *
-evict(struct fg_tiles *t)
+evict(struct fg_tiles_pool *p)
 {
 	struct tile *gone = NULL;
 
-	while (t->bytes > t->budget && t->oldest) {
-		struct tile *e = t->oldest;
+	while (p->bytes > p->budget && p->oldest) {
+		struct tile *e = p->oldest;
 
-		unlink_age(t, e);
-		unlink_bucket(t, e);
-		t->bytes -= fg_array_bytes(&e->a);
+		unlink_age(e);
+		unlink_bucket(e);
+		account(e, -1);
 		e->next = gone;
 		gone = e;
 	}
@@ -147,26 +167,27 @@ free_chain(struct tile *e)
 }
 
 static void
-pin(struct fg_tiles *t, struct tile *e)
+pin(struct tile *e)
 {
 	if (e->pins++ == 0)
-		unlink_age(t, e);
+		unlink_age(e);
 }
 
 /* The lock is taken here. */
 static void
-unpin(struct fg_tiles *t, struct tile *e)
+unpin(struct tile *e)
 {
+	struct fg_tiles_pool *p = e->of->pool;
 	struct tile *gone;
 
-	pthread_mutex_lock(&t->lock);
+	pthread_mutex_lock(&p->lock);
 	if (--e->pins == 0) {
-		e->older = t->newest;
-		*(t->newest ? &t->newest->newer : &t->oldest) = e;
-		t->newest = e;
+		e->older = p->newest;
+		*(p->newest ? &p->newest->newer : &p->oldest) = e;
+		p->newest = e;
 	}
-	gone = evict(t);
-	pthread_mutex_unlock(&t->lock);
+	gone = evict(p);
+	pthread_mutex_unlock(&p->lock);
 	free_chain(gone);
 }
 
@@ -193,18 +214,18 @@ fill(struct fg_tiles *t, struct tile *e, struct fg_err *err)
 
 	tile_box(t, e->at, &box);
 	rc = t->decode(t->ctx, &box, &e->a, err);
-	pthread_mutex_lock(&t->lock);
+	pthread_mutex_lock(&t->pool->lock);
 	t->ends++;
 	if (rc == 0) {
 		e->ready = true;
 		t->decoded++;
-		t->bytes += fg_array_bytes(&e->a);
-		gone = evict(t);
+		account(e, 1);
+		gone = evict(t->pool);
 	} else {
-		unlink_bucket(t, e);
+		unlink_bucket(e);
 	}
-	pthread_cond_broadcast(&t->ended);
-	pthread_mutex_unlock(&t->lock);
+	pthread_cond_broadcast(&t->pool->ended);
+	pthread_mutex_unlock(&t->pool->lock);
 	free_chain(gone);
 	if (rc < 0)
 		free(e);
@@ -220,13 +241,14 @@ take(struct fg_tiles *t, const int64_t at[3], struct tile **out)
 	struct tile *fresh = fg_calloc(1, sizeof *fresh), *e;
 	enum found found = READY;
 
-	pthread_mutex_lock(&t->lock);
+	pthread_mutex_lock(&t->pool->lock);
 	e = find_tile(t, at);
 	if (!e) {
 		struct tile **b = &t->bucket[bucket_of(at)];
 
 		e = fresh;
 		fresh = NULL;
+		e->of = t;
 		memcpy(e->at, at, sizeof e->at);
 		e->pins = 1;
 		e->next = *b;
@@ -235,11 +257,11 @@ take(struct fg_tiles *t, const int64_t at[3], struct tile **out)
 	} else if (!e->ready) {
 		found = OTHERS;
 	} else {
-		pin(t, e);
+		pin(e);
 	}
 	if (found != OTHERS)
 		*out = e;
-	pthread_mutex_unlock(&t->lock);
+	pthread_mutex_unlock(&t->pool->lock);
 	free(fresh);
 	return found;
 }
@@ -281,7 +303,7 @@ pass_tile(struct pass *p, size_t i, struct fg_err *err)
 	}
 	tile_box(p->t, at, &box);
 	fg_array_copy_box(p->out, p->vx, &e->a, &box);
-	unpin(p->t, e);
+	unpin(e);
 	p->done[i] = 1;
 	p->left--;
 	return 0;
@@ -295,9 +317,9 @@ run_passes(struct pass *p, size_t n, struct fg_err *err)
 	while (p->left > 0) {
 		size_t before = p->left;
 
-		pthread_mutex_lock(&t->lock);
+		pthread_mutex_lock(&t->pool->lock);
 		uint64_t seen = t->ends;
-		pthread_mutex_unlock(&t->lock);
+		pthread_mutex_unlock(&t->pool->lock);
 		for (size_t i = 0; i < n; i++) {
 			if (!p->done[i] && pass_tile(p, i, err) < 0)
 				return -1;
@@ -305,10 +327,10 @@ run_passes(struct pass *p, size_t n, struct fg_err *err)
 		if (p->left < before)
 			continue;
 		/* All that is left was being decoded by others after `seen`. */
-		pthread_mutex_lock(&t->lock);
+		pthread_mutex_lock(&t->pool->lock);
 		while (t->ends == seen)
-			pthread_cond_wait(&t->ended, &t->lock);
-		pthread_mutex_unlock(&t->lock);
+			pthread_cond_wait(&t->pool->ended, &t->pool->lock);
+		pthread_mutex_unlock(&t->pool->lock);
 	}
 	return 0;
 }
@@ -339,18 +361,50 @@ fg_tiles_box(struct fg_tiles *t, const struct fg_box *vx, const uint8_t *skip,
 
 /* ------------------------------------------------------------- life */
 
+struct fg_tiles_pool *
+fg_tiles_pool_new(size_t bytes)
+{
+	struct fg_tiles_pool *p = fg_calloc(1, sizeof *p);
+
+	p->budget = bytes;
+	pthread_mutex_init(&p->lock, NULL);
+	pthread_cond_init(&p->ended, NULL);
+	return p;
+}
+
+void
+fg_tiles_pool_free(struct fg_tiles_pool *p)
+{
+	if (!p)
+		return;
+	fg_assert(!p->oldest && p->bytes == 0);
+	pthread_cond_destroy(&p->ended);
+	pthread_mutex_destroy(&p->lock);
+	free(p);
+}
+
+size_t
+fg_tiles_pool_bytes(struct fg_tiles_pool *p)
+{
+	size_t bytes;
+
+	pthread_mutex_lock(&p->lock);
+	bytes = p->bytes;
+	pthread_mutex_unlock(&p->lock);
+	return bytes;
+}
+
 struct fg_tiles *
-fg_tiles_new(const struct fg_tiles_plan *p, size_t budget, fg_tiles_fn decode,
-    void *ctx)
+fg_tiles_new(const struct fg_tiles_plan *p, struct fg_tiles_pool *pool,
+    fg_tiles_fn decode, void *ctx)
 {
 	struct fg_tiles *t = fg_calloc(1, sizeof *t);
 
 	t->plan = *p;
-	t->budget = budget;
 	t->decode = decode;
 	t->ctx = ctx;
-	pthread_mutex_init(&t->lock, NULL);
-	pthread_cond_init(&t->ended, NULL);
+	t->own_pool = pool == NULL;
+	t->pool = pool ? pool : fg_tiles_pool_new(FG_TILES_BUDGET);
 	return t;
 }
 
@@ -359,18 +413,26 @@ fg_tiles_free(struct fg_tiles *t)
 {
 	if (!t)
 		return;
+	pthread_mutex_lock(&t->pool->lock);
+	for (size_t i = 0; i < BUCKETS; i++) {
+		for (struct tile *e = t->bucket[i]; e; e = e->next) {
+			unlink_age(e);
+			account(e, -1);
+		}
+	}
+	pthread_mutex_unlock(&t->pool->lock);
 	for (size_t i = 0; i < BUCKETS; i++)
 		free_chain(t->bucket[i]);
-	pthread_cond_destroy(&t->ended);
-	pthread_mutex_destroy(&t->lock);
+	if (t->own_pool)
+		fg_tiles_pool_free(t->pool);
 	free(t);
 }
 
 void
 fg_tiles_stats(struct fg_tiles *t, uint64_t *decoded, size_t *bytes)
 {
-	pthread_mutex_lock(&t->lock);
+	pthread_mutex_lock(&t->pool->lock);
 	*decoded = t->decoded;
 	*bytes = t->bytes;
-	pthread_mutex_unlock(&t->lock);
+	pthread_mutex_unlock(&t->pool->lock);
 }

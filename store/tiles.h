@@ -6,16 +6,25 @@
  * would decode 64 images, and its neighbour the same ones again.
  *
  * A tile is a rectangle of one section. Threads that want the same one have it decoded
- * once: while another decodes it they go on with what else they need. Least recently
- * used tiles leave; besides the budget, each reading thread may hold one tile.
+ * once: while another decodes it they go on with what else they need. One pool bounds
+ * the memory of all volumes together: the least recently used tile of any of them
+ * leaves. Besides that, each reading thread may hold one tile.
  */
 #ifndef FG_STORE_TILES_H
 #define FG_STORE_TILES_H
 
 #include "base/array.h"
 
-/* Bytes kept for one volume unless said otherwise. */
+/* Bytes kept unless said otherwise, and what the sizes of chunks are planned with. */
 #define FG_TILES_BUDGET ((size_t)512 << 20)
+
+struct fg_tiles_pool;
+
+/* bytes: kept at most; less than tiles need only costs decoding them again. */
+struct fg_tiles_pool *fg_tiles_pool_new(size_t bytes) FG_MUST_USE;
+void fg_tiles_pool_free(struct fg_tiles_pool *p); /* it has no volumes any more */
+/* Bytes held now, of all volumes. */
+size_t fg_tiles_pool_bytes(struct fg_tiles_pool *p);
 
 struct fg_tiles_plan {
 	enum fg_dtype dtype;
@@ -41,7 +50,8 @@ typedef int (*fg_tiles_fn)(void *ctx, const struct fg_box *part, struct fg_array
 
 struct fg_tiles;
 
-struct fg_tiles *fg_tiles_new(const struct fg_tiles_plan *p, size_t budget,
+/* pool: lent, outlives this; NULL: one of its own with FG_TILES_BUDGET. */
+struct fg_tiles *fg_tiles_new(const struct fg_tiles_plan *p, struct fg_tiles_pool *pool,
     fg_tiles_fn decode, void *ctx);
 void fg_tiles_free(struct fg_tiles *t); /* nobody reads any more */
 
@@ -53,7 +63,7 @@ void fg_tiles_free(struct fg_tiles *t); /* nobody reads any more */
 int fg_tiles_box(struct fg_tiles *t, const struct fg_box *vx, const uint8_t *skip,
     struct fg_array *out, struct fg_err *err) FG_MUST_USE;
 
-/* Tiles decoded so far, and bytes held now. */
+/* Tiles of this volume that were decoded so far, and their bytes held now. */
 void fg_tiles_stats(struct fg_tiles *t, uint64_t *decoded, size_t *bytes);
 
 #endif

@@ -22,13 +22,15 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/morton.h"
+#include "store/tiles.h"
 
 struct fg_catalog {
 	struct fg_store *store;
-	struct fg_web *web;      /* of all remote sources */
-	pthread_mutex_t writer;  /* see above; guards nothing of this struct */
-	pthread_mutex_t lock;    /* guards layer and layers */
-	struct fg_layer **layer; /* by name */
+	struct fg_web *web;          /* of all remote sources */
+	struct fg_tiles_pool *tiles; /* of all sources of sections */
+	pthread_mutex_t writer;      /* see above; guards nothing of this struct */
+	pthread_mutex_t lock;        /* guards layer and layers */
+	struct fg_layer **layer;     /* by name */
 	size_t layers;
 };
 
@@ -104,22 +106,34 @@ fg_catalog_info_sha256(const struct fg_info *info, char out[FG_SHA256_HEX])
 	fg_buf_unref(b);
 }
 
-/* What second passes read: a coarser scale, a mask. */
+/* The scale of the image that a pass floods, by its key; "": leave *scale. */
+static int
+find_pass_scale(const struct fg_layer *l, const char *key, int *scale,
+    struct fg_err *err)
+{
+	int s = fg_info_find_scale(&l->image->info, key, strlen(key));
+
+	if (key[0] == '\0')
+		return 0;
+	if (s < 0)
+		return fg_fail(err, FG_ECORRUPT, "image %s has no scale %s",
+		    l->image->name, key);
+	*scale = s;
+	return 0;
+}
+
+/* What second passes read: coarser scales, a mask. */
 static int
 open_passes(struct fg_catalog *c, struct fg_layer *l, struct fg_err *err)
 {
 	const struct fg_passes *p = &l->recipe->passes;
-	const struct fg_info *image = &l->image->info;
 	char sha256[FG_SHA256_HEX];
 
 	l->coarse_scale = -1;
-	if (p->coarse[0]) {
-		l->coarse_scale =
-		    fg_info_find_scale(image, p->coarse, strlen(p->coarse));
-		if (l->coarse_scale < 0)
-			return fg_fail(err, FG_ECORRUPT, "image %s has no scale %s",
-			    l->image->name, p->coarse);
-	}
+	l->consensus_scale = l->image_scale;
+	if (find_pass_scale(l, p->coarse, &l->coarse_scale, err) < 0 ||
+	    find_pass_scale(l, p->consensus_scale, &l->consensus_scale, err) < 0)
+		return -1;
 	if (!p->mask[0])
 		return 0;
 	l->mask = fg_catalog_find_uuid(c, p->mask_uuid);
@@ -494,7 +508,7 @@ fg_catalog_open(struct fg_store *s, struct fg_err *err)
 }
 
 struct fg_catalog *
-fg_catalog_open_with(struct fg_store *s, const struct fg_web_options *web,
+fg_catalog_open_with(struct fg_store *s, const struct fg_catalog_options *opt,
     struct fg_err *err)
 {
 	struct fg_reader *r = fg_reader_open(s, err);
@@ -513,7 +527,9 @@ fg_catalog_open_with(struct fg_store *s, const struct fg_web_options *web,
 	c->store = s;
 	pthread_mutex_init(&c->writer, NULL);
 	pthread_mutex_init(&c->lock, NULL);
-	c->web = new_web(s, web, err);
+	c->tiles = fg_tiles_pool_new(
+	    opt && opt->section_bytes ? opt->section_bytes : FG_TILES_BUDGET);
+	c->web = new_web(s, opt ? &opt->web : NULL, err);
 	if (c->web)
 		open_rows(c, rows, n);
 	for (size_t i = 0; i < n; i++)
@@ -534,6 +550,7 @@ fg_catalog_close(struct fg_catalog *c)
 		fg_layer_unref(c->layer[i]);
 	free(c->layer);
 	fg_web_free(c->web);
+	fg_tiles_pool_free(c->tiles);
 	pthread_mutex_destroy(&c->lock);
 	pthread_mutex_destroy(&c->writer);
 	free(c);
@@ -555,6 +572,12 @@ struct fg_web *
 fg_catalog_web(struct fg_catalog *c)
 {
 	return c->web;
+}
+
+struct fg_tiles_pool *
+fg_catalog_tiles(struct fg_catalog *c)
+{
+	return c->tiles;
 }
 
 void

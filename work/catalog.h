@@ -38,6 +38,7 @@ struct fg_layer {
 	struct fg_layer *image;   /* generated layers: held reference */
 	int image_scale;          /* index into image->info.scale */
 	int coarse_scale;         /* the same for the pass before; -1: none */
+	int consensus_scale;      /* and for the second opinion */
 	struct fg_layer *mask;    /* of recipe->passes: held reference, or NULL */
 	int mask_scale;
 	int64_t block[3];      /* voxels of a block: the recipe's; of a passive
@@ -69,10 +70,15 @@ struct fg_catalog;
 
 /* Load all layers of the store. Fails only if the index cannot be read. */
 struct fg_catalog *fg_catalog_open(struct fg_store *s, struct fg_err *err) FG_MUST_USE;
-/* The same with other than the usual bounds for reading from upstreams; their cache
- * stands beside the index, whatever web->cache_path says. */
+/* The same with other than the usual bounds. */
+struct fg_catalog_options {
+	struct fg_web_options web; /* for reading from upstreams; their cache stands
+				      beside the index, whatever cache_path says */
+	size_t
+	    section_bytes; /* kept of decoded sections, of all layers; 0 = as usual */
+};
 struct fg_catalog *fg_catalog_open_with(struct fg_store *s,
-    const struct fg_web_options *web, struct fg_err *err) FG_MUST_USE;
+    const struct fg_catalog_options *opt, struct fg_err *err) FG_MUST_USE;
 /* Bytes of upstreams kept on disk unless said otherwise. */
 #define FG_CATALOG_CACHE_BYTES ((uint64_t)4 << 30)
 void fg_catalog_close(struct fg_catalog *c);

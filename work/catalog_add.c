@@ -72,7 +72,7 @@ struct plan {
 	const struct fg_scale *scale; /* of the image */
 	struct fg_recipe recipe;
 	struct fg_info info;
-	struct fg_net *net;
+	struct fg_net *net, *second;
 	bool block_given;
 	double fov_s; /* measured, 0 if it was not needed */
 };
@@ -137,32 +137,24 @@ absolute_prefix(const char *path, struct fg_err *err)
 	return out;
 }
 
+/* How a network is fed: what the description says, else its file, else what *s holds.
+ */
 static int
-read_model(struct plan *p, struct fg_err *err)
+read_shape(const json_t *obj, const char *path, struct fg_net_shape *s,
+    struct fg_err *err)
 {
-	struct fg_net_shape *s = &p->recipe.shape;
-	const char *path;
+	const enum fg_json_need opt = FG_JSON_OPTIONAL;
 
-	*s = (struct fg_net_shape){.fov = {33, 33, 33},
-	    .delta = {8, 8, 8},
-	    .mean = 128,
-	    .stddev = 33};
-	if (fg_json_get_string(p->ffn, "model", FG_JSON_NEEDED, &path, err) < 0)
-		return -1;
-	/* Files that say how they are to be fed have better defaults than these. */
+	/* Files that say how they are to be fed have better defaults than ours. */
 	if (fg_net_is_safetensors(path)) {
 		*s = FG_NET_SHAPE_UNSET;
 		if (fg_net_find_shape(path, s, err) < 0)
 			return -1;
 	}
-	if (fg_json_get_int3(p->ffn, "fov", FG_JSON_OPTIONAL, 1, 513, s->fov, err) <
-		0 ||
-	    fg_json_get_int3(p->ffn, "delta", FG_JSON_OPTIONAL, 0, 256, s->delta, err) <
-		0 ||
-	    fg_json_get_real(p->ffn, "mean", FG_JSON_OPTIONAL, -1e6, 1e6, &s->mean,
-		err) < 0 ||
-	    fg_json_get_real(p->ffn, "stddev", FG_JSON_OPTIONAL, 1e-6, 1e6, &s->stddev,
-		err) < 0)
+	if (fg_json_get_int3(obj, "fov", opt, 1, 513, s->fov, err) < 0 ||
+	    fg_json_get_int3(obj, "delta", opt, 0, 256, s->delta, err) < 0 ||
+	    fg_json_get_real(obj, "mean", opt, -1e6, 1e6, &s->mean, err) < 0 ||
+	    fg_json_get_real(obj, "stddev", opt, 1e-6, 1e6, &s->stddev, err) < 0)
 		return -1;
 	for (int d = 0; d < 3; d++) {
 		if (s->fov[d] % 2 == 0)
@@ -175,6 +167,22 @@ read_model(struct plan *p, struct fg_err *err)
 			    "\"delta\" %lld must be less than half of \"fov\" %lld",
 			    (long long)s->delta[d], (long long)s->fov[d]);
 	}
+	return 0;
+}
+
+static int
+read_model(struct plan *p, struct fg_err *err)
+{
+	struct fg_net_shape *s = &p->recipe.shape;
+	const char *path;
+
+	*s = (struct fg_net_shape){.fov = {33, 33, 33},
+	    .delta = {8, 8, 8},
+	    .mean = 128,
+	    .stddev = 33};
+	if (fg_json_get_string(p->ffn, "model", FG_JSON_NEEDED, &path, err) < 0 ||
+	    read_shape(p->ffn, path, s, err) < 0)
+		return -1;
 	p->recipe.model = absolute_prefix(path, err);
 	if (!p->recipe.model)
 		return -1;
@@ -218,29 +226,61 @@ find_mask(struct plan *p, struct fg_err *err)
 	return rc;
 }
 
+/* A scale of the image that another pass floods; "" is none. */
+static int
+check_coarser(const struct plan *p, const char *pass, const char *key,
+    struct fg_err *err)
+{
+	const struct fg_info *info = &p->image->info;
+	int s = fg_info_find_scale(info, key, strlen(key));
+
+	if (key[0] == '\0')
+		return 0;
+	if (s < 0)
+		return fg_fail(err, FG_ENOENT, "%s: image %s has no scale %s", pass,
+		    p->image->name, key);
+	for (int d = 0; d < 3; d++) {
+		if (info->scale[s].nm[d] < p->scale->nm[d])
+			return fg_fail(err, FG_EINVAL, "%s: scale %s is finer than %s",
+			    pass, key, p->scale->key);
+	}
+	return 0;
+}
+
+/* The other weights of a consensus; fed as the layer's own unless the file or the
+ * description says otherwise. */
+static int
+read_second_model(struct plan *p, struct fg_err *err)
+{
+	struct fg_passes *q = &p->recipe.passes;
+	char *path = absolute_prefix(q->consensus_model, err);
+
+	if (!path)
+		return fg_err_prefix(err, "consensus");
+	free(q->consensus_model);
+	q->consensus_model = path;
+	q->consensus_shape = p->recipe.shape;
+	if (read_shape(json_object_get(p->ffn, "consensus"), path, &q->consensus_shape,
+		err) < 0)
+		return fg_err_prefix(err, "consensus");
+	p->second = fg_net_load(path, &q->consensus_shape, err);
+	if (!p->second)
+		return fg_err_prefix(err, "consensus");
+	memcpy(q->consensus_sha256, p->second->sha256, sizeof p->second->sha256);
+	return 0;
+}
+
 static int
 read_passes(struct plan *p, struct fg_err *err)
 {
 	struct fg_passes *q = &p->recipe.passes;
-	const struct fg_info *info = &p->image->info;
-	int s;
 
 	if (fg_passes_parse(p->ffn, q, err) < 0)
 		return -1;
-	if (q->coarse[0]) {
-		s = fg_info_find_scale(info, q->coarse, strlen(q->coarse));
-		if (s < 0)
-			return fg_fail(err, FG_ENOENT,
-			    "coarse: image %s has no scale "
-			    "%s",
-			    p->image->name, q->coarse);
-		for (int d = 0; d < 3; d++) {
-			if (info->scale[s].nm[d] < p->scale->nm[d])
-				return fg_fail(err, FG_EINVAL,
-				    "coarse: scale %s is finer than %s", q->coarse,
-				    p->scale->key);
-		}
-	}
+	if (check_coarser(p, "coarse", q->coarse, err) < 0 ||
+	    check_coarser(p, "consensus", q->consensus_scale, err) < 0 ||
+	    (q->consensus_model && read_second_model(p, err) < 0))
+		return -1;
 	return q->mask[0] ? find_mask(p, err) : 0;
 }
 
@@ -352,6 +392,19 @@ choose_block(struct plan *p)
 	}
 }
 
+static int
+try_second(struct plan *p, struct fg_engines *es, struct fg_err *err)
+{
+	const struct fg_passes *q = &p->recipe.passes;
+
+	fg_engines_put_net(es, p->second);
+	p->second = NULL;
+	if (!fg_engines_get(es, q->consensus_model, q->consensus_sha256,
+		&q->consensus_shape, p->recipe.precision, err))
+		return fg_err_prefix(err, "consensus");
+	return 0;
+}
+
 /* Run one field of view on this machine's devices: proves that the recipe can run, and
  * gives the speed. */
 static int
@@ -366,6 +419,10 @@ try_devices(struct plan *p, struct fg_err *err)
 		return -1;
 	fg_engines_put_net(es, p->net);
 	p->net = NULL;
+	if (p->second && try_second(p, es, err) < 0) {
+		fg_engines_free(es);
+		return -1;
+	}
 	e = fg_engines_get(es, r->model, r->model_sha256, &r->shape, r->precision, err);
 	if (e) {
 		rc = 0;
@@ -488,7 +545,7 @@ plan_generated(struct plan *p, struct fg_layer_row *row, struct fg_err *err)
 		return fg_fail(err, FG_EINVAL, "\"ffn\" is not an object");
 	if (find_image(p, err) < 0 || read_flood(p, err) < 0 ||
 	    read_geometry(p, err) < 0 || plan_info(p, err) < 0 ||
-	    read_passes(p, err) < 0 || read_model(p, err) < 0 ||
+	    read_model(p, err) < 0 || read_passes(p, err) < 0 ||
 	    read_resegment(p, err) < 0 || choose_precision(p, err) < 0 ||
 	    try_devices(p, err) < 0 ||
 	    fg_recipe_plan_ids(r, &p->info.scale[0], err) < 0)
@@ -512,6 +569,7 @@ fini_plan(struct plan *p)
 	fg_recipe_fini(&p->recipe);
 	fg_info_fini(&p->info);
 	fg_net_free(p->net);
+	fg_net_free(p->second);
 }
 
 static void

@@ -31,6 +31,7 @@ int fg_catalog_plan_passive(struct fg_catalog *c, const json_t *spec, const char
 /* JSON holds UTF-8 only, and paths of this machine need not be. */
 int fg_catalog_check_text(const char *path, struct fg_err *err) FG_MUST_USE;
 struct fg_web *fg_catalog_web(struct fg_catalog *c);
+struct fg_tiles_pool *fg_catalog_tiles(struct fg_catalog *c);
 /* A reference, or NULL. */
 struct fg_layer *fg_catalog_find_uuid(struct fg_catalog *c, const char *uuid);
 

@@ -100,6 +100,7 @@ fg_catalog_open_passive(struct fg_catalog *c, struct fg_layer *l,
     const struct fg_layer_row *row, struct fg_err *err)
 {
 	struct fg_source_options opt = {.web = fg_catalog_web(c),
+	    .tiles = fg_catalog_tiles(c),
 	    .known_info = row->info,
 	    .any = true};
 	json_t *j = fg_json_parse(row->source, strlen(row->source), "source", err);
@@ -239,7 +240,9 @@ static int
 plan_passive(struct fg_catalog *c, const json_t *spec, const char *url,
     struct fg_layer_row *row, struct fg_err *err)
 {
-	struct fg_source_options opt = {.web = fg_catalog_web(c), .any = true};
+	struct fg_source_options opt = {.web = fg_catalog_web(c),
+	    .tiles = fg_catalog_tiles(c),
+	    .any = true};
 	bool other[FG_COUNTOF(words)];
 	struct fg_source *src;
 	struct fg_buf *info;

@@ -28,6 +28,7 @@ void
 fg_passes_fini(struct fg_passes *p)
 {
 	free(p->missing);
+	free(p->consensus_model);
 	*p = (struct fg_passes){0};
 }
 
@@ -139,21 +140,52 @@ parse_mask(const json_t *obj, struct fg_passes *p, struct fg_err *err)
 	return 0;
 }
 
+/* The second opinion. How its network is fed is only told where it is known. */
+static int
+parse_consensus(const json_t *obj, struct fg_passes *p, struct fg_err *err)
+{
+	static const char *const known[] = {"least", "scale", "model", "sha256", "fov",
+	    "delta", "mean", "stddev"};
+	const enum fg_json_need opt = FG_JSON_OPTIONAL;
+	struct fg_net_shape *s = &p->consensus_shape;
+	const char *path = NULL;
+	const json_t *j;
+
+	if (get_part(obj, "consensus", known, FG_COUNTOF(known), &j, err) < 0)
+		return -1;
+	p->consensus = j != NULL;
+	if (!j)
+		return 0;
+	if (fg_json_get_int(j, "least", opt, 0, VOXELS_MAX, &p->consensus_least, err) <
+		0 ||
+	    copy_text(j, "scale", opt, p->consensus_scale, sizeof p->consensus_scale,
+		err) < 0 ||
+	    copy_text(j, "sha256", opt, p->consensus_sha256, sizeof p->consensus_sha256,
+		err) < 0 ||
+	    fg_json_get_string(j, "model", opt, &path, err) < 0 ||
+	    fg_json_get_int3(j, "fov", opt, 1, 513, s->fov, err) < 0 ||
+	    fg_json_get_int3(j, "delta", opt, 0, 256, s->delta, err) < 0 ||
+	    fg_json_get_real(j, "mean", opt, -1e6, 1e6, &s->mean, err) < 0 ||
+	    fg_json_get_real(j, "stddev", opt, 1e-6, 1e6, &s->stddev, err) < 0)
+		return fg_err_prefix(err, "consensus");
+	if (path)
+		p->consensus_model = fg_strdup(path);
+	else if (json_object_get(j, "fov") || json_object_get(j, "delta") ||
+		 json_object_get(j, "mean") || json_object_get(j, "stddev"))
+		return fg_fail(err, FG_EINVAL,
+		    "consensus: how a network is fed goes with \"model\"");
+	return 0;
+}
+
 static int
 parse_all(const json_t *obj, struct fg_passes *p, struct fg_err *err)
 {
-	static const char *const consensus[] = {"least"};
 	static const char *const coarse[] = {"scale", "least"};
 	const enum fg_json_need opt = FG_JSON_OPTIONAL;
 	const json_t *j;
 
-	if (get_part(obj, "consensus", consensus, 1, &j, err) < 0)
-		return -1;
-	p->consensus = j != NULL;
-	if (j && fg_json_get_int(j, "least", opt, 0, VOXELS_MAX, &p->consensus_least,
-		     err) < 0)
-		return fg_err_prefix(err, "consensus");
-	if (get_part(obj, "coarse", coarse, 2, &j, err) < 0)
+	if (parse_consensus(obj, p, err) < 0 ||
+	    get_part(obj, "coarse", coarse, 2, &j, err) < 0)
 		return -1;
 	if (j && (copy_text(j, "scale", FG_JSON_NEEDED, p->coarse, sizeof p->coarse,
 		      err) < 0 ||
@@ -178,14 +210,32 @@ fg_passes_parse(const json_t *obj, struct fg_passes *p, struct fg_err *err)
 	return -1;
 }
 
+static json_t *
+format_consensus(const struct fg_passes *p)
+{
+	const struct fg_net_shape *s = &p->consensus_shape;
+	json_t *j = json_pack("{s:I}", "least", (json_int_t)p->consensus_least);
+
+	if (p->consensus_scale[0])
+		json_object_set_new(j, "scale", json_string(p->consensus_scale));
+	if (!p->consensus_model)
+		return j;
+	json_object_set_new(j, "model", json_string(p->consensus_model));
+	json_object_set_new(j, "sha256", json_string(p->consensus_sha256));
+	json_object_set_new(j, "fov", fg_json_int3(s->fov));
+	json_object_set_new(j, "delta", fg_json_int3(s->delta));
+	json_object_set_new(j, "mean", json_real(s->mean));
+	json_object_set_new(j, "stddev", json_real(s->stddev));
+	return j;
+}
+
 void
 fg_passes_format(const struct fg_passes *p, json_t *obj)
 {
 	json_t *list;
 
 	if (p->consensus)
-		json_object_set_new(obj, "consensus",
-		    json_pack("{s:I}", "least", (json_int_t)p->consensus_least));
+		json_object_set_new(obj, "consensus", format_consensus(p));
 	if (p->coarse[0])
 		json_object_set_new(obj, "coarse",
 		    json_pack("{s:s,s:I}", "scale", p->coarse, "least",

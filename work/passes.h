@@ -3,9 +3,12 @@
  * What a recipe may ask for beside the plain flooding of each block; all of it off
  * unless asked for. As JSON, in a recipe and in the description of a new layer:
  *
- *   "consensus": {"least": 1000}        the block is flooded a second time with its
- *                seeds in reverse order; what either splits is split (seg/consensus.h),
- *                pieces below `least` voxels are dropped
+ *   "consensus": {"least": 1000, "model": FILE, "scale": KEY}   the block is flooded a
+ *                second time with its seeds in reverse order, by the weights in `model`
+ *                (default the layer's own) and on that scale of the image (default the
+ *                same one); what either splits is split (seg/consensus.h), pieces below
+ *                `least` voxels are dropped. In a recipe a model has also "sha256",
+ *                "fov", "delta", "mean" and "stddev".
  *   "coarse": {"scale": KEY, "least": 1000}   a coarser scale of the image is flooded
  *                first; its objects of at least that many of its voxels are kept, and
  *                the finer scale fills what is left
@@ -26,11 +29,16 @@
 #include "base/hash.h"
 #include "formats/info.h"
 #include "seg/jump.h"
+#include "seg/net.h"
 
 struct fg_passes {
 	bool consensus;
 	int64_t consensus_least;
-	char coarse[64]; /* key of a scale; "": none */
+	char consensus_scale[64]; /* "": that of the layer */
+	char *consensus_model;    /* path; owned; NULL: that of the layer */
+	char consensus_sha256[FG_SHA256_HEX];
+	struct fg_net_shape consensus_shape; /* fov 0: not told */
+	char coarse[64];                     /* key of a scale; "": none */
 	int64_t coarse_least;
 	int64_t *missing; /* ascending; owned */
 	size_t missings;

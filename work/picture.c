@@ -124,11 +124,11 @@ fg_picture_read(const struct fg_layer *l, const struct fg_box *box,
 }
 
 int
-fg_picture_coarse(const struct fg_layer *l, const struct fg_box *box,
+fg_picture_coarse(const struct fg_layer *l, int scale, const struct fg_box *box,
     struct fg_picture_coarse *out, struct fg_err *err)
 {
 	const struct fg_scale *f = &l->image->info.scale[l->image_scale];
-	const struct fg_scale *c = &l->image->info.scale[l->coarse_scale];
+	const struct fg_scale *c = &l->image->info.scale[scale];
 	int64_t shape[4] = {1, 1, 1, 1};
 	struct fg_box all;
 
@@ -145,8 +145,8 @@ fg_picture_coarse(const struct fg_layer *l, const struct fg_box *box,
 	if (fg_array_init(&out->image, l->image->info.dtype, shape, err) < 0 ||
 	    fg_array_init_zero(&out->mask, FG_U8, shape, err) < 0)
 		return -1;
-	if (fg_source_box(l->image->source, l->coarse_scale, &out->box, &out->image,
-		&out->mask, err) < 0)
+	if (fg_source_box(l->image->source, scale, &out->box, &out->image, &out->mask,
+		err) < 0)
 		return fg_err_prefix(err, "image %s", l->image->name);
 	return 0;
 }

@@ -19,15 +19,15 @@ int fg_picture_read(const struct fg_layer *l, const struct fg_box *box,
     struct fg_array *image, struct fg_array *mask, struct fg_err *err) FG_MUST_USE;
 
 struct fg_picture_coarse {
-	bool there; /* the coarser scale has something of it */
+	bool there; /* that scale has something of it */
 	int64_t factor[3];
 	struct fg_box box; /* its voxels, counted from 0 as windows of `factor` */
 	struct fg_array image, mask;
 };
-/* Image and absent voxels of the coarser scale under a box; arrays are the caller's to
- * release, also after a failure. Where the recipe forbids the finer scale something the
- * coarser one is not asked. */
-int fg_picture_coarse(const struct fg_layer *l, const struct fg_box *box,
+/* Image and absent voxels of a coarser scale of the image under a box; arrays are the
+ * caller's to release, also after a failure. Where the recipe forbids the finer scale
+ * something the coarser one is not asked. */
+int fg_picture_coarse(const struct fg_layer *l, int scale, const struct fg_box *box,
     struct fg_picture_coarse *out, struct fg_err *err) FG_MUST_USE;
 /* Labels (u32) of that box on the finer voxels of box; out: u32, of its shape. */
 void fg_picture_spread(const struct fg_picture_coarse *c, const struct fg_array *labels,

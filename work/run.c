@@ -399,7 +399,7 @@ struct block {
 	struct fg_array image, mask, labels, prob;
 	struct fg_array before; /* objects of the coarser scale */
 	struct fg_seg_stats stats;
-	struct fg_engine *engine;
+	struct fg_engine *engine, *second; /* of a consensus's own model, or NULL */
 };
 
 static void
@@ -417,39 +417,41 @@ add_stats(struct fg_seg_stats *sum, struct fg_seg_stats *more)
 	fg_seg_stats_fini(more);
 }
 
-/* Flood a coarser scale of the box; its objects, on the finer voxels, are b->before. */
+/* Flood a coarser scale of the box; its objects, of at least `least` of its voxels, are
+ * *out on the finer ones. */
 static int
-flood_coarse(struct fg_task *t, const struct fg_block_call *fine, struct block *b,
+flood_scale(struct fg_task *t, int scale, int64_t least, struct fg_engine *engine,
+    const struct fg_block_call *fine, struct block *b, struct fg_array *out,
     struct fg_err *err)
 {
-	const struct fg_layer *l = t->layer;
-	struct fg_flood_params params = l->recipe->flood;
+	struct fg_flood_params params = t->layer->recipe->flood;
 	struct fg_block_call call = *fine;
 	struct fg_array labels = FG_ARRAY_INIT;
 	struct fg_picture_coarse c = {0};
 	struct fg_seg_stats st = {0};
 	int rc = -1;
 
-	if (fg_picture_coarse(l, &b->box, &c, err) < 0 ||
-	    fg_array_init_zero(&b->before, FG_U32, b->labels.shape, err) < 0)
+	if (fg_picture_coarse(t->layer, scale, &b->box, &c, err) < 0 ||
+	    fg_array_init_zero(out, FG_U32, b->labels.shape, err) < 0)
 		goto out;
 	rc = 0;
 	if (!c.there)
 		goto out;
 	for (int d = 0; d < 3; d++)
 		params.voxel_nm[d] *= (double)c.factor[d];
-	params.min_segment_size = l->recipe->passes.coarse_least;
+	params.min_segment_size = least;
 	call.image = &c.image;
 	call.mask = &c.mask;
 	call.params = &params;
+	call.before = NULL; /* is on the finer voxels */
 	rc = fg_array_init(&labels, FG_U32, c.image.shape, err);
 	if (rc == 0)
-		rc = fg_segment_block(fg_engine_batcher(b->engine), &call, &labels,
-		    NULL, &st, err);
+		rc = fg_segment_block(fg_engine_batcher(engine), &call, &labels, NULL,
+		    &st, err);
 	if (rc < 0)
 		goto out;
 	add_stats(&b->stats, &st);
-	fg_picture_spread(&c, &labels, &b->box, &b->before);
+	fg_picture_spread(&c, &labels, &b->box, out);
 out:
 	fg_array_fini(&labels);
 	fg_array_fini(&c.image);
@@ -457,25 +459,40 @@ out:
 	return rc;
 }
 
-/* Once more with the seeds in reverse; what either splits is split. */
+/* A second opinion, with the seeds in reverse: *other. */
 static int
 flood_again(struct fg_task *t, struct fg_block_call *call, struct block *b,
+    struct fg_array *other, struct fg_err *err)
+{
+	struct fg_engine *engine = b->second ? b->second : b->engine;
+	int scale = t->layer->consensus_scale;
+	struct fg_seg_stats st = {0};
+
+	call->reverse = true;
+	/* Fewer voxels of a coarser scale are an object: those dropped for good are
+	 * told by the size of the pieces. */
+	if (scale != t->layer->image_scale)
+		return flood_scale(t, scale, 1, engine, call, b, other, err);
+	if (fg_array_init(other, FG_U32, b->labels.shape, err) < 0 ||
+	    fg_segment_block(fg_engine_batcher(engine), call, other, NULL, &st, err) <
+		0)
+		return -1;
+	add_stats(&b->stats, &st);
+	return 0;
+}
+
+/* What either flood splits is split. */
+static int
+agree(struct fg_task *t, struct fg_block_call *call, struct block *b,
     struct fg_err *err)
 {
 	struct fg_array other = FG_ARRAY_INIT;
-	struct fg_seg_stats st = {0};
-	int rc = fg_array_init(&other, FG_U32, b->labels.shape, err);
+	int rc = flood_again(t, call, b, &other, err);
 
-	call->reverse = true;
 	if (rc == 0)
-		rc = fg_segment_block(fg_engine_batcher(b->engine), call, &other, NULL,
-		    &st, err);
-	if (rc == 0) {
-		add_stats(&b->stats, &st);
 		rc = fg_consensus_split(&b->labels, &other,
 		    (uint64_t)t->layer->recipe->passes.consensus_least, &b->labels,
 		    err);
-	}
 	fg_array_fini(&other);
 	return rc;
 }
@@ -489,7 +506,8 @@ flood_passes(struct fg_task *t, struct fg_block_call *call, struct block *b,
 	struct fg_seg_stats st = {0};
 
 	if (r->passes.coarse[0]) {
-		if (flood_coarse(t, call, b, err) < 0)
+		if (flood_scale(t, t->layer->coarse_scale, r->passes.coarse_least,
+			b->engine, call, b, &b->before, err) < 0)
 			return -1;
 		call->before = &b->before;
 	}
@@ -497,7 +515,27 @@ flood_passes(struct fg_task *t, struct fg_block_call *call, struct block *b,
 		r->prob ? &b->prob : NULL, &st, err) < 0)
 		return -1;
 	add_stats(&b->stats, &st);
-	return r->passes.consensus ? flood_again(t, call, b, err) : 0;
+	return r->passes.consensus ? agree(t, call, b, err) : 0;
+}
+
+static int
+get_engines(const struct fg_recipe *r, struct fg_env *env, struct block *b,
+    struct fg_err *err)
+{
+	const struct fg_passes *p = &r->passes;
+
+	b->engine = fg_engines_get(env->engines, r->model, r->model_sha256, &r->shape,
+	    r->precision, err);
+	if (b->engine && p->consensus_model) {
+		b->second = fg_engines_get(env->engines, p->consensus_model,
+		    p->consensus_sha256, &p->consensus_shape, r->precision, err);
+		if (!b->second)
+			fg_err_prefix(err, "consensus");
+	}
+	if (b->engine && (b->second || !p->consensus_model))
+		return 0;
+	env->no_engine = true;
+	return -1;
 }
 
 static int
@@ -518,16 +556,13 @@ flood_block(struct fg_task *t, struct fg_env *env, struct block *b, struct fg_er
 
 	if (is_all_absent(&b->mask))
 		return 0; /* nothing to see: no seed, no object */
-	b->engine = fg_engines_get(env->engines, r->model, r->model_sha256, &r->shape,
-	    r->precision, err);
-	if (!b->engine) {
-		env->no_engine = true;
+	if (get_engines(r, env, b, err) < 0)
 		return -1;
-	}
 	if (flood_passes(t, &call, b, err) == 0)
 		return 0;
 	/* The last device may have gone under it: say so rather than "cancelled". */
-	if (!t->cancel && fg_engine_check(b->engine, &lost) < 0) {
+	if (!t->cancel && (fg_engine_check(b->engine, &lost) < 0 ||
+			      (b->second && fg_engine_check(b->second, &lost) < 0))) {
 		env->no_engine = true;
 		if (err)
 			*err = lost;

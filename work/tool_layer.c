@@ -114,9 +114,10 @@ static const struct fg_tool_option add_options[] = {
 	"how contacts are flooded again by the stage of that\nname: reach, faces, "
 	"radius, analysis, exclude (X:Y:Z),\nretries, iou, recovered, deleted",
 	0},
-    {"consensus", "least=N",
-	"flood each block in two orders and split where either\ndoes; pieces below N "
-	"voxels are dropped",
+    {"consensus", "KEY=VALUE,...",
+	"flood each block again, in another order, with another\nmodel=FILE, on "
+	"another scale=KEY; split where either\ndoes, drop pieces below least=N "
+	"voxels (default 1000)",
 	0},
     {"coarse", "scale=KEY,...",
 	"flood that scale of the image first and keep objects\nof at least least=N of "
@@ -434,6 +435,22 @@ add_rule(const struct fg_tool *t, const char *name, json_t *ffn, struct fg_err *
 	return 0;
 }
 
+/* A rule's model: a daemon has another working folder. */
+static int
+make_absolute(json_t *rule, struct fg_err *err)
+{
+	const char *model = json_string_value(json_object_get(rule, "model"));
+	char *path = NULL;
+
+	if (!model)
+		return 0;
+	if (absolute(model, &path, err) < 0)
+		return -1;
+	json_object_set_new(rule, "model", json_string(path));
+	free(path);
+	return 0;
+}
+
 static int
 add_rules(const struct fg_tool *t, json_t *ffn, struct fg_err *err)
 {
@@ -445,6 +462,8 @@ add_rules(const struct fg_tool *t, json_t *ffn, struct fg_err *err)
 		if (fg_tool_has(t, name[i]) && add_rule(t, name[i], ffn, err) < 0)
 			return -1;
 	}
+	if (make_absolute(json_object_get(ffn, "consensus"), err) < 0)
+		return -1;
 	if (!fg_tool_has(t, "skip-sections"))
 		return 0;
 	list = json_array();

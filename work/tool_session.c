@@ -82,10 +82,10 @@ read_web_options(const struct fg_tool *t, struct fg_web_options *web)
 static int
 open_catalog(struct fg_session *s, const struct fg_tool *t, struct fg_err *err)
 {
-	struct fg_web_options web = {.fresh_ms = -1};
+	struct fg_catalog_options opt = {.web = {.fresh_ms = -1}};
 
-	read_web_options(t, &web);
-	s->catalog = fg_catalog_open_with(s->store, &web, err);
+	read_web_options(t, &opt.web);
+	s->catalog = fg_catalog_open_with(s->store, &opt, err);
 	if (s->catalog)
 		return 0;
 	fg_session_close(s);

@@ -11,7 +11,7 @@
 
 #define VOXELS_MAX 65536
 
-static void
+FG_UNUSED static void
 put_file(const char *path, const uint8_t *p, size_t n)
 {
 	FILE *file = fopen(path, "wb");
@@ -19,7 +19,7 @@ put_file(const char *path, const uint8_t *p, size_t n)
 	fg_assert(file && fwrite(p, 1, n, file) == n && fclose(file) == 0);
 }
 
-static void
+FG_UNUSED static void
 read_some(struct fg_foreign *f)
 {
 	struct fg_err err = FG_ERR_INIT;
@@ -41,7 +41,7 @@ read_some(struct fg_foreign *f)
 	fg_array_fini(&a);
 }
 
-static void
+FG_UNUSED static void
 open_and_read(const char *kind, const char *path)
 {
 	struct fg_err err = FG_ERR_INIT;

@@ -3,6 +3,7 @@
 # The stage "resegment": a layer whose blocks are not stitched at all gets its cells back by
 # flooding contacts again, and no others; evidence, order, restart, edits and a new index.
 import os
+import shutil
 import subprocess
 
 from lib import BUILD, Server, Volume, done, has, is_, ok, tiny_ffn, wait_for, \
@@ -113,6 +114,7 @@ with Server() as s:
             ("an unknown key", {"resegment": {"glue": 1}}, "glue"),
             ("no object", {"resegment": 5}, "resegment"),
             ("a radius of two", {"resegment": {"radius": [1, 2]}}, "radius"),
+            ("too large a radius", {"resegment": {"radius": [900, 900, 900]}}, "radius"),
             ("too long a reach", {"resegment": {"reach": 99}}, "reach"),
             ("a consensus of nothing", {"consensus": {"least": -1}}, "least"),
             ("no such scale", {"coarse": {"scale": "99"}}, "99"),
@@ -136,6 +138,33 @@ with Server() as s:
     is_("consensus", add(s, top, "both", consensus={"least": 1}).status, 201)
     run(s, "both", ["segment"])
     is_("of cells is the cells", objects(s, "both"), base)
+
+    # Killed at each step of writing the evidence of a block, the job goes on after a restart.
+    is_("one more layer", add(s, top, "killed").status, 201)
+    run(s, "killed", ["segment", "stitch"])
+    s.stop()
+    kept = os.path.join(top, "kept")
+    shutil.copytree(s.root, kept)
+    for point in ("slab-append", "slab-half", "slab-synced", "txn-begun", "txn-half",
+                  "txn-before-commit", "committed"):
+        shutil.rmtree(s.root)
+        shutil.copytree(kept, s.root)
+        s.env = {"FG_CRASH_AT": point}
+        s.start()
+        try:
+            s.call("POST", "/api/jobs", {"layer": "killed", "stages": ["resegment"]})
+        except (ConnectionError, OSError):
+            pass  # it may die before it answers
+        s.process.wait(100)
+        is_(f"{point}: killed there", s.process.returncode, -9)
+        s.process.stdout.close()
+        s.env = {}
+        s.start()
+        is_("asked again it goes on", run(s, "killed", ["resegment"])["state"], "done")
+        is_("to the same objects", groups(s, "killed"), wanted)
+        is_("and the same evidence", s.get("/api/layers/killed/contacts").json(), rows)
+        s.stop()
+    s.start()
 
     before = groups(s, "seg")
     s.stop(hard=True)

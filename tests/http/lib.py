@@ -436,9 +436,9 @@ def write_checkpoint(prefix, tensors):
     write(prefix + ".data-00000-of-00001", data)
 
 
-def write_tiny_model(prefix, features=2, depth=2):
+def write_tiny_model(prefix, features=2, depth=2, gain=5.0, bias=-5.0):
     """A network that says "inside" to bright voxels and "outside" to dark ones: feature 0
-    is the rectified image, everything else is zero. The last layer adds 5 f - 5."""
+    is the rectified image, everything else is zero. The last layer adds gain f + bias."""
     tensors = {}
     for i in range(depth):
         for part in "ab":
@@ -449,8 +449,8 @@ def write_tiny_model(prefix, features=2, depth=2):
             tensors[f"seed_update/conv{i}_{part}/weights"] = ((3, 3, 3, cin, features), w)
             tensors[f"seed_update/conv{i}_{part}/biases"] = ((features,), [0.0] * features)
     tensors["seed_update/conv_lom/weights"] = (
-        (1, 1, 1, features, 1), [5.0] + [0.0] * (features - 1))
-    tensors["seed_update/conv_lom/biases"] = ((1,), [-5.0])
+        (1, 1, 1, features, 1), [gain] + [0.0] * (features - 1))
+    tensors["seed_update/conv_lom/biases"] = ((1,), [bias])
     write_checkpoint(prefix, tensors)
 
 

@@ -131,8 +131,9 @@ one_reader(void)
 {
 	/* 2 x 2 tiles of 256 a side at most, 2 channels, 5 sections of 600 kB */
 	struct fg_tiles_plan p = plan(500, 300, 5, 2, 100, 100, 3u << 20);
+	struct fg_tiles_pool *pool = fg_tiles_pool_new(3u << 20);
 	struct decoder d = {.fail_z = -1, .channels = 2};
-	struct fg_tiles *t = fg_tiles_new(&p, 3u << 20, decode, &d);
+	struct fg_tiles *t = fg_tiles_new(&p, pool, decode, &d);
 	struct fg_box all = {.hi = {500, 300, 5}},
 		      corner = {{299, 299, 1}, {301, 300, 3}};
 	const uint8_t skip[5] = {0, 1, 0, 0, 1};
@@ -154,8 +155,11 @@ one_reader(void)
 	tap_int(read_box(t, 2, &all, skip, &err), 0,
 	    "skipped sections stay as they were");
 	fg_tiles_free(t);
+	tap_int((long)fg_tiles_pool_bytes(pool), 0, "a closed volume holds nothing");
+	fg_tiles_pool_free(pool);
 
-	t = fg_tiles_new(&p, 1u << 20, decode, &d);
+	pool = fg_tiles_pool_new(1u << 20);
+	t = fg_tiles_new(&p, pool, decode, &d);
 	tap_int(read_box(t, 2, &all, NULL, &err), 0, "with less room");
 	fg_tiles_stats(t, &decoded, &bytes);
 	tap_ok(bytes <= 1u << 20, "no more than that is kept");
@@ -168,6 +172,47 @@ one_reader(void)
 	atomic_store(&d.fail_z, -1);
 	tap_int(read_box(t, 2, &all, NULL, &err), 0, "and mended");
 	fg_tiles_free(t);
+	fg_tiles_pool_free(pool);
+}
+
+/* Two volumes of ten sections of 180 kB each, and room for twelve. */
+static void
+two_volumes(void)
+{
+	struct fg_tiles_plan p = plan(300, 300, 10, 1, 300, 300, 64u << 20);
+	const size_t section = 300 * 300 * 2;
+	struct fg_tiles_pool *pool = fg_tiles_pool_new(12 * section);
+	struct decoder d[2] = {{.fail_z = -1, .channels = 1},
+	    {.fail_z = -1, .channels = 1}};
+	struct fg_tiles *t[2] = {fg_tiles_new(&p, pool, decode, &d[0]),
+	    fg_tiles_new(&p, pool, decode, &d[1])};
+	struct fg_box all = {.hi = {300, 300, 10}}, early = {.hi = {300, 300, 6}};
+	struct fg_err err = FG_ERR_INIT;
+	size_t bytes[2];
+	uint64_t decoded;
+
+	tap_int(read_box(t[0], 1, &all, NULL, &err), 0, "the first volume");
+	tap_int(read_box(t[0], 1, &early, NULL, &err), 0, "its first six again");
+	tap_int((long)atomic_load(&d[0].calls), 10, "are held");
+	tap_int(read_box(t[1], 1, &early, NULL, &err), 0, "six of the second");
+	for (int i = 0; i < 2; i++)
+		fg_tiles_stats(t[i], &decoded, &bytes[i]);
+	tap_ok(bytes[0] == 6 * section && bytes[1] == 6 * section,
+	    "both together hold twelve (%zu and %zu bytes)", bytes[0], bytes[1]);
+	tap_int((long)fg_tiles_pool_bytes(pool), (long)(12 * section),
+	    "as the pool says");
+	tap_int(read_box(t[0], 1, &early, NULL, &err), 0, "what was used last");
+	tap_int((long)atomic_load(&d[0].calls), 10, "has stayed");
+	tap_int(read_box(t[1], 1, &all, NULL, &err), 0, "all of the second");
+	tap_ok(fg_tiles_pool_bytes(pool) <= 12 * section, "no more than the bound");
+	fg_tiles_free(t[1]);
+	fg_tiles_stats(t[0], &decoded, &bytes[0]);
+	tap_int((long)fg_tiles_pool_bytes(pool), (long)bytes[0],
+	    "one volume goes, the other's stay");
+	tap_int(read_box(t[0], 1, &all, NULL, &err), 0, "and it is read on");
+	fg_tiles_free(t[0]);
+	tap_int((long)fg_tiles_pool_bytes(pool), 0, "nothing is left");
+	fg_tiles_pool_free(pool);
 }
 
 #define READERS 4
@@ -196,7 +241,7 @@ many_readers(void)
 	struct fg_tiles_plan p = plan(300, 300, READERS, 1, 300, 300, 64u << 20);
 	struct fg_box all = {.hi = {300, 300, READERS}};
 	struct decoder d = {.fail_z = -1, .channels = 1};
-	struct fg_tiles *t = fg_tiles_new(&p, 64u << 20, decode, &d);
+	struct fg_tiles *t = fg_tiles_new(&p, NULL, decode, &d);
 	struct reader r[READERS];
 	pthread_t thread[READERS];
 	pthread_barrier_t meet;
@@ -225,6 +270,7 @@ main(void)
 {
 	sizes();
 	one_reader();
+	two_volumes();
 	many_readers();
 	return tap_done();
 }
