@@ -4,10 +4,10 @@
  * files. bench/skeleton.py holds them, and kimimaro's of the same labels, against the
  * lines; bench/mesh and bench/mesh_peers.py measure speed and memory.
  *
- * usage: skeleton DIR SIDE [phantom KEY=VALUE,...]
+ * usage: skeleton DIR SIDE [phantom KEY=VALUE,... [labels]]
  *        a cube of SIDE voxels; DIR/labels (plain u64, x fastest), DIR/lines.csv
  *        (object,x0,y0,z0,x1,y1,z1; voxels of the cube), DIR/bones/ID; prints the voxel
- *        size, and processor seconds of one thread
+ *        size, and processor seconds of one thread. With labels: no more than those
  */
 #include "config.h"
 
@@ -113,12 +113,12 @@ main(int argc, char **argv)
 	int64_t shape[4] = {side, side, side, 1};
 	struct fg_phantom p;
 
-	if (argc < 3 || argc > 4 || side < 16 || side > 1024) {
-		fprintf(stderr, "usage: skeleton DIR SIDE [KEY=VALUE,...]\n");
+	if (argc < 3 || argc > 5 || side < 16 || side > 1024) {
+		fprintf(stderr, "usage: skeleton DIR SIDE [KEY=VALUE,... [labels]]\n");
 		return 2;
 	}
 	fg_phantom_default(&p);
-	if (argc == 4 && fg_phantom_parse(argv[3], &p, &err) < 0)
+	if (argc >= 4 && fg_phantom_parse(argv[3], &p, &err) < 0)
 		give_up();
 	for (int d = 0; d < 3; d++)
 		vx.hi[d] = CORNER + side;
@@ -126,8 +126,10 @@ main(int argc, char **argv)
 	    fg_phantom_labels(&p, 0, &vx, &labels, &err) < 0)
 		give_up();
 	put(argv[1], "labels", labels.data, fg_array_bytes(&labels));
-	put_lines(argv[1], &p, &vx);
-	put_bones(argv[1], &p, &labels);
+	if (argc < 5) {
+		put_lines(argv[1], &p, &vx);
+		put_bones(argv[1], &p, &labels);
+	}
 	fg_array_fini(&labels);
 	return 0;
 }

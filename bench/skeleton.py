@@ -5,7 +5,11 @@ blocks that share a layer, and kimimaro's, with the same parameters (the default
 only for the blocks). Prints a table for bench/RESULTS.md; processor seconds.
 
 usage: skeleton.py BUILD [SIDE [BLOCK [KEY=VALUE,...]]]     (192, 96; phantom:seed=1)
-       BUILD: a build folder with bench/skeleton and tests/mesh/peer (make bench check)
+       skeleton.py peers BUILD [SIDE [KEY=VALUE,...]]                     (512; seed=1)
+       Speed and memory of distances and skeletons of such labels beside edt's and
+       kimimaro's, one thread each, one after the other in this one run (bench/mesh_peers.py).
+       BUILD: a build folder with bench/skeleton, bench/mesh and tests/mesh/peer
+       (make bench check)
 """
 import os
 import struct
@@ -77,7 +81,26 @@ def row(name, bones, lines, nm, seconds):
           f"{cable:.1f} | {seconds} |", flush=True)
 
 
+def beside_peers(build, side="512", phantom="seed=1"):
+    with tempfile.TemporaryDirectory() as top:
+        subprocess.run([os.path.join(build, "bench", "skeleton"), top, side, phantom,
+                        "labels"], check=True)
+        raw = os.path.join(top, "labels")
+        ids, labels = np.unique(np.fromfile(raw, np.uint64), return_inverse=True)
+        labels = labels.ravel().astype(np.uint32) + np.uint32(ids[0] != 0)  # 0 stays 0
+        labels.tofile(raw)
+        print(f"phantom:{phantom}, {side}^3 voxels, {len(ids)} labels, "
+              f"{(labels > 0).mean():.0%} of the voxels labelled", flush=True)
+        del ids, labels
+        peers = os.path.join(os.path.dirname(os.path.abspath(__file__)), "mesh_peers.py")
+        for what in "distances", "skeletons":
+            subprocess.run([sys.executable, peers, os.path.join(build, "bench", "mesh"), raw,
+                            *[side] * 3, what], check=True)
+
+
 def main():
+    if sys.argv[1] == "peers":
+        return beside_peers(*sys.argv[2:])
     build = sys.argv[1]
     side, block = (int(v) for v in (sys.argv[2:4] + ["192", "96"][len(sys.argv[2:4]):]))
     phantom = sys.argv[4] if len(sys.argv) > 4 else "seed=1"

@@ -23,6 +23,7 @@ struct plane {
 	double normal[3], at[3]; /* at: a point, nm from the block's corner */
 	double size[3];          /* |normal| * side of a voxel */
 	double half, factor;
+	double corner[8]; /* distance of the box's corners from its lowest one */
 };
 
 static bool
@@ -51,6 +52,11 @@ plane_init(struct plane *p, const double normal[3], const double at[3],
 		p->half += p->size[d] / 2;
 		p->factor /= fabs(p->normal[d]);
 	}
+	for (unsigned k = 0; k < 8; k++) {
+		p->corner[k] = 0;
+		for (int d = 0; d < 3; d++)
+			p->corner[k] += k >> d & 1 ? p->size[d] : 0;
+	}
 	return true;
 }
 
@@ -58,15 +64,14 @@ plane_init(struct plane *p, const double normal[3], const double at[3],
 static double
 cut(const struct plane *p, double off)
 {
+	static const double sign[8] = {1, -1, -1, 1, -1, 1, 1, -1};
 	double sum = 0, t = p->half - fabs(off);
 
 	for (unsigned k = 0; k < 8; k++) {
-		double rest = t;
+		double rest = t - p->corner[k];
 
-		for (int d = 0; d < 3; d++)
-			rest -= k >> d & 1 ? p->size[d] : 0;
-		if (rest > 0)
-			sum += __builtin_parity(k) ? -rest * rest : rest * rest;
+		rest = rest > 0 ? rest : 0;
+		sum += sign[k] * rest * rest;
 	}
 	return fmax(sum * p->factor, 0);
 }
@@ -76,27 +81,27 @@ cut(const struct plane *p, double off)
 struct flood {
 	struct fg_section *s;
 	uint32_t label;
-	size_t *stack, top, room;
+	struct voxel {
+		int32_t v[3];
+	} * stack;
+	size_t top, room;
 };
 
+/* A voxel of the label that the plane cuts, not seen before: it comes to the stack. */
 static int
-take(struct flood *f, size_t at, struct fg_err *err)
+push(struct flood *f, const int64_t v[3], struct fg_err *err)
 {
-	if (f->s->stamp[at] == f->s->stamps)
-		return 0;
-	f->s->stamp[at] = f->s->stamps;
-	if (f->s->label[at] != f->label)
-		return 0;
 	if (f->top == f->room) {
 		size_t room = 2 * f->room + 1024;
-		size_t *p = realloc(f->stack, room * sizeof *p);
+		struct voxel *p = realloc(f->stack, room * sizeof *p);
 
 		if (!p)
 			return fg_fail(err, FG_ENOMEM, "no memory for a section");
 		f->stack = p;
 		f->room = room;
 	}
-	f->stack[f->top++] = at;
+	f->stack[f->top++] =
+	    (struct voxel){{(int32_t)v[0], (int32_t)v[1], (int32_t)v[2]}};
 	return 0;
 }
 
@@ -117,34 +122,47 @@ next_stamp(struct fg_section *s, struct fg_err *err)
 	return 0;
 }
 
+/* Along one axis, of the plane to the middle of voxel v. */
+static double
+axis_off(const struct plane *p, const double nm[3], int d, int64_t v)
+{
+	return p->normal[d] * (((double)v + 0.5) * nm[d] - p->at[d]);
+}
+
 static double
 plane_off(const struct plane *p, const double nm[3], const int64_t v[3])
 {
-	double off = 0;
-
-	for (int d = 0; d < 3; d++)
-		off += p->normal[d] * (((double)v[d] + 0.5) * nm[d] - p->at[d]);
-	return off;
+	return axis_off(p, nm, 0, v[0]) +
+	       (axis_off(p, nm, 1, v[1]) + axis_off(p, nm, 2, v[2]));
 }
 
-/* Neighbours of voxel v that the plane cuts. */
+/* Neighbours of voxel v that the plane cuts. Each voxel is judged once a plane: most
+ * neighbours have been seen, and their stamp is all that is read. */
 static int
 spread(struct flood *f, const struct plane *p, const int64_t v[3], struct fg_err *err)
 {
-	const int64_t *n = f->s->n;
-	int64_t lo[3], hi[3], u[3];
+	const struct fg_section *s = f->s;
+	const int64_t *n = s->n;
+	int64_t lo[3], hi[3];
 
 	for (int d = 0; d < 3; d++) {
 		lo[d] = FG_MAX(v[d] - 1, 0);
 		hi[d] = FG_MIN(v[d] + 1, n[d] - 1);
 	}
-	for (u[2] = lo[2]; u[2] <= hi[2]; u[2]++) {
-		for (u[1] = lo[1]; u[1] <= hi[1]; u[1]++) {
-			for (u[0] = lo[0]; u[0] <= hi[0]; u[0]++) {
-				if (fabs(plane_off(p, f->s->nm, u)) < p->half &&
-				    take(f,
-					(size_t)(u[0] + n[0] * (u[1] + n[1] * u[2])),
-					err) < 0)
+	for (int64_t z = lo[2]; z <= hi[2]; z++) {
+		for (int64_t y = lo[1]; y <= hi[1]; y++) {
+			size_t row = (size_t)(n[0] * (y + n[1] * z));
+
+			for (int64_t x = lo[0]; x <= hi[0]; x++) {
+				size_t at = row + (size_t)x;
+				const int64_t u[3] = {x, y, z};
+
+				if (s->stamp[at] == s->stamps)
+					continue;
+				s->stamp[at] = s->stamps;
+				if (s->label[at] == f->label &&
+				    fabs(plane_off(p, s->nm, u)) < p->half &&
+				    push(f, u, err) < 0)
 					return -1;
 			}
 		}
@@ -159,12 +177,15 @@ section(struct flood *f, const struct plane *p, const int64_t start[3], double *
 	const int64_t *n = f->s->n;
 
 	*area = 0;
-	if (next_stamp(f->s, err) < 0 ||
-	    take(f, (size_t)(start[0] + n[0] * (start[1] + n[1] * start[2])), err) < 0)
+	size_t first = (size_t)(start[0] + n[0] * (start[1] + n[1] * start[2]));
+	if (next_stamp(f->s, err) < 0)
+		return -1;
+	f->s->stamp[first] = f->s->stamps;
+	if (f->s->label[first] == f->label && push(f, start, err) < 0)
 		return -1;
 	while (f->top > 0) {
-		int64_t at = (int64_t)f->stack[--f->top];
-		const int64_t v[3] = {at % n[0], at / n[0] % n[1], at / (n[0] * n[1])};
+		const int32_t *at = f->stack[--f->top].v;
+		const int64_t v[3] = {at[0], at[1], at[2]};
 
 		*area += cut(p, plane_off(p, f->s->nm, v));
 		for (int d = 0; d < 3; d++) {

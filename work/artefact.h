@@ -190,10 +190,13 @@ int fg_body_mask(struct fg_body *b, const struct fg_box *vx, struct fg_array *ma
 /* ------------------------------------------------------------- passive layers */
 
 /* Look at all blocks of a passive layer that nobody has looked at, beginning with some
- * block that follows from seed, and commit what is there. done: counts, may be NULL.
+ * block that follows from seed, on at most `threads` threads (16 at most), and commit
+ * what is there. env: its functions are called by all of them. done: counts, may be
+ * NULL.
  * Fails: FG_ECANCELED; as the source; as a commit. */
 int fg_scan_layer(const struct fg_layer *l, struct fg_env *env, uint64_t seed,
-    const _Atomic bool *cancel, _Atomic uint64_t *done, struct fg_err *err) FG_MUST_USE;
+    int threads, const _Atomic bool *cancel, _Atomic uint64_t *done,
+    struct fg_err *err) FG_MUST_USE;
 
 /* ------------------------------------------------------------- tasks */
 

@@ -55,7 +55,7 @@ fg_body_init(struct fg_body *b, const struct fg_task *t, struct fg_env *env,
 	memcpy(b->blocks, l->blocks, sizeof b->blocks);
 	fg_scale_bounds(b->scale, &b->bounds);
 	if (b->kind == FG_OBJECTS_PLACED &&
-	    fg_scan_layer(l, env, t->key.at, &t->cancel, NULL, err) < 0)
+	    fg_scan_layer(l, env, t->key.at, 1, &t->cancel, NULL, err) < 0)
 		return -1;
 	if (env->object(env->ctx, t->key.layer, b->kind, t->key.at, &b->object,
 		&b->part, &b->parts, err) < 0)

@@ -3,7 +3,9 @@
  * Where the objects of a passive segmentation are: every block is looked at once, and
  * each label in it noted by a row of its own (PLACE), with one more that says that the
  * block was looked at (SCAN). All rows of a block are one commit, so it may be stopped
- * at any time. Callers that look at the same time begin at different blocks.
+ * at any time. Callers that look at the same time begin at different blocks. Threads of
+ * one caller take the blocks in turn; their commits go to the one writer, which takes
+ * what has come together as one. What is found does not depend on any order.
  *
  * Limit: the voxels are those of the source when it was looked at. Where somebody
  * changes them later, remove the layer and add it again.
@@ -17,7 +19,10 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/morton.h"
+#include "work/parallel.h"
 
+/* Each holds the voxels of a block, 128 MiB of u64 at 256^3. */
+#define THREADS_MAX 16
 /* More labels than this in one block are no objects. */
 #define LABELS_MAX 500000
 
@@ -123,30 +128,49 @@ scan_block(const struct fg_layer *l, struct fg_env *env, const int64_t blk[3],
 	return rc;
 }
 
+struct scan {
+	const struct fg_layer *layer;
+	struct fg_env *env;
+	uint64_t n, first;
+	_Atomic uint64_t *done;
+};
+
+/* Block i of a walk over all; any thread. */
+static int
+visit(void *ctx, size_t i, struct fg_err *err)
+{
+	const struct scan *s = ctx;
+	const struct fg_layer *l = s->layer;
+	uint64_t k = (i + s->first) % s->n;
+	int64_t blk[3] = {(int64_t)(k % (uint64_t)l->blocks[0]),
+	    (int64_t)(k / (uint64_t)l->blocks[0] % (uint64_t)l->blocks[1]),
+	    (int64_t)(k / (uint64_t)l->blocks[0] / (uint64_t)l->blocks[1])};
+	struct fg_key key =
+	    fg_artefact_key(l, FG_KIND_MESH, FG_PRODUCT_SCAN, fg_morton_encode(blk));
+	bool there = false;
+
+	if (s->env->has(s->env->ctx, &key, 0, 1, &there, err) < 0)
+		return -1;
+	if (!there && scan_block(l, s->env, blk, err) < 0)
+		return fg_err_prefix(err, "looking for objects");
+	if (s->done)
+		++*s->done;
+	return 0;
+}
+
 int
-fg_scan_layer(const struct fg_layer *l, struct fg_env *env, uint64_t seed,
+fg_scan_layer(const struct fg_layer *l, struct fg_env *env, uint64_t seed, int threads,
     const _Atomic bool *cancel, _Atomic uint64_t *done, struct fg_err *err)
 {
-	uint64_t n =
-	    (uint64_t)l->blocks[0] * (uint64_t)l->blocks[1] * (uint64_t)l->blocks[2];
+	struct scan s = {.layer = l,
+	    .env = env,
+	    .n = (uint64_t)l->blocks[0] * (uint64_t)l->blocks[1] *
+		 (uint64_t)l->blocks[2],
+	    .first = fg_hash64(&seed, sizeof seed),
+	    .done = done};
 
-	for (uint64_t i = 0; i < n && !l->finished; i++) {
-		uint64_t k = (i + fg_hash64(&seed, sizeof seed)) % n;
-		int64_t blk[3] = {(int64_t)(k % (uint64_t)l->blocks[0]),
-		    (int64_t)(k / (uint64_t)l->blocks[0] % (uint64_t)l->blocks[1]),
-		    (int64_t)(k / (uint64_t)l->blocks[0] / (uint64_t)l->blocks[1])};
-		struct fg_key key = fg_artefact_key(l, FG_KIND_MESH, FG_PRODUCT_SCAN,
-		    fg_morton_encode(blk));
-		bool there = false;
-
-		if (cancel && *cancel)
-			return fg_fail(err, FG_ECANCELED, "cancelled");
-		if (env->has(env->ctx, &key, 0, 1, &there, err) < 0)
-			return -1;
-		if (!there && scan_block(l, env, blk, err) < 0)
-			return fg_err_prefix(err, "looking for objects");
-		if (done)
-			*done = i + 1;
-	}
-	return 0;
+	if (l->finished)
+		return 0;
+	return fg_parallel_for(s.n, FG_MIN(threads, THREADS_MAX), visit, &s, cancel,
+	    err);
 }

@@ -248,7 +248,7 @@ fg_sched_scan(struct fg_sched *s, const struct fg_layer *l, const _Atomic bool *
 	    .ctx = s,
 	    .worker = s->worker};
 
-	return fg_scan_layer(l, &env, 0, cancel, done, err);
+	return fg_scan_layer(l, &env, 0, s->makers, cancel, done, err);
 }
 
 /* ------------------------------------------------------------- making */

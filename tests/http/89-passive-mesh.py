@@ -5,6 +5,7 @@
 import array
 import json
 import os
+import sqlite3
 import struct
 import subprocess
 
@@ -52,6 +53,38 @@ def make(path, **more):
     return count
 
 
+def places(top):
+    """Where one processor and all find the objects of a volume of 8 blocks."""
+    path, size = os.path.join(top, "wide"), (1100, 550, 100)
+    write(os.path.join(path, "info"), json.dumps({
+        "@type": "neuroglancer_multiscale_volume", "type": "segmentation",
+        "data_type": "uint64", "num_channels": 1, "scales": [{
+            "key": "s", "size": size, "voxel_offset": [0] * 3, "resolution": [NM] * 3,
+            "chunk_sizes": [[50, 50, 100]], "encoding": "raw"}]}))
+    want = {}
+    for k, x in enumerate(range(0, 1100, 50)):
+        y = k * 50 % 550
+        ids = [k // 3 + 1, 2 ** 63 + k]
+        write(os.path.join(path, "s", f"{x}-{x + 50}_{y}-{y + 50}_0-100"),
+              array.array("Q", ((ids + [0]) * 83334)[:250000]).tobytes())
+        for i in ids:
+            want.setdefault(i - 2 ** 64 if i >= 2 ** 63 else i, []).append((x, y))
+    found = []
+    for name, before in ("one", ["taskset", "-c", "%d" % min(os.sched_getaffinity(0))]), (
+            "all", []):
+        root = os.path.join(top, name)
+        for more in ["layer", "add", "wide", path], ["mesh", "wide", "--ids", "999"]:
+            r = subprocess.run([*before, TOOL, *more, "--root", root], capture_output=True)
+            is_(f"{name}: {more[0]}", (r.returncode, r.stderr if r.returncode else b""), (0, b""))
+        with sqlite3.connect(os.path.join(root, "index.sqlite")) as db:
+            found.append(db.execute("SELECT scale, id, part FROM artefacts ORDER BY 1, 2, 3"
+                                    ).fetchall())
+    is_("all blocks are looked at", sum(r[0] % 16 == 5 for r in found[0]), 8)
+    is_("each object is found", sorted({r[1] for r in found[0] if r[0] % 16 == 4}),
+        sorted(want))
+    ok("by more threads in the same places", found[0] == found[1])
+
+
 with Server() as s:
     path = os.path.join(s.own.name, "labels")
     count = make(path)
@@ -97,6 +130,7 @@ with Server() as s:
     is_("from the index", s.metrics()['floodgate_tasks_total{end="done"}'], 0)
     is_("what is not there is known not to be", s.get(f"/seg/mesh/9:0{LATE}").status, 404)
 
+    places(s.own.name)
     own = os.path.join(s.own.name, "own")
     make(own, mesh="m")
     write(os.path.join(own, "m", "7:0"), '{"fragments":["a"]}')
