@@ -237,8 +237,14 @@ struct pair {
 	uint32_t last[2]; /* what was near in the fine tree, in the coarse one */
 };
 
+static inline bool
+is_used(const struct sheet *s, uint32_t v)
+{
+	return s->first[v] < s->first[v + 1];
+}
+
 /* Where the coarse mesh's vertices are in the fine one; false if some are not there in
- * this order. */
+ * this order, or belong to no triangle there. */
 static bool
 match(struct pair *p)
 {
@@ -249,7 +255,7 @@ match(struct pair *p)
 		while (v < a->vertices &&
 		       memcmp(a->xyz + 3 * (size_t)v, b->xyz + 3 * (size_t)u, 12) != 0)
 			v++;
-		if (v == a->vertices)
+		if (v == a->vertices || (is_used(p->coarse, u) && !is_used(p->fine, v)))
 			return false;
 		p->place[u] = v;
 	}
@@ -332,6 +338,8 @@ spread_faces(struct pair *p)
 	for (uint32_t v = 0; v < p->coarse->mesh->vertices; v++) {
 		uint32_t u = p->place[v];
 
+		if (!is_used(p->coarse, v))
+			continue;
 		p->face[u] = p->coarse->ring[p->coarse->first[v]];
 		p->face_off[u] = 0;
 		p->queue[end++] = u;

@@ -609,10 +609,13 @@ write_properties(struct run *r, struct fg_err *err)
 		free(r->plan.info.segment_properties);
 		r->plan.info.segment_properties = NULL;
 		json_decref(j);
-	} else if (rc == 0 && (rc = fg_file_mkdirs(dir, err)) < 0) {
-		json_decref(j);
 	} else if (rc == 0) {
-		rc = write_json(r, FG_EXPORT_PROPERTIES "/info", j, err);
+		if (fg_file_mkdirs(dir, err) == 0 && fg_export_log_sweep(dir, err) == 0)
+			rc = write_json(r, FG_EXPORT_PROPERTIES "/info", j, err);
+		else {
+			json_decref(j);
+			rc = -1;
+		}
 	}
 	free(dir);
 	return rc < 0 ? fg_err_prefix(err, "segment properties") : 0;

@@ -206,6 +206,57 @@ test_within(void)
 	fg_mesh_fini(&b);
 }
 
+/* Every second vertex of a rough plane of 8 by 8 cells, the way a surface is
+ * simplified: those that stay are where they were, in their order. */
+static struct fg_mesh
+every_second(const struct fg_mesh *fine)
+{
+	struct fg_mesh m = square(4, 0, 0);
+
+	for (uint32_t v = 0; v < m.vertices; v++)
+		memcpy(m.xyz + 3 * v,
+		    fine->xyz + 3 * (size_t)(2 * (v % 5) + 9 * 2 * (v / 5)),
+		    3 * sizeof *m.xyz);
+	return m;
+}
+
+/* A surface beside the one it was made from, which is followed and not searched. */
+static void
+test_followed(void)
+{
+	size_t early = 0, late = 0, yeses = 0, noes = 0;
+
+	for (int round = 0; round < 120; round++) {
+		struct fg_mesh fine = square(8, 0, 0), coarse;
+		double far;
+
+		for (uint32_t v = 0; v < fine.vertices; v++)
+			fine.xyz[3 * v + 2] += (float)roll(100) / 10;
+		coarse = every_second(&fine);
+		if (round % 3 == 1) /* what the coarse one does not have */
+			fine.xyz[3 * (1 + 2 * roll(4) + 9 * (1 + 2 * roll(4))) + 2] +=
+			    60;
+		if (round % 3 == 2) /* what only the coarse one lacks */
+			coarse.triangles -= 1 + (uint32_t)roll(3);
+		far = measure(&fine, &coarse, 0.05);
+		for (int k = 30; k < 240; k += 10) {
+			double limit = far * k / 100;
+			bool yes = within(&fine, &coarse, limit);
+
+			early += yes && limit < far - 0.1;
+			late += !yes && limit > 1.5 * far;
+			yeses += yes;
+			noes += !yes;
+		}
+		fg_mesh_fini(&fine);
+		fg_mesh_fini(&coarse);
+	}
+	tap_int(early, 0, "a surface that is followed: a yes is never wrong");
+	tap_int(late, 0, "nor a no by much");
+	tap_ok(yeses > 500 && noes > 500, "of both there are some: %zu, %zu", yeses,
+	    noes);
+}
+
 static void
 test_edges(void)
 {
@@ -233,6 +284,7 @@ main(void)
 	test_planes();
 	test_random();
 	test_within();
+	test_followed();
 	test_edges();
 	return tap_done();
 }
