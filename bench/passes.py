@@ -81,8 +81,13 @@ def one(args, seed, damage, model, table):
                 stderr=subprocess.DEVNULL)
             daemon.stdout.readline()
             try:
-                floodgate(args, root, "layer", "add", "em", f"phantom:{specimen}{damage}")
+                floodgate(args, root, "layer", "add", "fine", f"phantom:{specimen}{damage}")
                 floodgate(args, root, "layer", "add", "truth", f"phantom:labels=1,{specimen}")
+                # A specimen this small has one scale of its own; an import makes more.
+                picture = os.path.join(top, "em.npy")
+                floodgate(args, root, "cutout", "fine", "-o", picture)
+                floodgate(args, root, "import", picture, "em", "--resolution", "8,8,8",
+                          "--scales", "2")
                 floodgate(args, root, "layer", "add", "seg", "--ffn", "--image", "em",
                           "--model", model, "--precision", "f32", "--min-segment-size", "200",
                           "--block", ",".join([str(args.block)] * 3), "--halo",

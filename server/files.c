@@ -328,11 +328,11 @@ answer_part(struct fg_request *r)
 	    last - first >= PART_NOW)
 		return false;
 	if (last - first >= PART_COPIED && !*s->set->tls_cert)
-		fd = fg_parts_open(s->parts, l->id, l->uuid, r->route.rest, first,
+		fd = fg_parts_open(s->parts, l->id, l->uuid, r->route.rest, etag, first,
 		    last - first + 1);
 	if (fd < 0)
-		part = fg_parts_read(s->parts, l->id, l->uuid, r->route.rest, first,
-		    last - first + 1);
+		part = fg_parts_read(s->parts, l->id, l->uuid, r->route.rest, etag,
+		    first, last - first + 1);
 	if (fd < 0 && !part)
 		return false;
 	fg_reply_bytes(r, 200, type_of(r->route.rest), part);

@@ -218,13 +218,13 @@ is_in_memory(struct part *e, uint64_t first, uint64_t len)
 
 int
 fg_parts_open(struct fg_parts *p, uint32_t layer, const char *uuid, const char *name,
-    uint64_t first, uint64_t len)
+    uint64_t etag, uint64_t first, uint64_t len)
 {
 	struct part *e = find(p, key_of(layer, uuid, name));
 	int fd = -1;
 
-	if (e && e->map && first < e->size && len <= e->size - first &&
-	    is_in_memory(e, first, len))
+	if (e && e->etag == etag && e->map && first < e->size &&
+	    len <= e->size - first && is_in_memory(e, first, len))
 		fd = fcntl(e->fd, F_DUPFD_CLOEXEC, 0);
 	drop(e);
 	return fd;
@@ -232,10 +232,10 @@ fg_parts_open(struct fg_parts *p, uint32_t layer, const char *uuid, const char *
 
 struct fg_buf *
 fg_parts_read(struct fg_parts *p, uint32_t layer, const char *uuid, const char *name,
-    uint64_t first, uint64_t len)
+    uint64_t etag, uint64_t first, uint64_t len)
 {
 	struct part *e = find(p, key_of(layer, uuid, name));
-	struct fg_buf *b = e ? fg_buf_new(len) : NULL;
+	struct fg_buf *b = e && e->etag == etag ? fg_buf_new(len) : NULL;
 	struct iovec v;
 
 	if (b) {

@@ -26,14 +26,16 @@ void fg_parts_put(struct fg_parts *p, uint32_t layer, const char *uuid,
 bool fg_parts_find(struct fg_parts *p, uint32_t layer, const char *uuid,
     const char *name, uint64_t *size, uint64_t *etag);
 /*
- * A descriptor of it, the caller's, if the bytes [first, first + len), len > 0 and
+ * A descriptor of it, the caller's, if it still has that tag (another thread may have
+ * found another file meanwhile) and the bytes [first, first + len), len > 0 and
  * within its size, are in memory and can be sent without waiting; else -1, also where
  * the system does not say so: Linux tells only who owns the file or may write it.
  */
 int fg_parts_open(struct fg_parts *p, uint32_t layer, const char *uuid,
-    const char *name, uint64_t first, uint64_t len) FG_MUST_USE;
-/* A copy of these bytes, if that needs no waiting; else NULL. */
+    const char *name, uint64_t etag, uint64_t first, uint64_t len) FG_MUST_USE;
+/* A copy of these bytes of the file with that tag, if that needs no waiting; else NULL.
+ */
 struct fg_buf *fg_parts_read(struct fg_parts *p, uint32_t layer, const char *uuid,
-    const char *name, uint64_t first, uint64_t len) FG_MUST_USE;
+    const char *name, uint64_t etag, uint64_t first, uint64_t len) FG_MUST_USE;
 
 #endif

@@ -26,10 +26,10 @@
 
 #define BLOCK_EDGE_MAX 256 /* voxels; for the block chosen by speed */
 #define BLOCK_SECONDS 60.0 /* estimated, at most */
+/* Resolutions are often rounded: a factor this near to a whole number may be one. */
+#define RATIO_EPS 0.02
 /* Fields of view per movement step's volume of the positions a centre can take,
  * measured on the FIB-25 sample: 25,720 in 218^3 voxels with steps of 8^3. */
-/* Resolutions are often rounded: a factor this near to a whole number is one. */
-#define RATIO_EPS 0.02
 #define FOVS_PER_CELL 1.27
 
 static int
@@ -248,7 +248,10 @@ check_coarser(const struct plan *p, const char *pass, const char *key,
 		if (ratio < 1 - RATIO_EPS)
 			return fg_fail(err, FG_EINVAL, "%s: scale %s is finer than %s",
 			    pass, key, p->scale->key);
-		if (fabs(ratio - round(ratio)) > RATIO_EPS * ratio)
+		/* And over the whole volume it drifts by less than a voxel. */
+		if (fabs(ratio - round(ratio)) > RATIO_EPS ||
+		    fabs(ratio / round(ratio) - 1) * (double)info->scale[s].size[d] >=
+			1)
 			return fg_fail(err, FG_EINVAL,
 			    "%s: voxels of scale %s are %.4g times those of %s, which "
 			    "is "
@@ -308,9 +311,11 @@ read_resegment(struct plan *p, struct fg_err *err)
 	struct fg_resegment_rule *r = &p->recipe.resegment;
 
 	fg_resegment_rule_default(r, &p->recipe.shape);
-	if (rule && fg_resegment_rule_parse(rule, r, err) < 0)
-		return -1;
-	return fg_resegment_rule_check(r, err);
+	if (!rule)
+		return 0;
+	return fg_resegment_rule_parse(rule, r, err) < 0
+		   ? -1
+		   : fg_resegment_rule_check(r, err);
 }
 
 static int

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A loop over independent items on several threads, for imports and other bulk work
- * of the tool. Not for the daemon's request path: that is work/sched.h.
+ * A loop over independent items on several threads, for imports and other bulk work.
+ * Not for the daemon's request path: that is work/sched.h.
  */
 #ifndef FG_WORK_PARALLEL_H
 #define FG_WORK_PARALLEL_H

@@ -21,8 +21,9 @@
 #include "base/morton.h"
 #include "work/parallel.h"
 
-/* Each holds the voxels of a block, 128 MiB of u64 at 256^3. */
+/* Each holds the voxels of a block, 128 MiB of u64 at 256^3, more with large chunks. */
 #define THREADS_MAX 16
+#define THREADS_BYTES (UINT64_C(2) << 30)
 /* More labels than this in one block are no objects. */
 #define LABELS_MAX 500000
 
@@ -169,8 +170,15 @@ fg_scan_layer(const struct fg_layer *l, struct fg_env *env, uint64_t seed, int t
 	    .first = fg_hash64(&seed, sizeof seed),
 	    .done = done};
 
+	uint64_t bytes = fg_dtype_size(l->info.dtype), most;
+
 	if (l->finished)
 		return 0;
-	return fg_parallel_for(s.n, FG_MIN(threads, THREADS_MAX), visit, &s, cancel,
-	    err);
+	for (int d = 0; d < 3; d++)
+		bytes *= (uint64_t)FG_MIN(l->block[d], l->info.scale[0].size[d]);
+	most = FG_MAX(THREADS_BYTES / FG_MAX(bytes, UINT64_C(1)), UINT64_C(1));
+	threads = FG_MIN(threads, fg_parallel_cores());
+	return fg_parallel_for(s.n,
+	    (int)FG_MIN(FG_MIN((uint64_t)threads, most), (uint64_t)THREADS_MAX), visit,
+	    &s, cancel, err);
 }

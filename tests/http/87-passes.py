@@ -136,6 +136,15 @@ with Server() as s:
     is_("but none across", [b for b in on if b[4] < JUMP < b[5]], [])
     is_("smaller jumps are none", objects(s, "small"), objects(s, "over"))
 
+    odd = Volume(os.path.join(top, "odd"), (48, 24, 24), (0, 0, 0))
+    odd.info["scales"].append({**odd.info["scales"][0], "key": "20_16_16", "size": [20, 12, 12],
+                               "resolution": [20, 16, 16]})
+    write(os.path.join(odd.path, "info"), json.dumps(odd.info))
+    s.add_layer("odd", odd.path)
+    r = add(s, net, "bad", "odd", coarse={"scale": "20_16_16"})
+    ok("voxels 2.5 times as long are refused", r.status == 400 and
+       "no whole number" in r.json()["error"])
+
     for why, part, more in (
             ("no such file", "nowhere", {"model": os.path.join(top, "nowhere")}),
             ("no such scale", "99", {"scale": "99"}),

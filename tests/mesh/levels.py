@@ -19,7 +19,6 @@ os.environ.setdefault("CLOUD_VOLUME_DIR", os.path.join(BUILD, "cloudvolume"))
 try:
     import DracoPy
     import numpy as np
-    from sample import ground_truth
     from scipy.spatial import cKDTree
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -191,37 +190,6 @@ def check_object(name, folder, cv, label, bits, surface):
     is_(f"{name}: CloudVolume reads each level", wrong, [])
 
 
-def check_sample(top):
-    """Real neurites, in blocks: what is written, without CloudVolume."""
-    a = np.asfortranarray(ground_truth()[60:190, 60:190, 60:190].astype(np.uint64))
-    raw, nm, most = os.path.join(top, "labels"), np.array([10.0] * 3), 2 ** 16 - 1
-    a.ravel(order="F").tofile(raw)
-    mesh = os.path.join(top, "sample")
-    os.mkdir(mesh)
-    subprocess.run([PEER, "levels", raw, *["130"] * 3, *["10"] * 3, mesh, str(BLOCK), "16",
-                    "10", "0", "0", "0"], check=True)
-    ids, count = np.unique(a[a > 0], return_counts=True)
-    edges, far, levels, triangles = 0, [], [], 0
-    for label in map(int, ids[count >= 1000]):
-        with open(f"{mesh}/{label}.index", "rb") as f:
-            m = Manifest(f.read())
-        with open(f"{mesh}/{label}", "rb") as f:
-            parts, _ = fragments(m, f.read())
-        edges += sum(unbalanced(p, most) for p in parts)
-        levels.append(m.levels)
-        triangles += sum(len(t) for _, _, t in parts[0])
-        fine = dots(*place(m, 0, parts[0], most), SPACING)
-        fine = fine, cKDTree(fine)
-        for level in range(1, m.levels):
-            off = apart(dots(*place(m, level, parts[level], most), SPACING), fine)
-            far.append((off - SPACING / 3 ** 0.5) / m.scale[level])
-    ok(f"FIB-25: {len(levels)} objects of {triangles} triangles, levels {min(levels)} to "
-       f"{max(levels)}", len(levels) > 10 and max(levels) > 2)
-    is_("FIB-25: edges without partner, all levels", edges, 0)
-    ok(f"FIB-25: {len(far)} coarser levels, the worst {max(far):.2f} of its scale off "
-       f"({nm[0]:g} nm)", max(far) <= 1)
-
-
 def main():
     if not os.path.exists(PEER):
         missing("tests/mesh/peer (make check builds it)")
@@ -256,8 +224,8 @@ def main():
                 n = struct.unpack_from("<I", b)[0]
                 s = np.frombuffer(b, "<f4", 3 * n, 4).reshape(n, 3) + ORIGIN * NM
                 check_object(f"{bits} bits, {label}", mesh, cv, label, bits, s)
-        check_sample(top)
     done()
 
 
-main()
+if __name__ == "__main__":
+    main()

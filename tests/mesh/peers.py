@@ -252,6 +252,7 @@ def check_blocks(lines, a, nm, whole):
 def main():
     if not os.path.exists(PEER):
         missing("tests/mesh/peer (make check builds it)")
+    truth = ground_truth()
     nm = (10, 10, 10)
     lines, radii = curves()
     a = tubes(lines, radii)
@@ -260,8 +261,7 @@ def main():
     mine, theirs = check_skeletons("tubes", a, nm, 1, 1)
     check_centre_lines(lines, mine, theirs, nm)
     check_blocks(lines, a, nm, mine)
-    a = ground_truth()
-    part = np.asfortranarray(a[60:190, 50:180, 90:210])
+    part = np.asfortranarray(truth[60:190, 50:180, 90:210])
     label, count = np.unique(part, return_counts=True)
     check_distances("a part of the ground truth", part, nm,
                     [int(v) for v in label[np.argsort(-count)] if v][:3])
