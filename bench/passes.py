@@ -28,7 +28,7 @@ TABLE = (  # name, options of the layer, stages of the job
     ("plain", (), "segment,stitch"),
     ("resegment", (), "segment,stitch,resegment"),
     ("consensus", ("--consensus", "least=500"), "segment,stitch"),
-    ("consensus, resegment", ("--consensus", "least=500"), "segment,stitch,resegment"),
+    ("consensus + resegment", ("--consensus", "least=500"), "segment,stitch,resegment"),
     ("consensus of scales", ("--consensus", f"least=500,scale={SCALE}"), "segment,stitch"),
     ("coarse first", ("--coarse", f"scale={SCALE},least=500"), "segment,stitch"),
     ("jumps", ("--jumps", "shift=3,search=5,tile=48,correlation=0.2"), "segment,stitch"),
