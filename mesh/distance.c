@@ -54,8 +54,9 @@ look_up_triangle(struct search *s, const float (*c)[3], int steps)
 	}
 }
 
-static double
-longest_side(const float (*c)[3])
+/* The longest side of a triangle, squared. */
+static float
+longest2(const float (*c)[3])
 {
 	float longest = 0;
 
@@ -65,7 +66,13 @@ longest_side(const float (*c)[3])
 		fg_minus(v, c[(k + 1) % 3], c[k]);
 		longest = FG_MAX(longest, fg_dot(v, v));
 	}
-	return sqrt((double)longest);
+	return longest;
+}
+
+static double
+longest_side(const float (*c)[3])
+{
+	return sqrt((double)longest2(c));
 }
 
 /* A spacing, at least as asked, with which there are not too many points. */
@@ -357,20 +364,6 @@ spread_faces(struct pair *p)
 			p->queue[end++] = u;
 		}
 	}
-}
-
-static float
-longest2(const float (*c)[3])
-{
-	float longest = 0;
-
-	for (int k = 0; k < 3; k++) {
-		float v[3];
-
-		fg_minus(v, c[(k + 1) % 3], c[k]);
-		longest = FG_MAX(longest, fg_dot(v, v));
-	}
-	return longest;
 }
 
 static int

@@ -156,9 +156,6 @@ struct fg_body {
 	int64_t read_ns;
 };
 
-/* Voxel i of an array of labels (unsigned). */
-uint64_t fg_body_label(const struct fg_array *a, size_t i);
-
 int fg_body_init(struct fg_body *b, const struct fg_task *t, struct fg_env *env,
     struct fg_err *err) FG_MUST_USE;
 void fg_body_fini(struct fg_body *b);

@@ -158,21 +158,6 @@ is_in(struct labels *l, uint64_t id)
 	return l->in;
 }
 
-uint64_t
-fg_body_label(const struct fg_array *a, size_t i)
-{
-	switch (a->dtype) {
-	case FG_U64:
-		return ((const uint64_t *)a->data)[i];
-	case FG_U32:
-		return ((const uint32_t *)a->data)[i];
-	case FG_U16:
-		return ((const uint16_t *)a->data)[i];
-	default:
-		return ((const uint8_t *)a->data)[i];
-	}
-}
-
 /* Set the mask (which fills `box`) where the chunk (filling `vx`) holds the labels, and
  * widen the hull. */
 static void
@@ -197,7 +182,7 @@ mark(struct labels *l, const struct fg_array *chunk, const struct fg_box *vx,
 			int64_t first = -1, last = -1;
 
 			for (int64_t x = 0; x < c.hi[0] - c.lo[0]; x++) {
-				if (!is_in(l, fg_body_label(chunk, from + (size_t)x)))
+				if (!is_in(l, fg_array_label(chunk, from + (size_t)x)))
 					continue;
 				to[x] = 1;
 				first = first < 0 ? x : first;

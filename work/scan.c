@@ -63,7 +63,7 @@ collect(const struct fg_array *labels, struct set *s, struct fg_err *err)
 	uint64_t last = 0;
 
 	for (size_t i = 0, n = fg_array_count(labels); i < n; i++) {
-		uint64_t id = fg_body_label(labels, i);
+		uint64_t id = fg_array_label(labels, i);
 
 		if (id == last)
 			continue;
