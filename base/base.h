@@ -26,6 +26,13 @@ _Static_assert(sizeof(void *) == 8, "floodgate is a 64-bit program");
 #define FG_MUST_USE __attribute__((warn_unused_result))
 #define FG_UNUSED __attribute__((unused))
 #define FG_NORETURN __attribute__((noreturn))
+/* Before a loop of at most 16 rounds whose number the compiler knows: code for each, so
+ * that what they index may be registers. */
+#if defined(__clang__)
+#define FG_UNROLL _Pragma("unroll")
+#else
+#define FG_UNROLL _Pragma("GCC unroll 16")
+#endif
 
 #define FG_COUNTOF(a) (sizeof(a) / sizeof((a)[0]))
 #define FG_MIN(a, b) ((a) < (b) ? (a) : (b))

@@ -52,8 +52,9 @@ peak_fma(void)
 {
 	const int64_t rounds = 500000;
 	const __m512 a = _mm512_set1_ps(0.5f);
-	__m512 s0 = a, s1 = a, s2 = a, s3 = a, s4 = a, s5 = a, s6 = a, s7 = a, s8 = a,
-	       s9 = a;
+	/* Each from another number: the compiler makes one of what is equal. */
+	__m512 s0 = a, s1 = s0 + a, s2 = s1 + a, s3 = s2 + a, s4 = s3 + a, s5 = s4 + a,
+	       s6 = s5 + a, s7 = s6 + a, s8 = s7 + a, s9 = s8 + a;
 	int64_t start = fg_clock_ns();
 
 	for (int64_t i = 0; i < rounds; i++) {

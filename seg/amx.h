@@ -8,7 +8,10 @@
 
 #include "seg/device.h"
 
-/* Whether this processor and kernel have bf16 tiles and net has the shape that these
+/* Whether this processor and kernel have bf16 tiles. */
+bool fg_amx_has_tiles(void);
+
+/* Whether they have and net has the shape that these
  * loops are written for: 32 features everywhere. */
 bool fg_amx_can_run(const struct fg_net *net);
 

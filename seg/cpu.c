@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The back end "cpu": one device per processor core that this process may run on.
- * Networks run on oneDNN, or in bf16 on loops of our own where the core has tiles
- * (seg/amx.c).
+ * Networks of the published kind run on loops of our own: in bf16 where the core has
+ * tiles (seg/amx.c), in f32 on every core with AVX2 (seg/winograd.c). The others, and
+ * bf16 without tiles, run on oneDNN.
  *
  * A patch runs on one thread, bound to its core: two threads on one patch collapse
  * under load. oneDNN may bring OpenMP threads of its own, so the serving thread tells
@@ -19,6 +20,7 @@
 
 #include "seg/amx.h"
 #include "seg/onednn.h"
+#include "seg/winograd.h"
 
 struct cpu_device {
 	struct fg_device base;
@@ -117,7 +119,8 @@ cpu_describe(int i, struct fg_device_desc *desc)
 	desc->usable = core >= 0;
 	if (core < 0)
 		snprintf(desc->why, sizeof desc->why, "this process has %d cores", n);
-	desc->bf16 = fg_onednn_has_bf16();
+	/* Without tiles, f32 is the faster one (bench/ffn.c). */
+	desc->bf16 = fg_amx_has_tiles();
 	desc->f16 = false;
 }
 
@@ -181,6 +184,8 @@ cpu_load(struct fg_device *dev, const struct fg_net *net, enum fg_precision prec
 
 	if (prec == FG_PREC_BF16 && fg_amx_can_run(net))
 		return fg_amx_load(net, out, err);
+	if (prec == FG_PREC_F32 && fg_winograd_can_run(net, FG_WINOGRAD_BEST))
+		return fg_winograd_load(net, FG_WINOGRAD_BEST, out, err);
 	return fg_onednn_load(d->onednn, net, prec, batch_max, out, err);
 }
 

@@ -732,12 +732,6 @@ fg_onednn_isa(void)
 	return "baseline";
 }
 
-bool
-fg_onednn_has_bf16(void)
-{
-	return cpu_has(dnnl_cpu_isa_avx512_core_bf16);
-}
-
 void
 fg_onednn_version(char out[32])
 {

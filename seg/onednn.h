@@ -22,7 +22,6 @@ int fg_onednn_forward(struct fg_model *m, int n, const float *in, float *out,
     struct fg_err *err) FG_MUST_USE;
 
 const char *fg_onednn_isa(void); /* "AMX", "AVX-512", ...: what it will use */
-bool fg_onednn_has_bf16(void);   /* in hardware */
 void fg_onednn_version(char out[32]);
 
 /* The oneDNN device inside one of fg_backend_cpu, to run oneDNN where that back end
