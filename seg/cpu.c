@@ -2,7 +2,7 @@
 /*
  * The back end "cpu": one device per processor core that this process may run on.
  * Networks of the published kind run on loops of our own: in bf16 where the core has
- * tiles (seg/amx.c), in f32 on every core with AVX2 (seg/winograd.c). The others, and
+ * tiles (seg/bf16.c), in f32 on every core with AVX2 (seg/winograd.c). The others, and
  * bf16 without tiles, run on oneDNN.
  *
  * A patch runs on one thread, bound to its core: two threads on one patch collapse
@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "seg/amx.h"
+#include "seg/bf16.h"
 #include "seg/onednn.h"
 #include "seg/winograd.h"
 
@@ -120,7 +120,7 @@ cpu_describe(int i, struct fg_device_desc *desc)
 	if (core < 0)
 		snprintf(desc->why, sizeof desc->why, "this process has %d cores", n);
 	/* Without tiles, f32 is the faster one (bench/ffn.c). */
-	desc->bf16 = fg_amx_has_tiles();
+	desc->bf16 = fg_bf16_has_tiles();
 	desc->f16 = false;
 }
 
@@ -182,8 +182,8 @@ cpu_load(struct fg_device *dev, const struct fg_net *net, enum fg_precision prec
 {
 	struct cpu_device *d = (struct cpu_device *)dev;
 
-	if (prec == FG_PREC_BF16 && fg_amx_can_run(net))
-		return fg_amx_load(net, out, err);
+	if (prec == FG_PREC_BF16 && fg_bf16_can_run(net, FG_BF16_BEST))
+		return fg_bf16_load(net, FG_BF16_BEST, out, err);
 	if (prec == FG_PREC_F32 && fg_winograd_can_run(net, FG_WINOGRAD_BEST))
 		return fg_winograd_load(net, FG_WINOGRAD_BEST, out, err);
 	return fg_onednn_load(d->onednn, net, prec, batch_max, out, err);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * AMX tiles in software, for processors without them: included before seg/amx.c, whose
+ * AMX tiles in software, for processors without them: included before seg/bf16.c, whose
  * intrinsics then are these. Shapes are fixed, as that file sets them: eight tiles of
  * 16 rows of 64 bytes. Sums are those that Intel's manual gives for TDPBF16PS: the even
  * and the odd products of a row apart, then both to the tile.

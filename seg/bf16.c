@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * 3x3x3 convolutions of 32 to 32 channels as products of tiles.
+ * 3x3x3 convolutions of 32 to 32 channels as products of tiles, or of vectors that have
+ * the layout of a tile's rows.
  *
  * A plane of activations is a list of voxels, 32 bf16 (one row of a tile) each, rows of
  * the image one after the other with one voxel of zeros between them: the right border
@@ -23,7 +24,7 @@
  */
 #include "config.h"
 
-#include "seg/amx.h"
+#include "seg/bf16.h"
 
 #include <stdlib.h>
 
@@ -34,6 +35,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define VECTORS __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16")))
 #define TILES                                                                          \
 	__attribute__((                                                                \
 	    target("amx-tile,amx-bf16,avx512f,avx512bw,avx512vl,avx512bf16")))
@@ -50,8 +52,9 @@
 #define ARCH_REQ_XCOMP_PERM 0x1023
 #define XFEATURE_XTILEDATA 18
 
-struct amx_model {
+struct bf16_model {
 	struct fg_model base;
+	bool tiles; /* they multiply, not dot products */
 	int depth;
 	int64_t nx, ny, nz;   /* field of view */
 	int64_t row;          /* voxels from a row to the next: nx + 1 */
@@ -93,7 +96,7 @@ has_shape(const struct fg_net *net)
 }
 
 bool
-fg_amx_has_tiles(void)
+fg_bf16_has_tiles(void)
 {
 	unsigned a, b, c, d;
 
@@ -107,10 +110,19 @@ fg_amx_has_tiles(void)
 	return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
 }
 
-bool
-fg_amx_can_run(const struct fg_net *net)
+static bool
+has_dots(void)
 {
-	return has_shape(net) && fg_amx_has_tiles();
+	return __builtin_cpu_supports("avx512bw") &&
+	       __builtin_cpu_supports("avx512vl") &&
+	       __builtin_cpu_supports("avx512bf16");
+}
+
+bool
+fg_bf16_can_run(const struct fg_net *net, enum fg_bf16_isa isa)
+{
+	return has_shape(net) && has_dots() &&
+	       (isa != FG_BF16_TILES || fg_bf16_has_tiles());
 }
 
 /* Round to nearest even; inputs are finite. */
@@ -136,7 +148,7 @@ pack_tap(uint16_t *to, const float *w)
 }
 
 static void
-pack(struct amx_model *m, const struct fg_net *net)
+pack(struct bf16_model *m, const struct fg_net *net)
 {
 	memcpy(m->first_weights, net->conv[0].w, FIRST_WEIGHTS * sizeof(float));
 	for (int c = 0; c < 2 * m->depth; c++) {
@@ -163,9 +175,9 @@ zeroed(size_t n, size_t size)
 }
 
 static void
-amx_unload(struct fg_model *base)
+bf16_unload(struct fg_model *base)
 {
-	struct amx_model *m = (struct amx_model *)base;
+	struct bf16_model *m = (struct bf16_model *)base;
 
 	if (!m)
 		return;
@@ -182,7 +194,7 @@ amx_unload(struct fg_model *base)
 }
 
 static void
-measure(struct amx_model *m)
+measure(struct bf16_model *m)
 {
 	m->nx = m->base.fov[0];
 	m->ny = m->base.fov[1];
@@ -194,23 +206,26 @@ measure(struct amx_model *m)
 	m->plane = m->first + m->strips * STRIP + m->row + 1;
 }
 
-static int amx_forward(struct fg_model *, int, const float *, float *, struct fg_err *);
+static int bf16_forward(struct fg_model *, int, const float *, float *,
+    struct fg_err *);
 
-static const struct fg_backend amx_backend = {
+static const struct fg_backend bf16_backend = {
     .abi = FG_BACKEND_ABI,
     .size = sizeof(struct fg_backend),
     .name = "cpu",
-    .unload = amx_unload,
-    .forward = amx_forward,
+    .unload = bf16_unload,
+    .forward = bf16_forward,
 };
 
 int
-fg_amx_load(const struct fg_net *net, struct fg_model **out, struct fg_err *err)
+fg_bf16_load(const struct fg_net *net, enum fg_bf16_isa isa, struct fg_model **out,
+    struct fg_err *err)
 {
-	struct amx_model *m = fg_calloc(1, sizeof *m);
+	struct bf16_model *m = fg_calloc(1, sizeof *m);
 
-	m->base.backend = &amx_backend;
+	m->base.backend = &bf16_backend;
 	m->base.batch_max = 1;
+	m->tiles = isa == FG_BF16_TILES || (isa == FG_BF16_BEST && fg_bf16_has_tiles());
 	memcpy(m->base.fov, net->shape.fov, sizeof m->base.fov);
 	m->depth = net->depth;
 	measure(m);
@@ -228,7 +243,7 @@ fg_amx_load(const struct fg_net *net, struct fg_model **out, struct fg_err *err)
 	m->sums = zeroed(STRIP * FEATURES, sizeof(float));
 	if (!m->first_weights || !m->weights || !m->bias || !m->valid || !m->in ||
 	    !m->active || !m->mid || !m->residual || !m->sums) {
-		amx_unload(&m->base);
+		bf16_unload(&m->base);
 		return fg_fail(err, FG_ENOMEM, "no memory for activations");
 	}
 	pack(m, net);
@@ -245,7 +260,7 @@ fg_amx_load(const struct fg_net *net, struct fg_model **out, struct fg_err *err)
 /* sums (STRIP x 32) = bias + all taps of the strip that is `off` voxels into a plane.
  */
 TILES static void
-sum_strip(const struct taps *t, int64_t off, float *sums)
+sum_by_tiles(const struct taps *t, int64_t off, float *sums)
 {
 	const size_t row = FEATURES * sizeof(float), vx = VOXEL_BYTES;
 
@@ -285,8 +300,70 @@ sum_strip(const struct taps *t, int64_t off, float *sums)
 	}
 }
 
+/* Two bf16. */
+static inline int32_t
+pair_at(const uint8_t *p)
+{
+	int32_t v;
+
+	memcpy(&v, p, sizeof v);
+	return v;
+}
+
+/* VOXELS of them on by dot products of the pairs that a tile's row holds. */
+VECTORS static inline void
+sum_voxels(const struct taps *t, int k, int64_t at, float *sums)
+{
+	__m512 lo[VOXELS], hi[VOXELS];
+
+	FG_UNROLL
+	for (int v = 0; v < VOXELS; v++) {
+		const float *s = k == 0 ? t->bias : sums + v * FEATURES;
+
+		lo[v] = _mm512_loadu_ps(s);
+		hi[v] = _mm512_loadu_ps(s + TILE);
+	}
+	for (int i = k; i < k + 9; i++) {
+		const uint8_t *a = t->a[i] + at * VOXEL_BYTES, *w = t->w[i];
+
+		for (int pair = 0; pair < TILE; pair++, a += 4, w += 64) {
+			__m512bh wl = (__m512bh)_mm512_loadu_si512(w);
+			__m512bh wh = (__m512bh)_mm512_loadu_si512(w + TILE_BYTES);
+
+			FG_UNROLL
+			for (int v = 0; v < VOXELS; v++) {
+				__m512bh f = (__m512bh)_mm512_set1_epi32(
+				    pair_at(a + v * VOXEL_BYTES));
+
+				lo[v] = _mm512_dpbf16_ps(lo[v], f, wl);
+				hi[v] = _mm512_dpbf16_ps(hi[v], f, wh);
+			}
+		}
+	}
+	FG_UNROLL
+	for (int v = 0; v < VOXELS; v++) {
+		_mm512_storeu_ps(sums + v * FEATURES, lo[v]);
+		_mm512_storeu_ps(sums + v * FEATURES + TILE, hi[v]);
+	}
+}
+
+VECTORS static void
+sum_by_dots(const struct taps *t, int64_t off, float *sums)
+{
+	for (int k = 0; k < t->n; k += 9) {
+		for (int64_t v = 0; v < STRIP; v += VOXELS)
+			sum_voxels(t, k, off + v, sums + v * FEATURES);
+	}
+}
+
+static void
+sum_strip(const struct bf16_model *m, const struct taps *t, int64_t off)
+{
+	(m->tiles ? sum_by_tiles : sum_by_dots)(t, off, m->sums);
+}
+
 /* relu(lo, hi) in bf16, zero where not valid. */
-TILES static inline __m512i
+VECTORS static inline __m512i
 activate(__m512 lo, __m512 hi, uint32_t valid)
 {
 	const __m512 zero = _mm512_setzero_ps();
@@ -297,7 +374,7 @@ activate(__m512 lo, __m512 hi, uint32_t valid)
 }
 
 /* First half of a module: relu of the sums. */
-TILES static void
+VECTORS static void
 store_mid(const float *sums, const uint32_t *valid, uint16_t *to)
 {
 	for (int v = 0; v < STRIP; v++) {
@@ -309,7 +386,7 @@ store_mid(const float *sums, const uint32_t *valid, uint16_t *to)
 }
 
 /* Second half: onto the residual stream (unless it begins here), and its relu. */
-TILES static void
+VECTORS static void
 store_residual(const float *sums, const uint32_t *valid, bool begin, float *residual,
     uint16_t *to)
 {
@@ -328,8 +405,8 @@ store_residual(const float *sums, const uint32_t *valid, bool begin, float *resi
 }
 
 /* The last module's second half: the 1x1x1 convolution of its relu, in float. */
-TILES static void
-store_update(const struct amx_model *m, bool begin, const float *residual,
+VECTORS static void
+store_update(const struct bf16_model *m, bool begin, const float *residual,
     float update[STRIP])
 {
 	const __m512 zero = _mm512_setzero_ps();
@@ -352,7 +429,7 @@ store_update(const struct amx_model *m, bool begin, const float *residual,
 /* The taps of convolution c on plane z: `plane` gives the planes that it reads. Kernel
  * planes beyond the field of view meet only zeros and are left out. */
 static void
-set_taps(const struct amx_model *m, int c, int64_t z, struct taps *t)
+set_taps(const struct bf16_model *m, int c, int64_t z, struct taps *t)
 {
 	const uint8_t *w = m->weights + (size_t)(c - 1) * 27 * TAP_BYTES;
 	bool second = c % 2 == 1;
@@ -374,8 +451,8 @@ set_taps(const struct amx_model *m, int c, int64_t z, struct taps *t)
 
 /* relu of the first convolution of VOXELS voxels, the first of them `at` voxels into
  * plane z. */
-TILES static void
-first_voxels(const struct amx_model *m, int64_t z, int64_t at, const uint32_t *valid,
+VECTORS static void
+first_voxels(const struct bf16_model *m, int64_t z, int64_t at, const uint32_t *valid,
     uint16_t *to)
 {
 	__m512 lo[VOXELS], hi[VOXELS];
@@ -413,7 +490,7 @@ first_voxels(const struct amx_model *m, int64_t z, int64_t at, const uint32_t *v
 }
 
 static void
-first_convolution(struct amx_model *m, int64_t z)
+first_convolution(struct bf16_model *m, int64_t z)
 {
 	uint16_t *to = m->mid + z % RING * m->plane * FEATURES;
 
@@ -423,7 +500,7 @@ first_convolution(struct amx_model *m, int64_t z)
 }
 
 static void
-first_half(struct amx_model *m, int module, int64_t z)
+first_half(struct bf16_model *m, int module, int64_t z)
 {
 	uint16_t *to = m->mid + z % RING * m->plane * FEATURES;
 	struct taps t;
@@ -434,7 +511,7 @@ first_half(struct amx_model *m, int module, int64_t z)
 	}
 	set_taps(m, 2 * module, z, &t);
 	for (int64_t s = 0; s < m->strips; s++) {
-		sum_strip(&t, m->first + s * STRIP, m->sums);
+		sum_strip(m, &t, m->first + s * STRIP);
 		store_mid(m->sums, m->valid + s * STRIP,
 		    to + (m->first + s * STRIP) * FEATURES);
 	}
@@ -442,7 +519,7 @@ first_half(struct amx_model *m, int module, int64_t z)
 
 /* Logits of a strip of the last module, without the voxels between rows. */
 static void
-put_logits(const struct amx_model *m, int64_t z, int64_t strip, const float *update,
+put_logits(const struct bf16_model *m, int64_t z, int64_t strip, const float *update,
     const float *logit, float *out)
 {
 	for (int64_t v = 0; v < STRIP; v++) {
@@ -456,7 +533,7 @@ put_logits(const struct amx_model *m, int64_t z, int64_t strip, const float *upd
 }
 
 static void
-second_half(struct amx_model *m, int module, int64_t z, const float *logit, float *out)
+second_half(struct bf16_model *m, int module, int64_t z, const float *logit, float *out)
 {
 	uint16_t *to = m->active + z * m->plane * FEATURES;
 	float *residual = m->residual + z * m->strips * STRIP * FEATURES;
@@ -465,7 +542,7 @@ second_half(struct amx_model *m, int module, int64_t z, const float *logit, floa
 
 	set_taps(m, 2 * module + 1, z, &t);
 	for (int64_t s = 0; s < m->strips; s++, residual += STRIP * FEATURES) {
-		sum_strip(&t, m->first + s * STRIP, m->sums);
+		sum_strip(m, &t, m->first + s * STRIP);
 		if (module < m->depth - 1) {
 			store_residual(m->sums, m->valid + s * STRIP, module == 0,
 			    residual, to + (m->first + s * STRIP) * FEATURES);
@@ -477,7 +554,7 @@ second_half(struct amx_model *m, int module, int64_t z, const float *logit, floa
 }
 
 static void
-put_input(struct amx_model *m, const float *image, const float *logit)
+put_input(struct bf16_model *m, const float *image, const float *logit)
 {
 	for (int64_t z = 0; z < m->nz; z++) {
 		for (int64_t y = 0; y < m->ny; y++) {
@@ -515,16 +592,17 @@ end_tiles(void)
 }
 
 static int
-amx_forward(struct fg_model *base, int n, const float *in, float *out,
+bf16_forward(struct fg_model *base, int n, const float *in, float *out,
     struct fg_err *err)
 {
-	struct amx_model *m = (struct amx_model *)base;
+	struct bf16_model *m = (struct bf16_model *)base;
 	const float *logit = in + m->nx * m->ny * m->nz;
 
 	(void)err;
 	fg_assert(n == 1);
 	put_input(m, in, logit);
-	begin_tiles();
+	if (m->tiles)
+		begin_tiles();
 	for (int i = 0; i < m->depth; i++) {
 		for (int64_t z = 0; z <= m->nz; z++) {
 			if (z < m->nz)
@@ -533,31 +611,35 @@ amx_forward(struct fg_model *base, int n, const float *in, float *out,
 				second_half(m, i, z - 1, logit, out);
 		}
 	}
-	end_tiles();
+	if (m->tiles)
+		end_tiles();
 	return 0;
 }
 
 #else
 
 bool
-fg_amx_has_tiles(void)
+fg_bf16_has_tiles(void)
 {
 	return false;
 }
 
 bool
-fg_amx_can_run(const struct fg_net *net)
+fg_bf16_can_run(const struct fg_net *net, enum fg_bf16_isa isa)
 {
 	(void)net;
+	(void)isa;
 	return false;
 }
 
 int
-fg_amx_load(const struct fg_net *net, struct fg_model **out, struct fg_err *err)
+fg_bf16_load(const struct fg_net *net, enum fg_bf16_isa isa, struct fg_model **out,
+    struct fg_err *err)
 {
 	(void)net;
+	(void)isa;
 	(void)out;
-	return fg_fail(err, FG_ENOTSUP, "this processor has no tiles");
+	return fg_fail(err, FG_ENOTSUP, "this processor has no products of bf16");
 }
 
 #endif
