@@ -28,7 +28,8 @@ _Static_assert(sizeof(void *) == 8, "floodgate is a 64-bit program");
 #define FG_NORETURN __attribute__((noreturn))
 /* Before a loop of at most 16 rounds whose number the compiler knows: code for each, so
  * that what they index may be registers. */
-#if defined(__clang__)
+#if defined(FG_UNROLL) /* a plug-in's compiler has its own */
+#elif defined(__clang__)
 #define FG_UNROLL _Pragma("unroll")
 #else
 #define FG_UNROLL _Pragma("GCC unroll 16")
