@@ -332,6 +332,9 @@ on_watch(struct fg_watched *n, enum fg_watch_why why)
 	if (!fg_sched_leave(r->srv->sched, &r->waiter))
 		return; /* on_wake was faster: it resumes, after this has returned */
 	r->chunk.wake = why == FG_WATCH_TIME ? PARK_TIME : PARK_GONE;
+	/* Counted here: the HTTP library drops most closed connections unasked. */
+	if (why == FG_WATCH_GONE)
+		FG_COUNT(&r->srv->metrics, parked_gone);
 	unpark(r);
 	fg_request_resume(r);
 }
@@ -405,7 +408,6 @@ woken(struct fg_request *r)
 		fg_reply_later(r, retry_after(r), "being made; ask again");
 		return;
 	case PARK_GONE:
-		FG_COUNT(m, parked_gone);
 		fg_reply_later(r, 1, "the client has gone");
 		r->reply.close = true;
 		return;
