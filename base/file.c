@@ -52,6 +52,7 @@ int
 fg_file_pread(int fd, void *p, size_t n, uint64_t off, const char *what,
     struct fg_err *err)
 {
+	struct stat st;
 	size_t done = 0;
 
 	while (done < n) {
@@ -61,10 +62,10 @@ fg_file_pread(int fd, void *p, size_t n, uint64_t off, const char *what,
 			continue;
 		if (k < 0)
 			return fg_fail_errno(err, "%s", what);
-		if (k == 0)
+		if (k == 0) /* at its end, or beyond it */
 			return fg_fail(err, FG_ECORRUPT,
-			    "%s: ends at byte %llu, wanted %llu", what,
-			    (unsigned long long)(off + done),
+			    "%s: has %lld bytes, wanted %llu", what,
+			    fstat(fd, &st) == 0 ? (long long)st.st_size : 0,
 			    (unsigned long long)(off + n));
 		done += (size_t)k;
 	}

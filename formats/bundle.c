@@ -563,7 +563,7 @@ fg_bundle_open(const char *name, const uint8_t *index, size_t index_n,
 	b->index = (struct bytes){index, index_n};
 	b->data = (struct bytes){data, data_n};
 	if (read_all(b, err) < 0) {
-		fg_err_prefix(err, "checkpoint %.120s", name);
+		fg_err_prefix(err, "%.120s", name);
 		fg_bundle_close(b);
 		return NULL;
 	}

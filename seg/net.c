@@ -257,12 +257,18 @@ hash_files(struct fg_net *net, const struct fg_buf *index, const struct fg_buf *
 
 /* ------------------------------------------------------------- safetensors */
 
+static bool
+ends_with(const char *path, const char *tail)
+{
+	size_t n = strlen(path), m = strlen(tail);
+
+	return n > m && strcmp(path + n - m, tail) == 0;
+}
+
 bool
 fg_net_is_safetensors(const char *path)
 {
-	size_t n = strlen(path), m = strlen(".safetensors");
-
-	return n > m && strcmp(path + n - m, ".safetensors") == 0;
+	return ends_with(path, ".safetensors");
 }
 
 /* Metadata `key`: JSON text of one number or of three. */
@@ -391,6 +397,12 @@ load_bundle(struct fg_net *net, const char *path, struct fg_err *err)
 
 	if (check_shape(&net->shape, err) < 0)
 		goto out;
+	if (ends_with(path, ".index") || ends_with(path, ".data-00000-of-00001")) {
+		fg_fail(err, FG_EINVAL,
+		    "%s: wanted the checkpoint's name, without .index or .data-...",
+		    path);
+		goto out;
+	}
 	if (!(index = fg_file_read(index_path, INDEX_MAX, err)) ||
 	    !(data = fg_file_read(data_path, DATA_MAX, err)))
 		goto out;

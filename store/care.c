@@ -348,7 +348,7 @@ check_slabs(struct reindex *x, struct fg_err *err)
 int
 fg_store_reindex(const char *root, const struct fg_store_options *opt,
     fg_finding_fn *fn, void (*progress)(void *ctx, uint64_t done, uint64_t all),
-    void *ctx, struct fg_err *err)
+    void *ctx, struct fg_reindex_stats *stats, struct fg_err *err)
 {
 	struct reindex x = {.replay = {.fn = fn, .ctx = ctx, .progress = progress}};
 	struct stat st;
@@ -374,10 +374,8 @@ fg_store_reindex(const char *root, const struct fg_store_options *opt,
 	fg_index_close(x.old);
 	x.old = NULL;
 	rc = swap(&x, err);
-	if (rc == 0)
-		tell(fn, ctx, false, "%llu results in %zu slabs, %llu damaged",
-		    (unsigned long long)x.replay.results, x.n,
-		    (unsigned long long)x.replay.lost);
+	if (rc == 0 && stats)
+		*stats = (struct fg_reindex_stats){x.n, x.replay.results};
 out:
 	fg_index_close(x.old);
 	fg_index_close(x.ix);

@@ -70,6 +70,8 @@ fg_disk_check_room(const char *path, double min_free, struct fg_err *err)
 		return fg_fail_errno(err, "%s", path);
 	if (st.f_blocks == 0) /* some pseudo file systems tell nothing */
 		return 0;
+	if (st.f_bavail == 0)
+		return fg_fail(err, FG_EFULL, "disk of %s is full", path);
 	share = (double)st.f_bavail / (double)st.f_blocks;
 	if (share < min_free)
 		return fg_fail(err, FG_EFULL,

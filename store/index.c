@@ -52,7 +52,8 @@ fg_sql_fail(struct fg_index *ix, struct fg_err *err)
 		code = FG_ECORRUPT;
 		break;
 	}
-	return fg_fail(err, code, "index: %s", text);
+	return fg_fail(err, code, "index: %s%s", text,
+	    code == FG_ECORRUPT ? ": make it again with \"floodgate reindex\"" : "");
 }
 
 static sqlite3_stmt *

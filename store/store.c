@@ -144,7 +144,7 @@ check_creatable(struct fg_store *s, struct fg_err *err)
 	free(ids);
 	if (n > 0)
 		return fg_fail(err, FG_ECORRUPT,
-		    "%s is missing, but there are %zu slabs: make it again with "
+		    "%s is missing, but there are slabs (%zu): make it again with "
 		    "\"floodgate reindex\"",
 		    s->index_path, n);
 	if (s->mode == FG_STORE_CREATE)

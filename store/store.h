@@ -327,11 +327,15 @@ int fg_store_verify(const char *root, const struct fg_store_options *opt,
     fg_finding_fn *fn, void (*progress)(void *ctx, uint64_t done, uint64_t all),
     void *ctx, struct fg_verify_stats *stats, struct fg_err *err) FG_MUST_USE;
 
+struct fg_reindex_stats {
+	uint64_t slabs, results; /* taken in */
+};
+
 /* Make the index again from the slabs (and keep the old one as index.sqlite.old-N).
- * Layer rows are restored from the descriptors that slabs carry. */
+ * Layer rows are restored from the descriptors that slabs carry. stats may be NULL. */
 int fg_store_reindex(const char *root, const struct fg_store_options *opt,
     fg_finding_fn *fn, void (*progress)(void *ctx, uint64_t done, uint64_t all),
-    void *ctx, struct fg_err *err) FG_MUST_USE;
+    void *ctx, struct fg_reindex_stats *stats, struct fg_err *err) FG_MUST_USE;
 
 /* Accept what is lost: rows whose slab bytes are gone are deleted (counted and told
  * through fn), layers are no longer degraded. */

@@ -62,12 +62,23 @@ fg_layer_unref(struct fg_layer *l)
 	free(l);
 }
 
+/* What begins paths of the server's own. */
+static bool
+is_reserved(const char *name, size_t n)
+{
+	static const char *const word[] = {"api", "t", "viewer", "metrics", "healthz",
+	    "readyz", "info"};
+
+	for (size_t i = 0; i < FG_COUNTOF(word); i++) {
+		if (strlen(word[i]) == n && memcmp(word[i], name, n) == 0)
+			return true;
+	}
+	return false;
+}
+
 bool
 fg_layer_name_is_valid(const char *name, size_t n)
 {
-	static const char *const reserved[] = {"api", "t", "viewer", "metrics",
-	    "healthz", "readyz", "info"};
-
 	if (n == 0 || n > 64)
 		return false;
 	for (size_t i = 0; i < n; i++) {
@@ -78,11 +89,24 @@ fg_layer_name_is_valid(const char *name, size_t n)
 		if (!letter && (i == 0 || (c != '.' && c != '_' && c != '-')))
 			return false;
 	}
-	for (size_t i = 0; i < FG_COUNTOF(reserved); i++) {
-		if (strlen(reserved[i]) == n && memcmp(reserved[i], name, n) == 0)
-			return false;
-	}
-	return true;
+	return !is_reserved(name, n);
+}
+
+int
+fg_layer_check_name(const char *name, struct fg_err *err)
+{
+	size_t n = strlen(name);
+
+	if (fg_layer_name_is_valid(name, n))
+		return 0;
+	if (is_reserved(name, n))
+		return fg_fail(err, FG_EINVAL,
+		    "\"%s\" cannot be a layer's name: the server has /%s itself", name,
+		    name);
+	return fg_fail(err, FG_EINVAL,
+	    "\"%.70s\" cannot be a layer's name: letters, digits and . _ - are "
+	    "allowed, at most 64, a letter or digit first",
+	    name);
 }
 
 struct fg_buf *

@@ -65,6 +65,8 @@ void fg_layer_unref(struct fg_layer *l);
 /* True for [A-Za-z0-9][A-Za-z0-9._-]*, at most 64 long, and not a reserved word
  * (api t viewer metrics healthz readyz info). */
 bool fg_layer_name_is_valid(const char *name, size_t n);
+/* The same with a message; FG_EINVAL. */
+int fg_layer_check_name(const char *name, struct fg_err *err) FG_MUST_USE;
 
 struct fg_catalog;
 

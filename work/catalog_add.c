@@ -627,11 +627,8 @@ plan_row(struct fg_catalog *c, const json_t *spec, struct fg_layer_row *row,
 	    fg_json_get_string(spec, "name", FG_JSON_NEEDED, &name, err) < 0 ||
 	    fg_json_get_string(spec, "source", FG_JSON_OPTIONAL, &url, err) < 0)
 		return -1;
-	if (!fg_layer_name_is_valid(name, strlen(name)))
-		return fg_fail(err, FG_EINVAL,
-		    "\"%.70s\" cannot name a layer: letters, digits and . _ - only, at "
-		    "most 64, and none of the reserved words",
-		    name);
+	if (fg_layer_check_name(name, err) < 0)
+		return -1;
 	if ((url != NULL) == (ffn != NULL))
 		return fg_fail(err, FG_EINVAL,
 		    "a layer needs either \"source\" or \"ffn\"");

@@ -641,11 +641,8 @@ out:
 static int
 check_name(const struct fg_import *im, const char *final, struct fg_err *err)
 {
-	if (!fg_layer_name_is_valid(im->name, strlen(im->name)))
-		return fg_fail(err, FG_EINVAL,
-		    "\"%s\" cannot be a layer's name: letters, digits and . _ - are "
-		    "allowed, at most 64, a letter or digit first, no reserved word",
-		    im->name);
+	if (fg_layer_check_name(im->name, err) < 0)
+		return -1;
 	if (access(final, F_OK) == 0)
 		return fg_fail(err, FG_EINVAL, "%s exists already", final);
 	return 0;

@@ -94,23 +94,38 @@ run_verify(struct fg_tool *t)
 	return st.errors ? FG_EXIT_FINDINGS : FG_EXIT_OK;
 }
 
-/* The end of reindex and repair: what was found, and how it went. */
+/* The end of reindex and repair: what was found, and how it went. st: of a reindex. */
 static int
-finish(struct fg_tool *t, struct findings *f, int rc, const struct fg_err *err)
+finish(struct fg_tool *t, struct findings *f, const struct fg_reindex_stats *st, int rc,
+    const struct fg_err *err)
 {
 	fg_progress_end(&f->bar);
 	if (rc < 0) {
 		json_decref(f->list);
 		return fg_tool_fail(t, err);
 	}
-	if (t->json)
-		fg_tool_print_json(
+	if (t->json) {
+		json_t *j =
 		    json_pack("{s:I, s:I, s:o}", "errors", (json_int_t)f->errors,
-			"warnings", (json_int_t)f->warnings, "findings", f->list));
-	else
-		printf("%s: done, %llu error%s, %llu warning%s\n", t->root,
-		    (unsigned long long)f->errors, f->errors == 1 ? "" : "s",
-		    (unsigned long long)f->warnings, f->warnings == 1 ? "" : "s");
+			"warnings", (json_int_t)f->warnings, "findings", f->list);
+
+		if (st) {
+			json_object_set_new(j, "slabs",
+			    json_integer((json_int_t)st->slabs));
+			json_object_set_new(j, "results",
+			    json_integer((json_int_t)st->results));
+		}
+		fg_tool_print_json(j);
+		return f->errors ? FG_EXIT_FINDINGS : FG_EXIT_OK;
+	}
+	printf("%s: done", t->root);
+	if (st)
+		printf(", %llu result%s in %llu slab%s",
+		    (unsigned long long)st->results, st->results == 1 ? "" : "s",
+		    (unsigned long long)st->slabs, st->slabs == 1 ? "" : "s");
+	printf(": %llu error%s, %llu warning%s\n", (unsigned long long)f->errors,
+	    f->errors == 1 ? "" : "s", (unsigned long long)f->warnings,
+	    f->warnings == 1 ? "" : "s");
 	return f->errors ? FG_EXIT_FINDINGS : FG_EXIT_OK;
 }
 
@@ -119,15 +134,17 @@ run_reindex(struct fg_tool *t)
 {
 	struct fg_err err = FG_ERR_INIT;
 	struct findings f = begin(t);
+	struct fg_reindex_stats st = {0};
 	struct fg_store_options opt;
 	char *text;
 	int rc = fg_session_options(t, &opt, &text, &err);
 
 	if (rc == 0)
-		rc = fg_store_reindex(t->root, &opt, on_finding, on_progress, &f, &err);
+		rc = fg_store_reindex(t->root, &opt, on_finding, on_progress, &f, &st,
+		    &err);
 	free(text);
 
-	return finish(t, &f, rc, &err);
+	return finish(t, &f, &st, rc, &err);
 }
 
 static int
@@ -144,7 +161,7 @@ run_repair(struct fg_tool *t)
 	free(text);
 
 	/* What repair reports are its deeds, not damage that stays. */
-	int code = finish(t, &f, rc, &err);
+	int code = finish(t, &f, NULL, rc, &err);
 	return code == FG_EXIT_FINDINGS ? FG_EXIT_OK : code;
 }
 
@@ -310,7 +327,7 @@ const struct fg_tool_command fg_tool_care_commands[] = {
 	.run = run_verify},
     {.name = "reindex",
 	.summary = "make the index again from the slabs",
-	.details = "For a lost or restored index. The old one is kept as "
+	.details = "For a lost, damaged or restored index. The old one is kept as "
 		   "index.sqlite.old-N. The\ndaemon must not be running.",
 	.run = run_reindex},
     {.name = "repair",

@@ -196,7 +196,8 @@ print_summary(const struct fg_import *im, const struct fg_import_summary *s,
 		printf("  kept      %lld sections of an earlier try\n",
 		    (long long)s->kept);
 	if (s->holes)
-		printf("  missing   %lld sections, black now\n", (long long)s->holes);
+		printf("  missing   %lld section%s, black now\n", (long long)s->holes,
+		    s->holes == 1 ? "" : "s");
 	printf("  time      %s\n", fg_tool_time(seconds, time));
 }
 
@@ -215,12 +216,7 @@ run_import(struct fg_tool *t)
 	struct fg_import_summary sum;
 	int64_t start = fg_clock_ns();
 
-	if (!fg_layer_name_is_valid(im.name, strlen(im.name)))
-		fg_fail(&err, FG_EINVAL,
-		    "\"%s\" cannot be a layer's name: letters, digits and . _ - are "
-		    "allowed, at most 64, a letter or digit first, no reserved word",
-		    im.name);
-	if (err.code != FG_OK || read_options(t, &im, &err) < 0 ||
+	if (fg_layer_check_name(im.name, &err) < 0 || read_options(t, &im, &err) < 0 ||
 	    check_name_is_free(t, im.name, &err) < 0)
 		return fg_tool_fail(t, &err);
 	fg_tool_catch_signals();

@@ -544,11 +544,8 @@ run_add(struct fg_tool *t)
 	json_t *spec = NULL, *out = NULL;
 	int code = FG_EXIT_OK;
 
-	if (!fg_layer_name_is_valid(t->arg[0], strlen(t->arg[0])))
-		fg_fail(&err, FG_EINVAL,
-		    "\"%s\" cannot be a layer's name: letters, digits and . _ - are "
-		    "allowed, at most 64, a letter or digit first, no reserved word",
-		    t->arg[0]);
+	if (fg_layer_check_name(t->arg[0], &err) < 0)
+		;
 	else if (!ffn && t->args != 2)
 		fg_fail(&err, FG_EINVAL,
 		    "wanted NAME and DIR_OR_URL, or NAME with --ffn");

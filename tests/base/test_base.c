@@ -2,6 +2,7 @@
 /* Errors, strings, Morton codes, checksums, JSON getters, files. */
 #include "config.h"
 
+#include <fcntl.h>
 #include <math.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -141,6 +142,14 @@ test_file(void)
 	    "limit");
 	tap_fails(fg_file_read(deep, 4, &err) ? 0 : -1, &err, FG_EINVAL, "regular",
 	    "a folder is no file");
+	int fd = open(f, O_RDONLY | O_CLOEXEC);
+	char two[2];
+	tap_rc(fg_file_pread(fd, two, 2, 3, "f", &err), &err, "read its end");
+	tap_fails(fg_file_pread(fd, two, 2, 4, "f", &err), &err, FG_ECORRUPT,
+	    "f: has 5 bytes, wanted 6", "read over its end");
+	tap_fails(fg_file_pread(fd, two, 2, 70, "f", &err), &err, FG_ECORRUPT,
+	    "f: has 5 bytes, wanted 72", "read far behind it");
+	close(fd);
 	tap_fails(fg_file_read("/nonexistent/x", 4, &err) ? 0 : -1, &err, FG_ENOENT,
 	    "No such file", "missing");
 	tap_fails(fg_file_write("/nonexistent/x", "", 0, &err), &err, FG_ENOENT, "/x",

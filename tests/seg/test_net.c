@@ -292,6 +292,26 @@ bad_tensors(void)
 	fails(&c, FG_ECORRUPT, "data type 3, wanted 1", "whole numbers as weights");
 }
 
+/* The name of a checkpoint is wanted, and one of its files is given. */
+static void
+one_file(void)
+{
+	struct checkpoint c;
+	char path[64];
+
+	small(&c);
+	fg_net_free(load(&c));
+	for (int k = 0; k < 2; k++) {
+		struct fg_net *net;
+
+		snprintf(path, sizeof path, "%s/net.%s", dir,
+		    k % 2 ? "index" : "data-00000-of-00001");
+		net = fg_net_load(path, &shape, &err);
+		tap_fails(net ? 0 : -1, &err, FG_EINVAL, "without .index", path);
+		fg_net_free(net);
+	}
+}
+
 static void
 not_finite(void)
 {
@@ -391,6 +411,7 @@ main(void)
 		return 1;
 	good();
 	bad_tensors();
+	one_file();
 	not_finite();
 	damaged();
 	for (int k = 0; k < 2; k++) {

@@ -117,7 +117,7 @@ run_full(const struct fg_store_options *opt, void (*make_room)(void), const char
 	tap_rc(st_commit_one(s, st_block_n(layer, n + 1, 3), &err), &err, "and work");
 	tap_int(check_all(s, layer, n + 2), 0, "%s: all there", what);
 	fg_store_close(s);
-	tap_int(fg_store_reindex(st_root, opt, NULL, NULL, NULL, &err), 0,
+	tap_int(fg_store_reindex(st_root, opt, NULL, NULL, NULL, NULL, &err), 0,
 	    "%s: reindex", what);
 	s = st_open_with(FG_STORE_WRITE, opt);
 	tap_int(check_all(s, layer, n + 2), 0, "%s: finds the same", what);

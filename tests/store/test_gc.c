@@ -198,7 +198,7 @@ faults(uint32_t layer)
 static int
 reindex(void)
 {
-	int rc = fg_store_reindex(st_root, &small, st_show, NULL, NULL, &err);
+	int rc = fg_store_reindex(st_root, &small, st_show, NULL, NULL, NULL, &err);
 
 	if (rc < 0)
 		printf("# reindex: %s\n", err.msg);

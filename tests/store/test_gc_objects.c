@@ -323,7 +323,7 @@ reindex(bool from_slabs_alone)
 
 	if (from_slabs_alone)
 		st_run("rm -f '%s'/index.sqlite*", st_root);
-	rc = fg_store_reindex(st_root, &small, st_show, NULL, NULL, &err);
+	rc = fg_store_reindex(st_root, &small, st_show, NULL, NULL, NULL, &err);
 	if (rc < 0)
 		printf("# reindex: %s\n", err.msg);
 	return rc;

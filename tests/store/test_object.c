@@ -486,8 +486,8 @@ test_reindex(void)
 	fg_reader_close(r);
 	fg_store_close(s);
 	st_run("rm -f '%s'/index.sqlite*", st_root);
-	tap_rc(fg_store_reindex(st_root, &st_opt, st_show, NULL, st_said, &err), &err,
-	    "the index is made again from slabs alone");
+	tap_rc(fg_store_reindex(st_root, &st_opt, st_show, NULL, st_said, NULL, &err),
+	    &err, "the index is made again from slabs alone");
 	s = st_open(FG_STORE_WRITE);
 	r = st_reader(s);
 	tap_int(differences(r, 1, &w), 0, "components are the same");

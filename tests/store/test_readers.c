@@ -184,7 +184,7 @@ test_many_rows(void)
 	fg_reader_close(rd);
 	fg_store_close(s);
 	tap_int(st_verify(st_root), 0, "verify is content");
-	tap_rc(fg_store_reindex(st_root, &st_opt, NULL, NULL, NULL, &err), &err,
+	tap_rc(fg_store_reindex(st_root, &st_opt, NULL, NULL, NULL, NULL, &err), &err,
 	    "reindex");
 	s = st_open(FG_STORE_READ);
 	rd = st_reader(s);

@@ -101,7 +101,7 @@ reindex(void)
 	int rc;
 
 	*st_said = '\0';
-	rc = fg_store_reindex(st_root, &tight, st_show, NULL, st_said, &err);
+	rc = fg_store_reindex(st_root, &tight, st_show, NULL, st_said, NULL, &err);
 	if (rc < 0)
 		printf("# reindex: %s\n", err.msg);
 	return rc;
@@ -195,7 +195,7 @@ test_empty_folder(void)
 	    why(s, layer_a));
 	tap_str(why(s, 1), "", "the image layer is not");
 	fg_store_close(s);
-	tap_fails(fg_store_reindex(st_root, &tight, NULL, NULL, NULL, &err), &err,
+	tap_fails(fg_store_reindex(st_root, &tight, NULL, NULL, NULL, NULL, &err), &err,
 	    FG_ENOENT, "mounted",
 	    "reindex does not replace a good index by an empty one");
 	tap_int(st_run("rmdir '%s/slabs' && mv '%s/hidden' '%s/slabs'", st_root,
@@ -386,7 +386,9 @@ test_bad_index(void)
 		    st_root),
 	    0, "the index is overwritten");
 	s = fg_store_open(st_root, FG_STORE_WRITE, &tight, &err);
-	tap_fails(s ? 0 : -1, &err, FG_ECORRUPT, "not a database", "it is refused");
+	tap_fails(s ? 0 : -1, &err, FG_ECORRUPT,
+	    "not a database: make it again with \"floodgate reindex\"",
+	    "it is refused");
 	tap_int(reindex(), 0, "reindex");
 	s = st_open_with(FG_STORE_WRITE, &tight);
 	tap_int(count_blocks(s, layer_a), 6, "a is back");
@@ -408,7 +410,7 @@ test_reindex_keeps(void)
 	make_store();
 	s = st_open_with(FG_STORE_WRITE, &tight);
 	tap_rc(fg_store_layer_pause(s, layer_a, true, &err), &err, "a is paused");
-	tap_fails(fg_store_reindex(st_root, &tight, NULL, NULL, NULL, &err), &err,
+	tap_fails(fg_store_reindex(st_root, &tight, NULL, NULL, NULL, NULL, &err), &err,
 	    FG_EBUSY, "in use", "no reindex under a writer");
 	fg_store_close(s);
 	unlink(st_slab((int)b_slab));

@@ -365,8 +365,8 @@ test_generations(void)
 	fg_reader_close(rd);
 	fg_store_close(s);
 	tap_int(st_verify(st_root), 0, "verify finds nothing");
-	tap_rc(fg_store_reindex(st_root, &st_opt, st_show, NULL, NULL, &err), &err,
-	    "reindex");
+	tap_rc(fg_store_reindex(st_root, &st_opt, st_show, NULL, NULL, NULL, &err),
+	    &err, "reindex");
 	s = st_open(FG_STORE_WRITE);
 	rd = st_reader(s);
 	tap_ok(has_mesh(s, rd, 2, id, 1, 10) && has_mesh(s, rd, 2, id, 3, 30),

@@ -76,6 +76,7 @@ test_names(void)
 	static const char *const bad[] = {"", ".a", "-a", "_a", "a/b", "a b",
 	    "\xc3\xa4", "api", "t", "viewer", "metrics", "healthz", "readyz", "info",
 	    "a@b"};
+	struct fg_err err = FG_ERR_INIT;
 	char longest[66];
 
 	for (size_t i = 0; i < FG_COUNTOF(good); i++)
@@ -87,6 +88,12 @@ test_names(void)
 	memset(longest, 'a', sizeof longest);
 	tap_ok(fg_layer_name_is_valid(longest, 64), "64 letters");
 	tap_ok(!fg_layer_name_is_valid(longest, 65), "65 are too many");
+	tap_rc(fg_layer_check_name("em", &err), &err, "a good name");
+	tap_fails(fg_layer_check_name("../x", &err), &err, FG_EINVAL,
+	    "\"../x\" cannot be a layer's name: letters, digits and . _ -", "a path");
+	tap_fails(fg_layer_check_name("t", &err), &err, FG_EINVAL,
+	    "\"t\" cannot be a layer's name: the server has /t itself",
+	    "a reserved one");
 }
 
 #define TINY                                                                           \
@@ -110,7 +117,7 @@ test_passive(void)
 	    "its info is served as it was found");
 	fg_layer_unref(l);
 	refused("{'name':'em','source':'ROOT/layers/em'}", FG_EINVAL, "already");
-	refused("{'name':'info','source':'ROOT/layers/em'}", FG_EINVAL, "cannot name");
+	refused("{'name':'info','source':'ROOT/layers/em'}", FG_EINVAL, "/info itself");
 	refused("{'name':'x','source':'ROOT/nowhere'}", FG_ENOENT, "nowhere");
 	refused("{'name':'x'}", FG_EINVAL, "either");
 	refused("{'name':'x','source':'ROOT/layers/em','ffn':{}}", FG_EINVAL, "either");

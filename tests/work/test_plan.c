@@ -353,7 +353,8 @@ test_restart(void)
 	close_all();
 	int made = fake_get(&fake.started) - fake_get(&fake.cancelled);
 	tap_int(made, 3, "three blocks were made before the end");
-	tap_rc(fg_store_reindex(root, NULL, NULL, NULL, NULL, &err), &err, "reindex");
+	tap_rc(fg_store_reindex(root, NULL, NULL, NULL, NULL, NULL, &err), &err,
+	    "reindex");
 	fake_release();
 	open_all(4);
 	WAIT(is_in(a, "done"));
