@@ -35,12 +35,6 @@ def memory(s):
         return int(next(x for x in f if x.startswith("VmRSS")).split()[1]) * 1024
 
 
-def is_instrumented(s):
-    with open(f"/proc/{s.process.pid}/maps", encoding="utf-8") as f:
-        maps = f.read()
-    return "libtsan" in maps or "libasan" in maps
-
-
 def open_all(s, n):
     out = []
     for _ in range(n):
@@ -138,7 +132,7 @@ with Server("--connections", str(max(1200, 2 * CLIENTS)), "--cache-mb", "16", "-
             m["floodgate_parked_requests"], m["floodgate_waiters"]), (0, 0))
         wait_for("connections to be closed", lambda: server.metrics()[
             "floodgate_connections"] < 10)
-    if is_instrumented(server):
+    if server.is_instrumented():
         ok("memory is not compared under a sanitizer", True)
     else:
         # A third of a megabyte a client: buffers of connections and requests, not what

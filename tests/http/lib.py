@@ -130,6 +130,7 @@ class Server:
         self.root = root or os.path.join(self.own.name, "root")
         self.options = options
         self.env = env or {}
+        self.before = []  # words before the daemon's name: a program that starts it
         self.process = None
         self.exit = None
         if start:
@@ -147,7 +148,7 @@ class Server:
     def start(self, *more):
         self.log = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
-            [DAEMON, "--root", self.root, "--create", "--listen", "127.0.0.1:0",
+            [*self.before, DAEMON, "--root", self.root, "--create", "--listen", "127.0.0.1:0",
              *self.options, *more],
             stdout=subprocess.PIPE, stderr=self.log, env={**os.environ, **self.env})
         self.ready = self.process.stdout.readline().decode()
@@ -163,6 +164,12 @@ class Server:
         file's position is its own: nothing here may move it."""
         size = os.fstat(self.log.fileno()).st_size
         return os.pread(self.log.fileno(), size, 0).decode(errors="replace")
+
+    def is_instrumented(self):
+        """Whether a sanitizer is at work: slower, with more memory."""
+        with open(f"/proc/{self.process.pid}/maps", encoding="utf-8") as f:
+            maps = f.read()
+        return "libtsan" in maps or "libasan" in maps
 
     def stop(self, hard=False, sig=signal.SIGTERM):
         """End the daemon; its exit status. hard: kill -9; sig 0: it was told already."""
