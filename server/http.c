@@ -174,7 +174,7 @@ add_headers(struct fg_request *r, struct MHD_Response *m, const char *etag)
 		add_header(m, "Content-Encoding", coding);
 	if (p->tagged)
 		add_header(m, "ETag", etag);
-	if (p->ranges)
+	if (p->ranges && p->status != 206) /* a part tells it by itself */
 		add_header(m, "Accept-Ranges", "bytes");
 	if (p->allow)
 		add_header(m, "Allow", p->allow);
