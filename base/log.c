@@ -93,10 +93,30 @@ fact_length(const char *p)
 	return n == 3 && memcmp(p, "why", 3) == 0 ? strlen(p) : n + strcspn(p + n, " ");
 }
 
+/* Whether the fact called so is a number: if the format makes it of one, whatever the
+ * value looks like, so that a name of digits does not change a member's type. An id is
+ * a name, and may have more digits than readers of JSON keep. */
+static bool
+is_number(const char *fmt, const char *name, size_t n, const char *value)
+{
+	if (value[strspn(value, "-+.0123456789e")] != '\0' ||
+	    (n == 2 && memcmp(name, "id", 2) == 0))
+		return false;
+	for (const char *p = fmt; (p = strstr(p, "=%")) != NULL; p += 2) {
+		const char *end = p + 2 + strspn(p + 2, ".0123456789hlzjt");
+
+		if ((size_t)(p - fmt) >= n && memcmp(p - n, name, n) == 0 &&
+		    ((size_t)(p - fmt) == n || p[-(ptrdiff_t)n - 1] == ' '))
+			return *end && strchr("diufg", *end) &&
+			       (!end[1] || strchr(" :", end[1]));
+	}
+	return false;
+}
+
 /* The message as JSON members: what stands before the first name=value is "message",
  * each of those is a member, and what comes after them is "detail". */
 static size_t
-put_members(char *out, size_t room, char *msg)
+put_members(char *out, size_t room, const char *fmt, char *msg)
 {
 	char *p = msg, *end = msg;
 	size_t n = 0, len;
@@ -124,9 +144,15 @@ put_members(char *out, size_t room, char *msg)
 		/* "path=/x: text" */
 		if (last && len > name + 1 && next[-1] == ':')
 			next[-1] = '\0';
-		n += (size_t)snprintf(out + n, room - n, ",\"%.*s\":\"", (int)name, p);
-		n += escape(out + n, room - n - 32, value, true);
-		out[n++] = '"';
+		if (is_number(fmt, p, name, value)) {
+			n += (size_t)snprintf(out + n, room - n, ",\"%.*s\":%s",
+			    (int)name, p, value);
+		} else {
+			n += (size_t)snprintf(out + n, room - n, ",\"%.*s\":\"",
+			    (int)name, p);
+			n += escape(out + n, room - n - 32, value, true);
+			out[n++] = '"';
+		}
 		p = next + (last != '\0');
 	}
 	if (*p && n + 64 < room) {
@@ -156,7 +182,7 @@ fg_log(enum fg_log_level level, const char *fmt, ...)
 	    json ? "{\"time\":\"%s\",\"level\":\"%s\"," : "%s %s ", when,
 	    level_name[level]);
 	if (json) {
-		n += put_members(line + n, sizeof line - n - 4, msg);
+		n += put_members(line + n, sizeof line - n - 4, fmt, msg);
 		line[n++] = '}';
 	} else {
 		n += escape(line + n, sizeof line - n - 4, msg, false);

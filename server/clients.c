@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Parked requests by client address: a small chained hash table under one lock. An
- * entry exists only while its address has something parked, so the table is bounded by
- * the limit on all parked requests.
+ * Parked requests (or open connections) by client address: a small chained hash table
+ * under one lock. An entry exists only while its address has something, so the table is
+ * bounded by the limit on all of them.
  */
 #include "config.h"
 
@@ -59,8 +59,12 @@ fg_clients_free(struct fg_clients *c)
 {
 	if (!c)
 		return;
-	for (int i = 0; i < BUCKETS; i++)
-		fg_assert(c->bucket[i] == NULL);
+	for (int i = 0; i < BUCKETS; i++) {
+		for (struct client *p = c->bucket[i], *next; p; p = next) {
+			next = p->chain;
+			free(p);
+		}
+	}
 	pthread_mutex_destroy(&c->lock);
 	pthread_mutex_destroy(&c->rate_lock);
 	free(c->rate);

@@ -3,7 +3,8 @@
  * How many requests each client address has parked. A browser opens about six
  * connections to a host for all its layers together: if they all waited for chunks
  * that are being made, nothing else would reach the page. So only a few per address
- * are held; scripts that say ?wait= have a count of their own. Any thread.
+ * are held; scripts that say ?wait= have a count of their own. Open connections are
+ * counted by address in another such table. Any thread.
  */
 #ifndef FG_SERVER_CLIENTS_H
 #define FG_SERVER_CLIENTS_H
@@ -20,6 +21,7 @@ struct fg_clients_limits {
 };
 
 struct fg_clients *fg_clients_new(const struct fg_clients_limits *limits) FG_MUST_USE;
+/* Also with some that did not leave. */
 void fg_clients_free(struct fg_clients *c);
 
 struct fg_client_id {

@@ -316,26 +316,29 @@ open_large(struct fg_request *r, struct fg_err *err)
 static bool
 answer_part(struct fg_request *r)
 {
-	struct fg_server *s = r->srv;
 	const struct fg_layer *l = r->layer;
 	uint64_t size, etag, first, last;
-	struct fg_buf *part = NULL;
+	struct fg_buf *bytes = NULL;
+	struct fg_part *part;
 	int fd = -1;
 
-	if (r->method != FG_GET || !r->range || r->if_range ||
-	    !fg_parts_find(s->parts, l->id, l->uuid, r->route.rest, &size, &etag) ||
-	    fg_range_parse(r->range, size, &first, &last) != FG_RANGE_OK ||
-	    last - first >= PART_NOW)
+	if (r->method != FG_GET || !r->range || r->if_range)
 		return false;
-	if (last - first >= PART_COPIED && !*s->set->tls_cert)
-		fd = fg_parts_open(s->parts, l->id, l->uuid, r->route.rest, etag, first,
-		    last - first + 1);
-	if (fd < 0)
-		part = fg_parts_read(s->parts, l->id, l->uuid, r->route.rest, etag,
-		    first, last - first + 1);
-	if (fd < 0 && !part)
+	part =
+	    fg_parts_find(r->srv->parts, l->id, l->uuid, r->route.rest, &size, &etag);
+	if (!part)
 		return false;
-	fg_reply_bytes(r, 200, type_of(r->route.rest), part);
+	if (fg_range_parse(r->range, size, &first, &last) == FG_RANGE_OK &&
+	    last - first < PART_NOW) {
+		if (last - first >= PART_COPIED && !*r->srv->set->tls_cert)
+			fd = fg_parts_open(part, first, last - first + 1);
+		if (fd < 0)
+			bytes = fg_parts_read(part, first, last - first + 1);
+	}
+	fg_parts_unref(part);
+	if (fd < 0 && !bytes)
+		return false;
+	fg_reply_bytes(r, 200, type_of(r->route.rest), bytes);
 	r->reply.has_file = fd >= 0;
 	r->reply.file = fd;
 	r->reply.sized = fd < 0;

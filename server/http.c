@@ -23,6 +23,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/accept.h"
 #include "server/events.h"
 #include "server/headers.h"
 #include "server/http.h"
@@ -173,7 +174,7 @@ add_headers(struct fg_request *r, struct MHD_Response *m, const char *etag)
 		add_header(m, "Content-Encoding", coding);
 	if (p->tagged)
 		add_header(m, "ETag", etag);
-	if (p->ranges)
+	if (p->ranges && p->status != 206) /* a part tells it by itself */
 		add_header(m, "Accept-Ranges", "bytes");
 	if (p->allow)
 		add_header(m, "Allow", p->allow);
@@ -270,18 +271,54 @@ make_response(struct fg_reply *p, uint64_t first, uint64_t len)
 	return m;
 }
 
-/* Holds back, or lets go, what fills no packet: the library sends the head of a reply
- * from a file by itself, and a second packet costs more than all that we do for the
- * reply. The kernel lets go by itself after 0.2 s. Without TCP nothing happens. */
-static void
-cork(struct fg_request *r, int on)
+/* The connection, with its socket; NULL without TCP. */
+static struct fg_connection *
+connection_of(struct fg_request *r, int *fd)
 {
+	const union MHD_ConnectionInfo *own =
+	    MHD_get_connection_info(r->conn, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
 	const union MHD_ConnectionInfo *i =
 	    MHD_get_connection_info(r->conn, MHD_CONNECTION_INFO_CONNECTION_FD);
 
-	if (i)
-		setsockopt(i->connect_fd, IPPROTO_TCP, TCP_CORK, &on, sizeof on);
-	r->corked = on;
+	if (!own || !own->socket_context || !i)
+		return NULL;
+	*fd = i->connect_fd;
+	return own->socket_context;
+}
+
+/*
+ * Whether what fills no packet is held back: the library sends the head of a reply from
+ * a file by itself, and a second packet costs more than all that we do for the reply.
+ * The connection stays that way, as a client that asks for one range asks for more; the
+ * end of each reply is pushed (push_reply), and the kernel lets go by itself after 0.2
+ * s.
+ */
+#define UNSURE                                                                         \
+	4 /* replies in which the library may still let go, as it finds out how        \
+	   * a socket is set by setting it */
+static void
+hold_packets(struct fg_request *r, bool on)
+{
+	int fd, value = on;
+	struct fg_connection *c = connection_of(r, &fd);
+
+	if (!c)
+		return;
+	if (c->corked != on || (on && c->held < UNSURE))
+		setsockopt(fd, IPPROTO_TCP, TCP_CORK, &value, sizeof value);
+	c->corked = on;
+	c->held += on && c->held < UNSURE;
+	r->pushed = on;
+}
+
+/* That option is set already; setting it sends what is held back (tcp(7)). */
+static void
+push_reply(struct fg_request *r)
+{
+	int fd, on = 1;
+
+	if (connection_of(r, &fd))
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }
 
 static enum MHD_Result
@@ -309,8 +346,7 @@ send_reply(struct fg_request *r)
 	if (!m)
 		return MHD_NO;
 	/* The library took the descriptor. */
-	if (file && !p->has_file && r->method == FG_GET)
-		cork(r, 1);
+	hold_packets(r, file && !p->has_file && r->method == FG_GET);
 	add_headers(r, m, etag);
 	if (content_range[0])
 		add_header(m, "Content-Range", content_range);
@@ -444,6 +480,8 @@ begin(struct fg_request *r, const char *method, const char *version)
 		FG_COUNT(&s->metrics, foreign);
 	if (refuse_framing(r, version) || refuse_body(r))
 		return send_reply(r);
+	if (r->method == FG_POST) /* may be told to go on before there is a reply */
+		hold_packets(r, false);
 	return MHD_YES;
 }
 
@@ -669,8 +707,8 @@ fg_http_completed(void *ctx, struct MHD_Connection *conn, void **req,
 	r->conn = conn;
 	/* Before the descriptor's number can be used again. */
 	fg_watch_drop(s->watch, &r->watch);
-	if (r->corked)
-		cork(r, 0);
+	if (r->pushed)
+		push_reply(r);
 	fg_assert(!r->counted);
 	if (atomic_load(&s->set)->access_log)
 		log_access(r);

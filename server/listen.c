@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Sockets, and the libmicrohttpd daemons that serve them: one for TCP (HTTP, or HTTPS
- * where there is a certificate), one for the control socket.
+ * Sockets, and the libmicrohttpd daemons that serve them: some for TCP (HTTP, or HTTPS
+ * where there is a certificate), which accept.c gives connections, one with a pool of
+ * its own for the control socket.
  *
- * The TCP socket is our own, or was opened by systemd (socket activation). Connections
- * are spread over event threads, at most 120 on each: with 128 events in one turn
- * libmicrohttpd 0.9 and 1.0 wait once more before serving them.
+ * The TCP socket is our own, or was opened by systemd (socket activation).
  */
 #include "config.h"
 
@@ -26,12 +25,13 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/accept.h"
 #include "server/http.h"
 #include "server/notify.h"
 #include "server/server.h"
 #include "server/tls.h"
 
-#define CONNECTIONS_PER_THREAD 120
+#define CONTROL_CONNECTIONS 240
 /* For the headers of a request and of its reply. libmicrohttpd clears all of it after
  * each request, and with its default of 32 KiB that was the dearest part of a small
  * one.
@@ -52,31 +52,44 @@ log_library(void *ctx, const char *fmt, va_list ap)
 	fg_log(FG_LOG_DEBUG, "http: %s", text);
 }
 
+/* One that is given its connections (a slot of accept.c), or with a socket to take them
+ * from. */
 static struct MHD_Daemon *
-start_daemon(struct fg_server *s, int fd, unsigned threads, unsigned connections,
-    bool control)
+start_daemon(struct fg_server *s, int fd, unsigned connections, void *slot)
 {
 	const struct fg_settings *set = s->set;
-	unsigned per_client = control ? 0 : (unsigned)set->connections_per_client;
 	unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME |
 			 MHD_USE_ERROR_LOG;
-	struct MHD_OptionItem tls[2] = {{MHD_OPTION_END, 0, NULL}};
+	struct MHD_OptionItem more[3], *o = more;
 
-	if (!control && *set->tls_cert) {
-		flags |= MHD_USE_TLS;
-		tls[0] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_CERT_CALLBACK, 0,
-		    (void *)(uintptr_t)fg_tls_callback()};
-		tls[1] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
+	if (slot) {
+		flags |= MHD_USE_NO_LISTEN_SOCKET;
+		*o++ = (struct MHD_OptionItem){MHD_OPTION_NOTIFY_CONNECTION,
+		    (intptr_t)fg_accept_notify, slot};
+	} else {
+		*o++ = (struct MHD_OptionItem){MHD_OPTION_LISTEN_SOCKET, fd, NULL};
+		*o++ = (struct MHD_OptionItem){MHD_OPTION_THREAD_POOL_SIZE, 2, NULL};
 	}
+	if (slot && *set->tls_cert) {
+		flags |= MHD_USE_TLS;
+		*o++ = (struct MHD_OptionItem){MHD_OPTION_HTTPS_CERT_CALLBACK, 0,
+		    (void *)(uintptr_t)fg_tls_callback()};
+	}
+	*o = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
 	return MHD_start_daemon(flags, 0, NULL, NULL, fg_http_handle, s,
-	    MHD_OPTION_EXTERNAL_LOGGER, log_library, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
-	    MHD_OPTION_THREAD_POOL_SIZE, threads, MHD_OPTION_CONNECTION_LIMIT,
+	    MHD_OPTION_EXTERNAL_LOGGER, log_library, NULL, MHD_OPTION_CONNECTION_LIMIT,
 	    connections, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)set->idle_s,
 	    MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY,
-	    MHD_OPTION_PER_IP_CONNECTION_LIMIT, per_client, MHD_OPTION_URI_LOG_CALLBACK,
-	    control ? fg_http_begin_control : fg_http_begin_tcp, s,
-	    MHD_OPTION_NOTIFY_COMPLETED, fg_http_completed, s, MHD_OPTION_ARRAY, tls,
+	    MHD_OPTION_URI_LOG_CALLBACK,
+	    slot ? fg_http_begin_tcp : fg_http_begin_control, s,
+	    MHD_OPTION_NOTIFY_COMPLETED, fg_http_completed, s, MHD_OPTION_ARRAY, more,
 	    MHD_OPTION_END);
+}
+
+static struct MHD_Daemon *
+start_thread(void *ctx, unsigned connections, void *slot)
+{
+	return start_daemon(ctx, -1, connections, slot);
 }
 
 /* "127.0.0.1:8080", "[::1]:0", "name:80" -> a listening socket. */
@@ -136,9 +149,12 @@ static int
 start_tcp(struct fg_server *s, struct fg_err *err)
 {
 	const struct fg_settings *set = s->set;
-	unsigned connections = (unsigned)set->connections;
-	unsigned threads =
-	    (connections + CONNECTIONS_PER_THREAD - 1) / CONNECTIONS_PER_THREAD;
+	struct fg_accept_options o = {
+	    .connections = (unsigned)set->connections,
+	    .per_client = (unsigned)set->connections_per_client,
+	    .start = start_thread,
+	    .ctx = s,
+	};
 	int fd = -1;
 
 	if (*set->tls_cert && fg_tls_load(set->tls_cert, set->tls_key, err) < 0)
@@ -150,16 +166,8 @@ start_tcp(struct fg_server *s, struct fg_err *err)
 	if (fd < 0)
 		return -1;
 	name_ourselves(s, fd);
-	/* A pool of one thread is not allowed; the limit is divided among them. */
-	threads = FG_MAX(threads, 2);
-	s->tcp = start_daemon(s, fd, threads, connections, false);
-	if (!s->tcp) {
-		close(fd);
-		return fg_fail(err, FG_EIO,
-		    "HTTP on %s does not start (log level debug says why)",
-		    set->listen);
-	}
-	return 0;
+	s->tcp = fg_accept_new(fd, &o, err);
+	return s->tcp ? 0 : fg_err_prefix(err, "HTTP on %s", set->listen);
 }
 
 /* ROOT/control.sock. Whoever can open it owns the data: mode 0600 from the start. */
@@ -201,7 +209,7 @@ start_control(struct fg_server *s, struct fg_err *err)
 	fd = listen_control(s->control_path, err);
 	if (fd < 0)
 		return -1;
-	s->control = start_daemon(s, fd, 2, 2 * CONNECTIONS_PER_THREAD, true);
+	s->control = start_daemon(s, fd, CONTROL_CONNECTIONS, NULL);
 	if (!s->control) {
 		close(fd);
 		unlink(s->control_path);
@@ -230,16 +238,15 @@ fg_http_drain(struct fg_server *s, int64_t deadline_ns)
 }
 
 static void
-stop_daemon(struct MHD_Daemon *_Atomic *at)
+stop_control(struct fg_server *s)
 {
-	struct MHD_Daemon *d = *at;
+	MHD_socket fd;
 
-	if (!d)
+	if (!s->control)
 		return;
-	MHD_socket fd = MHD_quiesce_daemon(d);
-
-	MHD_stop_daemon(d);
-	*at = NULL;
+	fd = MHD_quiesce_daemon(s->control);
+	MHD_stop_daemon(s->control);
+	s->control = NULL;
 	if (fd != MHD_INVALID_SOCKET)
 		close(fd);
 }
@@ -247,8 +254,8 @@ stop_daemon(struct MHD_Daemon *_Atomic *at)
 void
 fg_http_stop(struct fg_server *s)
 {
-	stop_daemon(&s->tcp);
-	stop_daemon(&s->control);
+	stop_control(s);
+	fg_accept_free(atomic_exchange(&s->tcp, NULL));
 	if (s->control_path)
 		unlink(s->control_path);
 }
@@ -256,9 +263,7 @@ fg_http_stop(struct fg_server *s)
 uint64_t
 fg_http_connections(struct fg_server *s)
 {
-	struct MHD_Daemon *tcp = s->tcp;
-	const union MHD_DaemonInfo *info =
-	    tcp ? MHD_get_daemon_info(tcp, MHD_DAEMON_INFO_CURRENT_CONNECTIONS) : NULL;
+	struct fg_accept *tcp = s->tcp;
 
-	return info ? info->num_connections : 0;
+	return tcp ? fg_accept_connections(tcp) : 0;
 }

@@ -21,15 +21,17 @@
 #define ENTRIES 256
 #define FRESH_NS FG_NS_PER_S
 #define MAP_MAX (8 << 20) /* longest range that is looked up in memory */
-/* Units of a file that were found in memory, for as long as the file is not looked for
- * anew: pages seldom go within a second, and one that went is a short wait. */
+/* Units of a file that were found in memory, which is believed for a while: pages that
+ * were used seldom go within seconds, and one that went is a short wait. */
 #define UNIT (64 << 10)
 #define UNITS (1 << 16)
+#define SEEN_NS (8 * FG_NS_PER_S)
 
-struct part {
+struct fg_part {
 	_Atomic unsigned refs;
 	uint64_t key, size, etag;
 	_Atomic int64_t until_ns;
+	int64_t seen_until_ns; /* guarded by the table's lock */
 	int fd;
 	uint8_t *map; /* all of it, or NULL; to ask about, never to be read */
 	_Atomic uint64_t seen[UNITS / 64]; /* a bit for each of the first units */
@@ -37,11 +39,11 @@ struct part {
 
 struct fg_parts {
 	pthread_mutex_t lock;
-	struct part *entry[ENTRIES]; /* guarded by lock */
+	struct fg_part *entry[ENTRIES]; /* guarded by lock */
 };
 
-static void
-drop(struct part *e)
+void
+fg_parts_unref(struct fg_part *e)
 {
 	if (!e || atomic_fetch_sub(&e->refs, 1) != 1)
 		return;
@@ -66,7 +68,7 @@ fg_parts_free(struct fg_parts *p)
 	if (!p)
 		return;
 	for (int i = 0; i < ENTRIES; i++)
-		drop(p->entry[i]);
+		fg_parts_unref(p->entry[i]);
 	pthread_mutex_destroy(&p->lock);
 	free(p);
 }
@@ -78,38 +80,24 @@ key_of(uint32_t layer, const char *uuid, const char *name)
 	       (uint64_t)layer << 32;
 }
 
-/* With a reference, or NULL. */
-static struct part *
-find(struct fg_parts *p, uint64_t key)
-{
-	int64_t now = fg_clock_ns();
-	struct part *e;
-
-	pthread_mutex_lock(&p->lock);
-	e = p->entry[key % ENTRIES];
-	if (e && e->key == key && now < e->until_ns)
-		atomic_fetch_add(&e->refs, 1);
-	else
-		e = NULL;
-	pthread_mutex_unlock(&p->lock);
-	return e;
-}
-
 /* True if that very file is there: it stays for another while. */
 static bool
 renew(struct fg_parts *p, uint64_t key, uint64_t size, uint64_t etag)
 {
-	struct part *e;
+	int64_t now = fg_clock_ns();
+	struct fg_part *e;
 	bool same;
 
 	pthread_mutex_lock(&p->lock);
 	e = p->entry[key % ENTRIES];
 	same = e && e->key == key && e->size == size && e->etag == etag;
-	if (same) {
+	if (same && now >= e->seen_until_ns) {
 		for (size_t i = 0; i < FG_COUNTOF(e->seen); i++)
 			atomic_store_explicit(&e->seen[i], 0, memory_order_relaxed);
-		e->until_ns = fg_clock_ns() + FRESH_NS;
+		e->seen_until_ns = now + SEEN_NS;
 	}
+	if (same)
+		e->until_ns = now + FRESH_NS;
 	pthread_mutex_unlock(&p->lock);
 	return same;
 }
@@ -136,7 +124,7 @@ fg_parts_put(struct fg_parts *p, uint32_t layer, const char *uuid, const char *n
     int fd, uint64_t size, uint64_t etag)
 {
 	uint64_t key = key_of(layer, uuid, name);
-	struct part *e, *old;
+	struct fg_part *e, *old;
 
 	if (renew(p, key, size, etag))
 		return;
@@ -146,6 +134,7 @@ fg_parts_put(struct fg_parts *p, uint32_t layer, const char *uuid, const char *n
 	e->size = size;
 	e->etag = etag;
 	e->until_ns = fg_clock_ns() + FRESH_NS;
+	e->seen_until_ns = fg_clock_ns() + SEEN_NS;
 	e->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	if (e->fd < 0) { /* out of descriptors: it is opened again each time */
 		free(e);
@@ -156,26 +145,34 @@ fg_parts_put(struct fg_parts *p, uint32_t layer, const char *uuid, const char *n
 	old = p->entry[key % ENTRIES];
 	p->entry[key % ENTRIES] = e;
 	pthread_mutex_unlock(&p->lock);
-	drop(old);
+	fg_parts_unref(old);
 }
 
-bool
+struct fg_part *
 fg_parts_find(struct fg_parts *p, uint32_t layer, const char *uuid, const char *name,
     uint64_t *size, uint64_t *etag)
 {
-	struct part *e = find(p, key_of(layer, uuid, name));
+	uint64_t key = key_of(layer, uuid, name);
+	int64_t now = fg_clock_ns();
+	struct fg_part *e;
 
-	if (!e)
-		return false;
-	*size = e->size;
-	*etag = e->etag;
-	drop(e);
-	return true;
+	pthread_mutex_lock(&p->lock);
+	e = p->entry[key % ENTRIES];
+	if (e && e->key == key && now < e->until_ns)
+		atomic_fetch_add(&e->refs, 1);
+	else
+		e = NULL;
+	pthread_mutex_unlock(&p->lock);
+	if (e) {
+		*size = e->size;
+		*etag = e->etag;
+	}
+	return e;
 }
 
 /* Whether all of a range is in the page cache. */
 static bool
-has_pages(const struct part *e, uint64_t first, uint64_t len)
+has_pages(const struct fg_part *e, uint64_t first, uint64_t len)
 {
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), skip = first % page;
 	unsigned char there[MAP_MAX / 4096 + 1];
@@ -191,7 +188,7 @@ has_pages(const struct part *e, uint64_t first, uint64_t len)
 }
 
 static bool
-has_unit(struct part *e, uint64_t unit)
+has_unit(struct fg_part *e, uint64_t unit)
 {
 	uint64_t bit = (uint64_t)1 << unit % 64, first = unit * UNIT;
 
@@ -207,7 +204,7 @@ has_unit(struct part *e, uint64_t unit)
 
 /* Whether the range can be read without waiting for a disk. */
 static bool
-is_in_memory(struct part *e, uint64_t first, uint64_t len)
+is_in_memory(struct fg_part *e, uint64_t first, uint64_t len)
 {
 	uint64_t unit = first / UNIT, last = (first + len - 1) / UNIT;
 
@@ -217,34 +214,25 @@ is_in_memory(struct part *e, uint64_t first, uint64_t len)
 }
 
 int
-fg_parts_open(struct fg_parts *p, uint32_t layer, const char *uuid, const char *name,
-    uint64_t etag, uint64_t first, uint64_t len)
+fg_parts_open(struct fg_part *e, uint64_t first, uint64_t len)
 {
-	struct part *e = find(p, key_of(layer, uuid, name));
-	int fd = -1;
-
-	if (e && e->etag == etag && e->map && first < e->size &&
-	    len <= e->size - first && is_in_memory(e, first, len))
-		fd = fcntl(e->fd, F_DUPFD_CLOEXEC, 0);
-	drop(e);
-	return fd;
+	return e->map && first < e->size && len <= e->size - first &&
+		       is_in_memory(e, first, len)
+		   ? fcntl(e->fd, F_DUPFD_CLOEXEC, 0)
+		   : -1;
 }
 
 struct fg_buf *
-fg_parts_read(struct fg_parts *p, uint32_t layer, const char *uuid, const char *name,
-    uint64_t etag, uint64_t first, uint64_t len)
+fg_parts_read(struct fg_part *e, uint64_t first, uint64_t len)
 {
-	struct part *e = find(p, key_of(layer, uuid, name));
-	struct fg_buf *b = e && e->etag == etag ? fg_buf_new(len) : NULL;
+	struct fg_buf *b = fg_buf_new(len);
 	struct iovec v;
 
-	if (b) {
-		v = (struct iovec){.iov_base = b->data, .iov_len = len};
-		if (preadv2(e->fd, &v, 1, (off_t)first, RWF_NOWAIT) != (ssize_t)len) {
-			fg_buf_unref(b);
-			b = NULL;
-		}
-	}
-	drop(e);
-	return b;
+	if (!b)
+		return NULL;
+	v = (struct iovec){.iov_base = b->data, .iov_len = len};
+	if (preadv2(e->fd, &v, 1, (off_t)first, RWF_NOWAIT) == (ssize_t)len)
+		return b;
+	fg_buf_unref(b);
+	return NULL;
 }

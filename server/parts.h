@@ -13,6 +13,7 @@
 #include "base/buf.h"
 
 struct fg_parts;
+struct fg_part; /* one file; it may leave the table while somebody reads it */
 
 struct fg_parts *fg_parts_new(void) FG_MUST_USE;
 void fg_parts_free(struct fg_parts *p);
@@ -22,20 +23,20 @@ void fg_parts_free(struct fg_parts *p);
 void fg_parts_put(struct fg_parts *p, uint32_t layer, const char *uuid,
     const char *name, int fd, uint64_t size, uint64_t etag);
 
-/* Size and tag of a file that is remembered; false: it is not, or not any more. */
-bool fg_parts_find(struct fg_parts *p, uint32_t layer, const char *uuid,
-    const char *name, uint64_t *size, uint64_t *etag);
+/* A file that is remembered, with its size and tag, and a reference for the caller;
+ * NULL: it is not, or not any more. */
+struct fg_part *fg_parts_find(struct fg_parts *p, uint32_t layer, const char *uuid,
+    const char *name, uint64_t *size, uint64_t *etag) FG_MUST_USE;
+void fg_parts_unref(struct fg_part *e);
 /*
- * A descriptor of it, the caller's, if it still has that tag (another thread may have
- * found another file meanwhile) and the bytes [first, first + len), len > 0 and
+ * A descriptor of it, the caller's, if the bytes [first, first + len), len > 0 and
  * within its size, are in memory and can be sent without waiting; else -1, also where
- * the system does not say so: Linux tells only who owns the file or may write it.
+ * the system does not say so: Linux tells only who owns the file or may write it. What
+ * was found in memory is believed for some seconds.
  */
-int fg_parts_open(struct fg_parts *p, uint32_t layer, const char *uuid,
-    const char *name, uint64_t etag, uint64_t first, uint64_t len) FG_MUST_USE;
-/* A copy of these bytes of the file with that tag, if that needs no waiting; else NULL.
- */
-struct fg_buf *fg_parts_read(struct fg_parts *p, uint32_t layer, const char *uuid,
-    const char *name, uint64_t etag, uint64_t first, uint64_t len) FG_MUST_USE;
+int fg_parts_open(struct fg_part *e, uint64_t first, uint64_t len) FG_MUST_USE;
+/* A copy of these bytes, if that needs no waiting; else NULL. */
+struct fg_buf *fg_parts_read(struct fg_part *e, uint64_t first,
+    uint64_t len) FG_MUST_USE;
 
 #endif

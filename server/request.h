@@ -106,7 +106,7 @@ struct fg_request {
 	int64_t start_ns;
 	bool control; /* came over the control socket: may do everything */
 	bool begun, parked, sent;
-	bool corked; /* the socket waits for the end of the reply */
+	bool pushed; /* the end of the reply has to be */
 
 	enum fg_method method;
 	struct fg_route route;

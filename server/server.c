@@ -176,6 +176,7 @@ fg_server_stop(struct fg_server *s)
 	fg_catalog_close(s->catalog);
 	fg_store_close(s->store);
 	fg_cache_free(s->cache);
+	fg_assert(fg_clients_parked(s->clients) == 0);
 	fg_clients_free(s->clients);
 	fg_viewer_free(s->viewer);
 	fg_parts_free(s->parts);

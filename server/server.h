@@ -22,6 +22,7 @@
 #include "work/catalog.h"
 #include "work/sched.h"
 
+struct fg_accept;
 struct fg_events;
 struct fg_plan;
 struct fg_viewer;
@@ -45,7 +46,8 @@ struct fg_server {
 	struct fg_viewer *viewer; /* NULL: there is none */
 	struct fg_metrics metrics;
 	/* tcp is asked for its connections while it starts */
-	struct MHD_Daemon *_Atomic tcp, *_Atomic control;
+	struct fg_accept *_Atomic tcp;
+	struct MHD_Daemon *control;
 	pthread_key_t reader; /* struct fg_reader of this thread */
 	pthread_key_t spare;  /* its memory for the next request (http.c) */
 	char own_host[96];    /* the address listened on, as in a Host header */

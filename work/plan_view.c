@@ -524,7 +524,8 @@ set_rate(json_t *out, const struct fg_plan_job *j)
 	json_object_set_new(out, "rate", json_null());
 	json_object_set_new(out, "left_s", json_null());
 	made = p->fraction * (double)p->all - there;
-	if (!j->active || p->all == 0 || p->seconds <= 0 || made <= 0)
+	if (!j->active || j->state != FG_JOB_OPEN || p->all == 0 || p->seconds <= 0 ||
+	    made <= 0)
 		return;
 	left = (double)p->all * (1 - p->fraction);
 	json_object_set_new(out, "rate", json_real(made / p->seconds));

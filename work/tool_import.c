@@ -24,8 +24,7 @@ static const struct fg_tool_option options[] = {
 	0},
     {"encoding", "ENC",
 	"raw, jpeg, png, jxl, compressed_segmentation or compresso\n(default raw for "
-	"an "
-	"image, compressed_segmentation for labels)",
+	"an image, compressed_segmentation for\nlabels)",
 	0},
     {"chunk", "X,Y,Z", "voxels of a chunk (default 64,64,64)", 0},
     {"offset", "X,Y,Z", "position of the first voxel (default 0,0,0)", 0},
@@ -247,13 +246,12 @@ const struct fg_tool_command fg_tool_import_commands[] = {
 	    "section each, whose names differ in one number; or a .npy file; or a "
 	    ".npz\n"
 	    "file, as FILE.npz:MEMBER where it holds several arrays. Arrays have the\n"
-	    "axes (z, y, x) or (z, y, x, channel). Also NIfTI (FILE.nii, "
-	    "FILE.nii.gz),\n"
-	    "HDF5 (FILE.h5:/DATASET), TIFF and BigTIFF (FILE.tif), Zarr (FOLDER.zarr)\n"
-	    "and N5 (FOLDER.n5), whatever the name as npy:, nifti:, hdf5:, tiff:, "
-	    "zarr:\n"
-	    "or n5:INPUT; ?axes=LETTERS behind it gives the order of the axes. Coarser "
-	    "scales are made by averaging.\n"
+	    "axes (z, y, x) or (z, y, x, channel). Also NIfTI (FILE.nii,\n"
+	    "FILE.nii.gz), HDF5 (FILE.h5:/DATASET), TIFF and BigTIFF (FILE.tif), Zarr\n"
+	    "(FOLDER.zarr) and N5 (FOLDER.n5), whatever the name as npy:, nifti:,\n"
+	    "hdf5:, tiff:, zarr: or n5:INPUT; ?axes=LETTERS behind it gives the order\n"
+	    "of the axes. Coarser scales are made by averaging.\n"
+	    "\n"
 	    "A precomputed volume needs no import: floodgate layer add serves it in\n"
 	    "place. After Ctrl-C or a crash the same command goes on where it stopped.",
 	.options = options,

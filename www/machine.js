@@ -20,16 +20,25 @@ function rows(table, list, nothing) {
     body.append(el("tr.none", {}, el("td", { colspan: columns }, nothing)));
 }
 
-// A row a device; what its network does is told in the first row of each group.
+// Devices of one network that are in the same state share a row; what the network does is
+// told in the first.
 function deviceRows(groups) {
-  return groups.flatMap((g) => (g.devices ?? []).map((d, i) => [
-    el("span", { title: d.detail }, d.device),
-    d.why || d.state,
-    i === 0 ? g.model ?? "no network loaded" : "",
-    i === 0 && g.model ? `${(g.steps_per_s ?? 0).toFixed(1)}` : "",
-    i === 0 && g.model ? count(g.waiting) : "",
-    i === 0 && g.busy !== undefined ? `${Math.round(100 * g.busy)} %` : "",
-  ]));
+  return groups.flatMap((g) => {
+    const alike = new Map();
+    for (const d of g.devices ?? []) {
+      const state = d.why || d.state;
+      alike.set(state, [...(alike.get(state) ?? []), d]);
+    }
+    return [...alike].map(([state, list], i) => [
+      el("span", {}, list.flatMap((d, k) =>
+        [k > 0 ? ", " : "", el("span", { title: d.detail }, d.device)])),
+      state,
+      i === 0 ? g.model ?? "no network loaded" : "",
+      i === 0 && g.model ? `${(g.steps_per_s ?? 0).toFixed(1)}` : "",
+      i === 0 && g.model ? count(g.waiting) : "",
+      i === 0 && g.busy !== undefined ? `${Math.round(100 * g.busy)} %` : "",
+    ]);
+  });
 }
 
 // A position on a grid: given so, or as its Morton code (x lowest).

@@ -110,8 +110,27 @@ def large(s, v, name):
     is_("three hundred ranges of one file", wrong, [])
     is_("of one version", len(tags), 1)
     ok(f"none is held back ({took:.1f} s)", took < 30)
+    among_others(c, url)
     c.close()
     replaced(s, path, url, data)
+
+
+def among_others(c, url):
+    """Replies that are no files, over a connection that sends ranges of them."""
+    asked = (("GET", url, 206), ("GET", "/one/info", 200), ("GET", url, 206),
+             ("GET", "/none", 404), ("HEAD", url, 206), ("POST", "/api/layers", 401))
+    got = []
+    begin = time.monotonic()
+    for _ in range(50):
+        for method, path, _ in asked:
+            c.request(method, path, "{}" if method == "POST" else None,
+                      {"Range": "bytes=4096-36863"} if path == url else {})
+            r = c.getresponse()
+            got.append((method, path, r.status))
+            r.read()
+    took = time.monotonic() - begin
+    is_("other replies among the ranges", set(got), {*asked[:4], ("HEAD", url, 200), asked[5]})
+    ok(f"are not held back either ({took:.1f} s)", took < 20)
 
 
 def replaced(s, path, url, data):

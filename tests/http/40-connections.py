@@ -5,7 +5,7 @@ import os
 import select
 import time
 
-from lib import PATIENCE, Server, Volume, done, is_, ok
+from lib import PATIENCE, Server, Volume, done, is_, ok, wait_for
 
 REQUEST = (b"GET /em/8_8_8/72-108_64-80_48-56 HTTP/1.1\r\nHost: localhost\r\n\r\n")
 
@@ -97,6 +97,46 @@ def idle(s):
            closed and time.monotonic() - begin < 60)
 
 
+def answered(c):
+    c.setblocking(True)
+    c.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    try:
+        return c.recv(4096).startswith(b"HTTP/1.1 200")
+    except ConnectionError:
+        return False
+
+
+def limit_of_all():
+    with Server("--connections", "8") as s:
+        socks = [s.socket() for _ in range(8)]
+        is_("as many as the limit are served", [answered(c) for c in socks], [True] * 8)
+        with s.socket() as late:
+            late.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            is_("and go on to be", [answered(c) for c in socks * 10], [True] * 80)
+            is_("one more waits", select.select([late], [], [], 0)[0], [])
+            socks.pop().close()
+            ok("until there is room", late.recv(4096).startswith(b"HTTP/1.1 200"))
+        for c in socks:
+            c.close()
+
+
+def limit_of_one_address():
+    with Server("--connections-per-client", "3") as s:
+        socks = [s.socket() for _ in range(3)]
+        is_("as many of an address as the limit", [answered(c) for c in socks], [True] * 3)
+        with s.socket() as more:
+            ok("one more is closed", not answered(more))
+        is_("the others stay", [answered(c) for c in socks], [True] * 3)
+        socks.pop().close()
+
+        def again():
+            socks.append(s.socket())
+            return answered(socks[-1])
+        wait_for("room for another", again)
+        for c in socks:
+            c.close()
+
+
 with Server() as server:
     em = Volume(os.path.join(server.root, "em"))
     server.add_layer("em", em.path)
@@ -108,4 +148,6 @@ with Server() as server:
 with Server("--idle-s", "1") as server:
     idle(server)
     is_("stops cleanly", server.stop(), 0)
+limit_of_all()
+limit_of_one_address()
 done()

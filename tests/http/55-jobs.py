@@ -201,7 +201,8 @@ def whole(s):
 def orders(s):
     url = submit(s)
     wait_for("its first block", lambda: s.get(url).json()["done"] >= 1)
-    is_("pause", s.call("POST", url + "/pause").json()["state"], "paused")
+    j = s.call("POST", url + "/pause").json()
+    is_("pause; no end is in sight", (j["state"], j["left_s"]), ("paused", None))
     is_("twice is a conflict", s.call("POST", url + "/pause").status, 409)
     silence(s)
     n = len(made(s))
@@ -219,7 +220,7 @@ def orders(s):
     if r.status == 409:  # it was quick
         is_("it was done", state_of(s, url), "done")
     else:
-        is_("cancel", r.json()["state"], "cancelled")
+        is_("cancel", (r.json()["state"], r.json()["left_s"]), ("cancelled", None))
     silence(s)
     is_("no block was made twice", set(made(s).values()), {1})
     other = submit(s)

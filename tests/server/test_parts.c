@@ -18,11 +18,45 @@ static const char *const uuid = "0d5c";
 static uint8_t *data;
 static bool nowait; /* this file system can tell what needs no waiting */
 
+/* The file a.shard, if it is known under that tag. */
+static struct fg_part *
+find(struct fg_parts *p, uint64_t etag)
+{
+	uint64_t size, found;
+	struct fg_part *e = fg_parts_find(p, 1, uuid, "a.shard", &size, &found);
+
+	if (e && found != etag) {
+		fg_parts_unref(e);
+		e = NULL;
+	}
+	return e;
+}
+
+static int
+open_part(struct fg_parts *p, uint64_t etag, uint64_t first, uint64_t len)
+{
+	struct fg_part *e = find(p, etag);
+	int fd = e ? fg_parts_open(e, first, len) : -1;
+
+	fg_parts_unref(e);
+	return fd;
+}
+
+static struct fg_buf *
+read_part(struct fg_parts *p, uint64_t etag, uint64_t first, uint64_t len)
+{
+	struct fg_part *e = find(p, etag);
+	struct fg_buf *b = e ? fg_parts_read(e, first, len) : NULL;
+
+	fg_parts_unref(e);
+	return b;
+}
+
 /* The bytes of the range that come out of the descriptor are those of the file. */
 static bool
 opens(struct fg_parts *p, uint64_t etag, uint64_t first, uint64_t len)
 {
-	int fd = fg_parts_open(p, 1, uuid, "a.shard", etag, first, len);
+	int fd = open_part(p, etag, first, len);
 	uint8_t *got = fg_alloc(len);
 	bool good = fd >= 0 && pread(fd, got, len, (off_t)first) == (ssize_t)len &&
 		    memcmp(got, data + first, len) == 0;
@@ -36,7 +70,7 @@ opens(struct fg_parts *p, uint64_t etag, uint64_t first, uint64_t len)
 static bool
 reads(struct fg_parts *p, uint64_t first, uint64_t len)
 {
-	struct fg_buf *b = fg_parts_read(p, 1, uuid, "a.shard", 100, first, len);
+	struct fg_buf *b = read_part(p, 100, first, len);
 	bool good = !nowait
 			? b == NULL
 			: b && b->len == len && memcmp(b->data, data + first, len) == 0;
@@ -77,14 +111,10 @@ ranges(struct fg_parts *p)
 			    "%llu bytes from %llu on", (unsigned long long)good[i].len,
 			    (unsigned long long)good[i].first);
 	}
-	tap_int(fg_parts_open(p, 1, uuid, "a.shard", 100, SIZE, 1), -1,
-	    "nothing behind the end");
-	tap_int(fg_parts_open(p, 1, uuid, "a.shard", 100, SIZE - 1, 2), -1,
-	    "nor across it");
-	tap_int(fg_parts_open(p, 1, uuid, "a.shard", 100, 1, UINT64_MAX), -1,
-	    "nor beyond all");
-	tap_ok(!fg_parts_read(p, 1, uuid, "a.shard", 100, SIZE - 1, 2),
-	    "nor as a copy");
+	tap_int(open_part(p, 100, SIZE, 1), -1, "nothing behind the end");
+	tap_int(open_part(p, 100, SIZE - 1, 2), -1, "nor across it");
+	tap_int(open_part(p, 100, 1, UINT64_MAX), -1, "nor beyond all");
+	tap_ok(!read_part(p, 100, SIZE - 1, 2), "nor as a copy");
 }
 
 static void
@@ -98,46 +128,61 @@ others(struct fg_parts *p)
 	    "nor another life's");
 	tap_ok(!fg_parts_find(p, 1, uuid, "b.shard", &size, &etag), "nor another file");
 	tap_ok(size == 7 && etag == 8, "and nothing is told of them");
-	tap_int(fg_parts_open(p, 1, uuid, "b.shard", 100, 0, 1), -1, "nor opened");
-	tap_ok(!fg_parts_read(p, 1, uuid, "b.shard", 100, 0, 1), "nor read");
+}
+
+/* Another file in the place of one that somebody reads. */
+static void
+replaced(struct fg_parts *p, int b)
+{
+	struct fg_part *old = find(p, 100);
+	uint8_t first;
+	int fd;
+
+	fg_parts_put(p, 1, uuid, "a.shard", b, SIZE, 101);
+	tap_ok(opens(p, 101, 1 << 20, 32768), "another file has its own bytes");
+	tap_ok(!opens(p, 100, 1 << 20, 32768), "which do not go out under the old tag");
+	tap_ok(!read_part(p, 100, 1 << 20, 32768), "nor as a copy");
+	fd = fg_parts_open(old, 0, 1);
+	tap_ok(fd >= 0 && pread(fd, &first, 1, 0) == 1 && first == data[0],
+	    "who read the old one goes on");
+	close(fd);
+	fg_parts_unref(old);
+}
+
+/* One that became shorter in the moment between. */
+static void
+cut(struct fg_parts *p, int c)
+{
+	fg_parts_put(p, 1, uuid, "a.shard", c, SIZE, 102);
+	fg_assert(ftruncate(c, 100) == 0);
+	/* Pages behind the end may still be in memory, with nothing to send. */
+	tap_ok(!opens(p, 102, 1 << 20, 32768), "what was cut off is not sent");
+	tap_ok(!read_part(p, 102, 1 << 20, 32768), "nor read");
 }
 
 int
 main(void)
 {
 	struct fg_parts *p = fg_parts_new();
-	uint64_t size, etag;
-	int a, b;
+	int a, b, c;
 
 	data = fg_alloc(SIZE);
 	for (size_t i = 0; i < SIZE; i++)
 		data[i] = (uint8_t)(i * 2654435761u >> 13);
 	a = make_file();
 	b = make_file();
+	c = make_file();
 	fg_parts_put(p, 1, uuid, "a.shard", a, SIZE, 100);
-	tap_ok(fg_parts_find(p, 1, uuid, "a.shard", &size, &etag) && size == SIZE &&
-		   etag == 100,
-	    "a file that was opened is known");
 	ranges(p);
 	others(p);
-	/* The same file again, then another one in its place. */
 	fg_parts_put(p, 1, uuid, "a.shard", a, SIZE, 100);
-	tap_ok(opens(p, 100, 1 << 20, 32768), "looked for anew: as before");
-	fg_assert(ftruncate(a, 100) == 0);
-	fg_parts_put(p, 1, uuid, "a.shard", a, SIZE, 100);
-	/* Pages behind the end may still be in memory, with nothing to send. */
-	tap_ok(!opens(p, 100, 1 << 20, 32768), "what was cut off is not sent");
-	tap_ok(!fg_parts_read(p, 1, uuid, "a.shard", 100, 1 << 20, 32768), "nor read");
-	fg_parts_put(p, 1, uuid, "a.shard", b, SIZE, 101);
-	tap_ok(fg_parts_find(p, 1, uuid, "a.shard", &size, &etag) && etag == 101,
-	    "another file has another tag");
-	tap_ok(opens(p, 101, 1 << 20, 32768), "and its own bytes");
+	tap_ok(opens(p, 100, 1 << 20, 32768), "the same one again: as before");
+	replaced(p, b);
 	close(a);
 	close(b);
-	tap_ok(!opens(p, 100, 1 << 20, 32768), "which do not go out under the old tag");
-	tap_ok(!fg_parts_read(p, 1, uuid, "a.shard", 100, 1 << 20, 32768),
-	    "nor as a copy");
 	tap_ok(opens(p, 101, 5, 32768), "without the caller's descriptor");
+	cut(p, c);
+	close(c);
 	fg_parts_free(p);
 	free(data);
 	return tap_done();

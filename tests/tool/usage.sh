@@ -45,6 +45,12 @@ floodgate --help | sed -n 's/^  \([a-z]* \{0,1\}[a-z]\{1,\}\)  .*/\1/p' >"$top/c
 ok "there are commands" test "$(wc -l <"$top/commands")" -ge 15
 while read -r command; do
 	# shellcheck disable=SC2086
+	floodgate $command --help
+done <"$top/commands" | awk 'length($0) > 90' >"$top/wide"
+ok "no line of their help is wider than 90" test ! -s "$top/wide"
+sed 's/^/# /' "$top/wide"
+while read -r command; do
+	# shellcheck disable=SC2086
 	floodgate $command --help | awk -v command="$command" '
 		/^Options:/ { on = 1; next }
 		!on { next }
