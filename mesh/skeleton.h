@@ -78,7 +78,7 @@ struct fg_skeletons {
  * Vertices are voxel centres (nm), radius the distance to the surface there (nm). What
  * lies inside a component that is thicker than soma_detection_threshold and is not of
  * it (a nucleus with a label of its own) counts as its own; areas are without it.
- * Memory: 8 bytes per voxel of the block (u32 labels: 4; with areas 12), and about 22
+ * Memory: 8 bytes per voxel of the block (u32 labels: 4; with areas 9), and about 22
  * per voxel of the largest component; filling takes 9 per voxel of the component's box,
  * and 4 for a map of it.
  * Released with fg_skeletons_fini. Fails: FG_EINVAL (labels, params), FG_ENOMEM,
