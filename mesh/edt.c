@@ -8,7 +8,7 @@
  * which is right although q may lie behind another label: that one is nearer, and
  * counts with 0. So a column needs no runs, and eight columns side by side are searched
  * together, outward from r until (w k)^2 exceeds the best. In tissue that is a few
- * steps. Columns that need more than REACH (the inside of a soma, a block full of one
+ * steps. Runs that need more than REACH (the inside of a soma, a block full of one
  * label) are done by the lower envelope of the parabolas instead (Felzenszwalb and
  * Huttenlocher, Distance Transforms of Sampled Functions, 2012), in linear time.
  *
@@ -28,8 +28,9 @@
 #include "mesh/labels.h"
 
 #define LANES 8
-#define TILE 16  /* columns taken together: a cache line of floats */
-#define REACH 40 /* steps of the search; measured: beyond, the envelope is faster */
+#define TILE 64    /* columns taken together: four lines of the cache, in each row */
+#define REACH 64   /* steps of the search; measured: 56 to 96 are equally good */
+#define OPEN -1.0f /* instead of a square: not found within REACH */
 
 typedef float floats __attribute__((vector_size(4 * LANES), may_alias));
 typedef int32_t ints __attribute__((vector_size(4 * LANES), may_alias));
@@ -49,21 +50,23 @@ struct work {
 	double w[3];      /* sides of a voxel */
 	double unit2;     /* square of the unit of w, nm^2 */
 	float *square[3]; /* (w k)^2 */
-	/* A tile, [row + 1][column]; a row more at both ends. */
+	/* A tile, [row + 1][column]; a row more at both ends, of background. */
 	uint32_t *tile_label;
 	float *tile_f, *tile_out;
 	struct site *site;
+	double *half; /* 1 / 2k */
 };
 
 /* --- x */
 
+/* Layer z. */
 static void
-first_pass(const struct work *w)
+first_pass(const struct work *w, int64_t z)
 {
-	const int64_t n = w->shape[0], rows = w->shape[1] * w->shape[2];
+	const int64_t n = w->shape[0], rows = w->shape[1];
 	const float *square = w->square[0];
 
-	for (int64_t r = 0; r < rows; r++) {
+	for (int64_t r = z * rows; r < (z + 1) * rows; r++) {
 		const uint32_t *label = w->label + r * n;
 		float *f = w->f + r * n;
 
@@ -88,75 +91,114 @@ first_pass(const struct work *w)
 
 /* --- columns */
 
+/* Whether a mask has a lane set; the way to ask depends on the processor. */
+typedef bool (*any_fn)(const ints *mask);
+
 INLINE bool
-any(const ints *mask)
+any_plain(const ints *mask)
 {
 	wides v = (wides)*mask;
 
 	return ((v[0] | v[1]) | (v[2] | v[3])) != 0;
 }
 
-/* Eight columns of the tile from `c` on. Bits of the result: columns that need more
- * than REACH steps, whose values are not final. */
-INLINE unsigned
-search(const struct work *w, const float *square, int64_t n, int c)
+/* The vectors go by address, for not every processor has registers for them. */
+INLINE void
+lower(floats *best, const floats *d)
 {
-	const uint32_t *label = w->tile_label + TILE + c;
-	const float *f = w->tile_f + TILE + c;
+	ints less = *d < *best;
+
+	*best = (floats)(((ints)*d & less) | ((ints)*best & ~less));
+}
+
+/* f of a row where the label is `own`, else 0. */
+INLINE void
+take_site(const uint32_t *label, const float *f, const ints *own, floats *out)
+{
+	ints same = *(const ints *)(const void *)label == *own;
+
+	*out = (floats)(*(const ints *)(const void *)f & same);
+}
+
+/*
+ * Eight columns of the tile from `c` on. Where more than REACH steps are needed, the
+ * voxel and those behind it in its run become OPEN. Bits of the result: columns that
+ * have such.
+ */
+INLINE unsigned
+search(const struct work *w, const float *square, int64_t n, int c, any_fn any)
+{
 	const int64_t lo = w->border ? -1 : 0, hi = w->border ? n : n - 1;
-	ints open = {0};
+	ints open = {0}, ever = {0}, before = {0};
 
 	for (int64_t r = 0; r < n; r++) {
-		const ints own = *(const ints *)(const void *)(label + r * TILE);
-		floats best = *(const floats *)(const void *)(f + r * TILE);
-		ints more;
+		const uint32_t *label = w->tile_label + TILE * (r + 1) + c;
+		const float *f = w->tile_f + TILE * (r + 1) + c;
+		const ints own = *(const ints *)(const void *)label;
+		const int64_t near = FG_MIN(FG_MIN(r - lo, hi - r), REACH);
+		const int64_t far = FG_MIN(FG_MAX(r - lo, hi - r), REACH);
+		const int64_t side = r - lo > hi - r ? -TILE : TILE;
+		floats best = *(const floats *)(const void *)f;
 		int64_t k = 1;
+		ints more;
 
+		open &= own == before;
+		before = own;
+		best = (floats)(((ints)best & ~open) |
+				((ints)((floats){0} + OPEN) & open));
 		for (;; k++) {
-			bool down = r - k >= lo, up = r + k <= hi;
-			const floats far = (floats){0} + square[k];
+			const floats d = (floats){0} + square[k];
 
-			more = (best > far) & ~open;
-			if (k > REACH || !(down || up) || !any(&more))
+			more = best > d;
+			if (!any(&more) || k > near)
 				break;
-			for (int side = 0; side < 2; side++) {
-				int64_t q = side ? r + k : r - k;
+			floats down, up;
 
-				if (!(side ? up : down))
-					continue;
-				ints same =
-				    *(const ints *)(const void *)(label + q * TILE) ==
-				    own;
-				floats there =
-				    *(const floats *)(const void *)(f + q * TILE);
-				floats d = (floats)((ints)there & same) + far;
-				ints less = d < best;
-
-				best =
-				    (floats)(((ints)d & less) | ((ints)best & ~less));
-			}
+			take_site(label - TILE * k, f - TILE * k, &own, &down);
+			take_site(label + TILE * k, f + TILE * k, &own, &up);
+			lower(&down, &up);
+			down += d;
+			lower(&best, &down);
 		}
-		if (k > REACH)
+		for (; k <= far && any(&more); k++) {
+			floats there;
+
+			take_site(label + side * k, f + side * k, &own, &there);
+			there += square[k];
+			lower(&best, &there);
+			more = best > (floats){0} + square[k + 1];
+		}
+		if (k > REACH && any(&more)) {
 			open |= more;
-		*(floats *)(void *)(w->tile_out + TILE + c + r * TILE) = best;
+			ever |= more;
+			best = (floats)(((ints)best & ~more) |
+					((ints)((floats){0} + OPEN) & more));
+		}
+		*(floats *)(void *)(w->tile_out + TILE * (r + 1) + c) = best;
 	}
 	unsigned out = 0;
 	for (int i = 0; i < LANES; i++)
-		out |= (unsigned)(open[i] != 0) << i;
+		out |= (unsigned)(ever[i] != 0) << i;
 	return out;
 }
 
 static unsigned
 search_plain(const struct work *w, const float *square, int64_t n, int c)
 {
-	return search(w, square, n, c);
+	return search(w, square, n, c, any_plain);
 }
 
 #if defined(__x86_64__)
+__attribute__((target("avx2"), always_inline)) static inline bool
+any_avx2(const ints *mask)
+{
+	return __builtin_ia32_movmskps256((floats)*mask) != 0;
+}
+
 __attribute__((target("avx2"))) static unsigned
 search_avx2(const struct work *w, const float *square, int64_t n, int c)
 {
-	return search(w, square, n, c);
+	return search(w, square, n, c, any_avx2);
 }
 #endif
 
@@ -174,21 +216,22 @@ pick_search(void)
 
 /* Adds a parabola to the envelope of `count`; returns the new count. Its site lies
  * behind all others. */
-static int64_t
-add_site(struct site *s, int64_t count, int64_t place, double f, double w2)
+INLINE int64_t
+add_site(const struct work *w, int64_t count, int64_t place, double f, double per)
 {
+	struct site *s = w->site;
 	double from = -INFINITY;
 
 	if (f == INFINITY)
 		return count;
-	while (count > 0) {
+	for (; count > 0; count--) {
 		const struct site *last = &s[count - 1];
-		double a = (double)last->at, b = (double)place;
+		int64_t by = place - last->at;
 
-		from = (f - last->f + w2 * (b * b - a * a)) / (2 * w2 * (b - a));
+		from = (f - last->f) * per * w->half[by] +
+		       0.5 * (double)(place + last->at);
 		if (from > last->from)
 			break;
-		count--;
 	}
 	if (count == 0)
 		from = -INFINITY;
@@ -196,35 +239,48 @@ add_site(struct site *s, int64_t count, int64_t place, double f, double w2)
 	return count + 1;
 }
 
-/* Column c of the tile by the envelope, run by run. What bounds a run is a site too. */
+/* Rows a to b of a column, which are one run, by the envelope. What bounds the run is
+ * a site too. */
 static void
-envelope(const struct work *w, double side, int64_t n, int c)
+envelope(const struct work *w, double side, int64_t n, int c, int64_t a, int64_t b)
 {
-	const uint32_t *label = w->tile_label + TILE + c;
 	const float *f = w->tile_f + TILE + c;
 	float *out = w->tile_out + TILE + c;
-	const double w2 = side * side;
+	const double w2 = side * side, per = 1 / w2;
+	int64_t count = 0, i = 0;
+
+	if (a > 0 || w->border)
+		count = add_site(w, count, a - 1, 0, per);
+	for (int64_t r = a; r < b; r++)
+		count = add_site(w, count, r, (double)f[r * TILE], per);
+	if (b < n || w->border)
+		count = add_site(w, count, b, 0, per);
+	/* No site: a run from face to face, and nothing in the planes before. */
+	for (int64_t r = a; r < b && count == 0; r++)
+		out[r * TILE] = INFINITY;
+	for (int64_t r = a; r < b && count > 0; r++) {
+		while (i + 1 < count && w->site[i + 1].from <= (double)r)
+			i++;
+		double d = (double)(r - w->site[i].at);
+
+		out[r * TILE] = (float)(w->site[i].f + w2 * d * d);
+	}
+}
+
+/* The runs of column c of the tile that have open voxels. */
+static void
+close_runs(const struct work *w, double side, int64_t n, int c)
+{
+	const uint32_t *label = w->tile_label + TILE + c;
+	const float *out = w->tile_out + TILE + c;
 
 	for (int64_t a = 0, b; a < n; a = b) {
-		int64_t count = 0, i = 0;
+		bool open = out[a * TILE] == OPEN;
 
 		for (b = a + 1; b < n && label[b * TILE] == label[a * TILE]; b++)
-			;
-		if (!label[a * TILE])
-			continue;
-		if (a > 0 || w->border)
-			count = add_site(w->site, count, a - 1, 0, w2);
-		for (int64_t r = a; r < b; r++)
-			count = add_site(w->site, count, r, (double)f[r * TILE], w2);
-		if (b < n || w->border)
-			count = add_site(w->site, count, b, 0, w2);
-		for (int64_t r = a; r < b && count; r++) {
-			while (i + 1 < count && w->site[i + 1].from <= (double)r)
-				i++;
-			double d = (double)(r - w->site[i].at);
-
-			out[r * TILE] = (float)(w->site[i].f + w2 * d * d);
-		}
+			open |= out[b * TILE] == OPEN;
+		if (open)
+			envelope(w, side, n, c, a, b);
 	}
 }
 
@@ -273,7 +329,7 @@ do_tile(const struct work *w, search_fn find, int d, size_t first, size_t column
 		unsigned open = find(w, w->square[d], n, c);
 
 		for (; open; open &= open - 1)
-			envelope(w, w->w[d], n, c + __builtin_ctz(open));
+			close_runs(w, w->w[d], n, c + __builtin_ctz(open));
 	}
 	for (int64_t r = 0; r < n; r++) {
 		float *to = w->f + first + (size_t)r * step;
@@ -287,13 +343,14 @@ do_tile(const struct work *w, search_fn find, int d, size_t first, size_t column
 }
 
 static void
-next_passes(const struct work *w)
+all_passes(const struct work *w)
 {
 	const search_fn find = pick_search();
 	const size_t nx = (size_t)w->shape[0], ny = (size_t)w->shape[1];
 	const size_t nz = (size_t)w->shape[2];
 
 	for (size_t z = 0; z < nz; z++) {
+		first_pass(w, (int64_t)z);
 		for (size_t x = 0; x < nx; x += TILE)
 			do_tile(w, find, 1, x + nx * ny * z, FG_MIN(TILE, nx - x), nx);
 	}
@@ -351,9 +408,12 @@ init_work(struct work *w, const double nm[3], struct fg_err *err)
 	w->tile_f = fg_try_alloc(rows * TILE, sizeof *w->tile_f);
 	w->tile_out = fg_try_alloc(rows * TILE, sizeof *w->tile_out);
 	w->site = fg_try_alloc(rows, sizeof *w->site);
+	w->half = fg_try_alloc(rows, sizeof *w->half);
 	if (!w->square[0] || !w->square[1] || !w->square[2] || !w->tile_label ||
-	    !w->tile_f || !w->tile_out || !w->site)
+	    !w->tile_f || !w->tile_out || !w->site || !w->half)
 		return fg_fail(err, FG_ENOMEM, "no memory for the distance transform");
+	for (size_t k = 1; k < rows; k++)
+		w->half[k] = 0.5 / (double)k;
 	memset(w->tile_label, 0, rows * TILE * sizeof *w->tile_label);
 	memset(w->tile_f, 0, rows * TILE * sizeof *w->tile_f);
 	return 0;
@@ -395,8 +455,7 @@ fg_edt_make(const struct fg_array *labels, const double nm[3], bool border,
 	memcpy(w.shape, labels->shape, sizeof w.shape);
 	if (init_work(&w, nm, err) < 0)
 		goto out;
-	first_pass(&w);
-	next_passes(&w);
+	all_passes(&w);
 	rc = 0;
 out:
 	for (int d = 0; d < 3; d++)
@@ -405,6 +464,7 @@ out:
 	free(w.tile_f);
 	free(w.tile_out);
 	free(w.site);
+	free(w.half);
 	fg_labels_fini(&numbered);
 	return rc;
 }

@@ -16,13 +16,13 @@
  *   nm      size of a voxel, each finite and > 0
  *   border  true: what lies outside the block counts as background ("black border");
  *           false: it counts as nothing, and a block full of one label is infinitely
- * far from everything out     f32, same shape, allocated by the caller: nm; 0 for
- * background
+ *           far from everything
+ *   out     f32, same shape, allocated by the caller: nm; 0 for background
  *
  * Exact (the nearest float to the true distance) where voxel sizes are whole numbers
  * and the block's diagonal, squared, in units of their common divisor is below 2^24:
  * all blocks up to 512 voxels at 1:1:2, say. Else within 1e-6 of it, relatively. Cost:
- * three passes; some 100 bytes per voxel of the longest axis, and for other types than
+ * three passes; some 800 bytes per voxel of the longest axis, and for other types than
  * u32 a copy of 4 bytes per voxel. Fails: FG_EINVAL (types, shapes, nm), FG_ENOMEM.
  */
 int fg_edt_make(const struct fg_array *labels, const double nm[3], bool border,

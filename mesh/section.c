@@ -111,12 +111,12 @@ next_stamp(struct fg_section *s, struct fg_err *err)
 	size_t n = (size_t)(s->n[0] * s->n[1] * s->n[2]);
 
 	if (!s->stamp) {
-		s->stamp = calloc(n, sizeof *s->stamp);
+		s->stamp = calloc(n + 3, 1); /* rows are read by fours */
 		if (!s->stamp)
 			return fg_fail(err, FG_ENOMEM, "no memory for sections");
 	}
 	if (++s->stamps == 0) {
-		memset(s->stamp, 0, n * sizeof *s->stamp);
+		memset(s->stamp, 0, n);
 		s->stamps = 1;
 	}
 	return 0;
@@ -137,32 +137,41 @@ plane_off(const struct plane *p, const double nm[3], const int64_t v[3])
 }
 
 /* Neighbours of voxel v that the plane cuts. Each voxel is judged once a plane: most
- * neighbours have been seen, and their stamp is all that is read. */
+ * neighbours have been seen, and their stamps are all that is read, a row at once. */
 static int
 spread(struct flood *f, const struct plane *p, const int64_t v[3], struct fg_err *err)
 {
 	const struct fg_section *s = f->s;
 	const int64_t *n = s->n;
+	const uint8_t stamp = s->stamps;
+	const uint32_t all = stamp * 0x010101u;
 	int64_t lo[3], hi[3];
+	double off[3][3];
 
 	for (int d = 0; d < 3; d++) {
 		lo[d] = FG_MAX(v[d] - 1, 0);
 		hi[d] = FG_MIN(v[d] + 1, n[d] - 1);
+		for (int64_t i = lo[d]; i <= hi[d]; i++)
+			off[d][i - lo[d]] = axis_off(p, s->nm, d, i);
 	}
+	const uint32_t row_mask = 0xffffffu >> 8 * (2 - (hi[0] - lo[0]));
 	for (int64_t z = lo[2]; z <= hi[2]; z++) {
 		for (int64_t y = lo[1]; y <= hi[1]; y++) {
-			size_t row = (size_t)(n[0] * (y + n[1] * z));
+			const size_t row = (size_t)(n[0] * (y + n[1] * z));
+			const double yz = off[1][y - lo[1]] + off[2][z - lo[2]];
+			const uint32_t *label = s->label + row;
+			uint8_t *seen = s->stamp + row;
 
+			if (((fg_get_u32le(seen + lo[0]) ^ all) & row_mask) == 0)
+				continue;
 			for (int64_t x = lo[0]; x <= hi[0]; x++) {
-				size_t at = row + (size_t)x;
-				const int64_t u[3] = {x, y, z};
-
-				if (s->stamp[at] == s->stamps)
+				if (seen[x] == stamp)
 					continue;
-				s->stamp[at] = s->stamps;
-				if (s->label[at] == f->label &&
-				    fabs(plane_off(p, s->nm, u)) < p->half &&
-				    push(f, u, err) < 0)
+				seen[x] = stamp;
+				if (!(fabs(off[0][x - lo[0]] + yz) < p->half) ||
+				    label[x] != f->label)
+					continue;
+				if (push(f, (int64_t[]){x, y, z}, err) < 0)
 					return -1;
 			}
 		}

@@ -10,8 +10,8 @@ struct fg_section {
 	int64_t n[3];
 	double nm[3];
 	int64_t origin_vx[3];
-	uint32_t *stamp; /* a number for each voxel, made when first needed */
-	uint32_t stamps;
+	uint8_t *stamp; /* a number for each voxel, made when first needed */
+	uint8_t stamps;
 };
 
 /*
@@ -27,7 +27,7 @@ struct fg_section {
  *   area      nm^2, written
  *   contacts  a bit for each face of the block at which the section ends, written
  *
- * Cost: some 0.1 us per voxel cut; 4 bytes per voxel of the block.
+ * Cost: some 0.1 us per voxel cut; a byte per voxel of the block.
  * Fails: FG_ENOMEM, FG_ECANCELED.
  */
 int fg_section_measure(struct fg_section *s, uint32_t label, const float *xyz,

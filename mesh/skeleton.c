@@ -19,15 +19,15 @@
 #include "mesh/section.h"
 #include "mesh/tree.h"
 
-/* A component with a larger box has a map of its own while it is traced. Of 32 MiB and
- * more, malloc gives fresh pages: only those that the component touches take memory. */
-#define ROOM_CELLS ((size_t)8 << 20)
+/* A component with a larger box has its map in the field of distances. For others, a
+ * map of their own is closer together. */
+#define ROOM_CELLS ((size_t)2 << 20)
 
 struct work {
 	const struct fg_skeleton_params *p;
 	struct fg_labels labels;
 	struct fg_components components;
-	struct fg_array dbf;
+	float *dbf; /* of the block and a layer of zeros round it */
 	struct fg_target *target;
 	size_t targets;
 	struct fg_tree_room room;
@@ -75,6 +75,27 @@ is_skipped(const struct work *w, const struct fg_component *c)
 	return c->voxels <= w->p->dust_threshold;
 }
 
+/* What lies dense gets a layer of zeros on all sides, in the same place: rows are moved
+ * from the last to the first. */
+static void
+pad(float *f, const int64_t n[3])
+{
+	const int64_t row = n[0] + 2, layer = row * (n[1] + 2);
+	float *end = f + layer * (n[2] + 2);
+
+	for (int64_t z = n[2]; z-- > 0;) {
+		for (int64_t y = n[1]; y-- > 0;) {
+			float *to = f + 1 + row * (y + 1) + layer * (z + 1);
+
+			memmove(to, f + n[0] * (y + n[1] * z),
+			    (size_t)n[0] * sizeof *f);
+			memset(to + n[0], 0, (size_t)(end - to - n[0]) * sizeof *f);
+			end = to;
+		}
+	}
+	memset(f, 0, (size_t)(end - f) * sizeof *f);
+}
+
 /* Distances of components are those of their labels: where two components of one label
  * are near each other, a voxel between them is nearer. So plain labels are taken as
  * they are, and the components' numbers may be gone. A block that is full of one label
@@ -86,12 +107,19 @@ fill_distances(struct work *w, const struct fg_array *labels, struct fg_err *err
 	struct fg_array dense = {.dtype = FG_U32,
 	    .shape = {n[0], n[1], n[2], 1},
 	    .data = w->labels.dense};
+	struct fg_array dbf = {.dtype = FG_F32, .shape = {n[0], n[1], n[2], 1}};
 	bool full = w->components.count == 1 &&
 		    w->components.component[1].voxels == fg_array_count(&dense);
 
-	if (fg_array_init(&w->dbf, FG_F32, dense.shape, err) < 0)
+	w->dbf = fg_try_alloc((size_t)((n[0] + 2) * (n[1] + 2) * (n[2] + 2)),
+	    sizeof *w->dbf);
+	if (!w->dbf)
+		return fg_fail(err, FG_ENOMEM, "no memory for distances");
+	dbf.data = w->dbf;
+	if (fg_edt_make(dense.data ? &dense : labels, w->p->nm, full, &dbf, err) < 0)
 		return -1;
-	return fg_edt_make(dense.data ? &dense : labels, w->p->nm, full, &w->dbf, err);
+	pad(w->dbf, n);
+	return 0;
 }
 
 static size_t
@@ -104,17 +132,16 @@ cells_of(const struct fg_component *c)
 	return cells;
 }
 
-/* One map for all components but the large ones (trace). */
+/* One map for all components but the large ones. */
 static int
 make_room(struct work *w, struct fg_err *err)
 {
 	for (uint32_t k = 1; k <= w->components.count; k++) {
 		const struct fg_component *c = &w->components.component[k];
 
-		if (!is_skipped(w, c))
+		if (!is_skipped(w, c) && cells_of(c) <= ROOM_CELLS)
 			w->room.cells = FG_MAX(w->room.cells, cells_of(c));
 	}
-	w->room.cells = FG_MIN(w->room.cells, ROOM_CELLS);
 	w->room.map = calloc(w->room.cells + 1, sizeof *w->room.map);
 	w->mine = calloc(w->targets + 1, sizeof *w->mine);
 	if (!w->room.map || !w->mine)
@@ -223,7 +250,7 @@ is_thick(const struct work *w, const struct fg_component *c)
 	for (size_t i = 0; i < c->runs; i++) {
 		const struct fg_run *r = &w->components.run[c->first_run + i];
 		const float *dbf =
-		    (const float *)w->dbf.data + n[0] * (r->y + n[1] * r->z);
+		    w->dbf + 1 + (n[0] + 2) * (r->y + 1 + (n[1] + 2) * (r->z + 1));
 
 		for (int64_t x = r->x0; x < r->x1; x++) {
 			if (dbf[x] > limit)
@@ -267,7 +294,10 @@ trace(struct work *w, uint32_t k, struct fg_tree_out *o, struct fg_err *err)
 	const struct fg_component *c = &w->components.component[k];
 	const struct fg_run *run = w->components.run;
 	const int64_t *n = w->labels.shape;
-	struct fg_tree_field field = {.dbf = w->dbf.data, .n = {n[0], n[1], n[2]}};
+	struct fg_tree_field field = {.dbf = w->dbf,
+	    .at = {-1, -1, -1},
+	    .n = {n[0] + 2, n[1] + 2, n[2] + 2},
+	    .padded = true};
 	struct fg_filled filled = {0};
 	struct fg_tree_room own = {0}, *room = &w->room;
 	size_t targets = find_targets(w, k), v0 = o->vertices, e0 = o->edges;
@@ -283,8 +313,11 @@ trace(struct work *w, uint32_t k, struct fg_tree_out *o, struct fg_err *err)
 		field.dbf = filled.dbf;
 		memcpy(field.at, filled.at, sizeof field.at);
 		memcpy(field.n, filled.shape, sizeof field.n);
+		field.padded = false;
 	}
-	if (cells_of(c) > w->room.cells) {
+	if (cells_of(c) > w->room.cells && field.padded) {
+		room = NULL;
+	} else if (cells_of(c) > w->room.cells) {
 		own.cells = cells_of(c);
 		own.map = calloc(own.cells + 1, sizeof *own.map);
 		room = &own;
@@ -379,7 +412,7 @@ out:
 	free(w.mine);
 	free(w.by_label);
 	free(w.room.map);
-	fg_array_fini(&w.dbf);
+	free(w.dbf);
 	fg_components_fini(&w.components);
 	fg_labels_fini(&w.labels);
 	return rc;

@@ -78,10 +78,11 @@ struct fg_skeletons {
  * Vertices are voxel centres (nm), radius the distance to the surface there (nm). What
  * lies inside a component that is thicker than soma_detection_threshold and is not of
  * it (a nucleus with a label of its own) counts as its own; areas are without it.
- * Memory: 8 bytes per voxel of the block (u32 labels: 4; with areas 12), and about 40
- * per voxel of the largest component; filling takes 9 per voxel of the component's box.
- * Released with
- * fg_skeletons_fini. Fails: FG_EINVAL (labels, params), FG_ENOMEM, FG_ECANCELED.
+ * Memory: 8 bytes per voxel of the block (u32 labels: 4; with areas 9), and about 22
+ * per voxel of the largest component; filling takes 9 per voxel of the component's box,
+ * and 4 for a map of it.
+ * Released with fg_skeletons_fini. Fails: FG_EINVAL (labels, params), FG_ENOMEM,
+ * FG_ECANCELED.
  */
 int fg_skeletons_make(const struct fg_array *labels, const struct fg_skeleton_params *p,
     struct fg_skeletons *out, struct fg_err *err) FG_MUST_USE;

@@ -79,7 +79,7 @@ number_of(const struct fg_tree *t, const int64_t n[3], size_t voxel)
 			return FG_TREE_NONE;
 		cell = cell * t->side[d] + i;
 	}
-	return t->room->map[cell] - 1;
+	return t->map[cell] & FG_TREE_OURS ? t->map[cell] ^ FG_TREE_OURS : FG_TREE_NONE;
 }
 
 /* --- steps of the method */
@@ -96,7 +96,7 @@ soma_root(const struct fg_tree *t)
 		for (uint32_t v = 0; v < t->n; v++) {
 			double d2 = 0;
 
-			if (t->dbf[v] != t->dbf_max)
+			if (t->depth[v].nm != t->dbf_max)
 				continue;
 			fg_tree_place(t, v, at);
 			for (int d = 0; d < 3; d++) {
@@ -118,19 +118,20 @@ soma_root(const struct fg_tree *t)
 }
 
 /* PDRF = pdrf_scale (1 - DBF / max(DBF)^1.01)^pdrf_exponent + DAF / max(DAF), in
- * floats throughout: what is equally deep must have equal penalties, to the bit. */
+ * floats throughout: what is equally deep must have equal penalties, to the bit. They
+ * take the place of DAF. */
 static void
 fill_penalty(struct fg_tree *t)
 {
 	const float top = (float)pow((double)t->dbf_max, 1.01);
 	const double e = t->p->pdrf_exponent;
 	const bool whole = e >= 0 && e <= 64 && e == floor(e);
-	float far = 0;
+	float far = 0, *at = t->daf;
 
 	for (uint32_t v = 0; v < t->n; v++)
-		far = fmaxf(far, isfinite(t->daf[v]) ? t->daf[v] : 0);
+		far = fmaxf(far, isfinite(at[v]) ? at[v] : 0);
 	for (uint32_t v = 0; v < t->n; v++) {
-		float base = fmaxf(0, 1 - t->dbf[v] / top), power = 1;
+		float base = fmaxf(0, 1 - t->depth[v].nm / top), power = 1;
 
 		if (whole) {
 			for (unsigned k = (unsigned)e; k; k >>= 1, base *= base)
@@ -138,72 +139,125 @@ fill_penalty(struct fg_tree *t)
 		} else {
 			power = (float)pow((double)base, e);
 		}
-		t->node[v].penalty =
-		    (float)t->p->pdrf_scale * power + (far > 0 ? t->daf[v] / far : 0);
-		t->node[v].cost = INFINITY;
-		t->node[v].from = FG_TREE_NONE;
+		at[v] = (float)t->p->pdrf_scale * power + (far > 0 ? at[v] / far : 0);
 	}
+	t->penalty = at;
+	t->daf = NULL;
 }
 
-/* The voxel u, `away` voxels off the path's voxel number `by`, is to be covered from
- * there if no nearer one does it. */
+/* A voxel of the path, from which others are covered. */
+struct centre {
+	int64_t at[3];
+	double reach; /* nm */
+};
+
+static double
+square(const struct fg_tree *t, int d, int64_t steps)
+{
+	double nm = t->p->nm[d] * (double)steps;
+
+	return nm * nm;
+}
+
+/* Squared distance between two voxels, nm^2. */
+static float
+distance2(const struct fg_tree *t, const int64_t a[3], const int64_t b[3])
+{
+	return (float)(square(t, 0, a[0] - b[0]) + square(t, 1, a[1] - b[1]) +
+		       square(t, 2, a[2] - b[2]));
+}
+
+/* From the voxel v, which is covered from the path's voxel number `by`, those around it
+ * may be covered too, where no nearer one of the path does it. */
 static int
-offer(struct fg_tree *t, uint32_t u, const int32_t away[3], double reach, uint32_t by,
+hand_on(struct fg_tree *t, uint32_t v, uint32_t by, const struct centre *centre,
     struct fg_err *err)
 {
-	double d2 = 0;
+	const fg_tree_cell *map = t->map + t->cell[v];
+	const struct centre *c = &centre[by];
+	double part[3][3];
+	int64_t at[3];
 
-	for (int d = 0; d < 3; d++)
-		d2 += pow(t->p->nm[d] * (double)away[d], 2);
-	if (d2 >= reach * reach || (float)d2 >= t->offer[u])
-		return 0;
-	t->offer[u] = (float)d2;
-	t->owner[u] = by;
-	return heap_push(&t->heap, (float)d2, u, err);
+	fg_tree_place(t, v, at);
+	for (int d = 0; d < 3; d++) {
+		for (int j = -1; j <= 1; j++)
+			part[d][j + 1] = square(t, d, at[d] - c->at[d] + j);
+	}
+	for (int k = 0; k < 26; k++) {
+		const int *to = t->delta[k];
+		uint32_t u = map[t->off[k]];
+
+		if (!(u & FG_TREE_OURS) ||
+		    !(t->state[u ^= FG_TREE_OURS] & FG_TREE_ALIVE))
+			continue;
+		double d2 =
+		    part[0][to[0] + 1] + part[1][to[1] + 1] + part[2][to[2] + 1];
+		if (d2 >= c->reach * c->reach)
+			continue;
+		if (t->state[u] & FG_TREE_OFFERED) {
+			const int64_t there[3] = {at[0] + to[0], at[1] + to[1],
+			    at[2] + to[2]};
+
+			if ((float)d2 >= distance2(t, there, centre[t->owner[u]].at))
+				continue;
+		}
+		t->state[u] |= FG_TREE_OFFERED;
+		t->owner[u] = by;
+		if (heap_push(&t->heap, (float)d2, u, err) < 0)
+			return -1;
+	}
+	return 0;
 }
 
-/* Cover what is within scale * DBF + const of the path's voxels. A voxel is covered
- * from the nearest of those that can hand it on through their own balls. */
+/* Cover what is within scale * DBF + const of the path's voxels, which are vertices. A
+ * voxel is covered from the nearest of those that can hand it on through their own
+ * balls. */
 static int
 cover(struct fg_tree *t, const uint32_t *path, size_t len, double scale,
-    double constant, struct fg_err *err)
+    double constant, const float *radius, struct fg_err *err)
 {
+	struct centre *centre = fg_try_alloc(len, sizeof *centre);
+	int rc = -1;
+
+	if (!centre)
+		return fg_fail(err, FG_ENOMEM, "no memory for a path");
 	t->heap.count = 0;
 	for (size_t i = 0; i < len; i++) {
 		uint32_t v = path[i];
+		double depth = (double)radius[t->depth[v].vertex];
 
-		t->left -= t->alive[v];
-		t->alive[v] = 0;
+		fg_tree_place(t, v, centre[i].at);
+		centre[i].reach = (float)(scale * depth + constant);
+		t->left -= t->state[v] & FG_TREE_ALIVE;
+		t->state[v] &= (uint8_t)~FG_TREE_ALIVE;
+		t->state[v] |= FG_TREE_OFFERED;
 		t->owner[v] = (uint32_t)i;
 		if (heap_push(&t->heap, 0, v, err) < 0)
-			return -1;
+			goto out;
 	}
 	while (t->heap.count > 0) {
-		struct fg_tree_item top = heap_pop(&t->heap);
-		const uint32_t *map = t->room->map + t->node[top.v].cell;
-		uint32_t by = t->owner[top.v], centre = path[by];
-		double reach = (float)(scale * (double)t->dbf[centre] + constant);
-		int64_t at[3], from[3];
+		uint32_t v = heap_pop(&t->heap).v, by = t->owner[v];
 
-		if (top.key > 0 && !t->alive[top.v])
+		/* From a nearer one, already. */
+		if (!(t->state[v] & FG_TREE_OFFERED))
 			continue;
-		t->left -= t->alive[top.v];
-		t->alive[top.v] = 0;
-		fg_tree_place(t, top.v, at);
-		fg_tree_place(t, centre, from);
-		for (int k = 0; k < 26; k++) {
-			uint32_t u = map[t->off[k]] - 1;
-			int32_t away[3];
-
-			if (u == FG_TREE_NONE || !t->alive[u])
-				continue;
-			for (int d = 0; d < 3; d++)
-				away[d] = (int32_t)(at[d] - from[d]) + t->delta[k][d];
-			if (offer(t, u, away, reach, by, err) < 0)
-				return -1;
-		}
+		t->left -= t->state[v] & FG_TREE_ALIVE;
+		t->state[v] &= (uint8_t) ~(FG_TREE_ALIVE | FG_TREE_OFFERED);
+		if (hand_on(t, v, by, centre, err) < 0)
+			goto out;
 	}
-	return 0;
+	rc = 0;
+out:
+	free(centre);
+	return rc;
+}
+
+static void
+set_from(struct fg_tree *t, uint32_t v, unsigned from)
+{
+	unsigned rest = t->state[v] & ((1u << FG_TREE_FROM_SHIFT) - 1);
+
+	t->state[v] = (uint8_t)(rest | from << FG_TREE_FROM_SHIFT);
 }
 
 /* Forget the last search. */
@@ -212,94 +266,72 @@ forget(struct fg_tree *t)
 {
 	if (t->touches > t->touch_room) {
 		for (uint32_t v = 0; v < t->n; v++)
-			t->node[v].cost = INFINITY;
+			set_from(t, v, FG_TREE_NOT_YET);
 	} else {
 		for (size_t i = 0; i < t->touches; i++)
-			t->node[t->touched[i]].cost = INFINITY;
+			set_from(t, t->touched[i], FG_TREE_NOT_YET);
 	}
 	t->touches = 0;
 	t->heap.count = 0;
 }
 
 static int
-queue(struct fg_tree *t, uint32_t v, float cost, uint32_t from, struct fg_err *err)
+queue(struct fg_tree *t, uint32_t v, float cost, unsigned from, struct fg_err *err)
 {
-	struct fg_tree_node *n = &t->node[v];
-
-	if (n->cost == INFINITY) {
-		if (t->touches < t->touch_room)
-			t->touched[t->touches] = v;
-		t->touches++;
-	}
-	n->cost = cost;
-	n->from = from;
+	if (t->touches < t->touch_room)
+		t->touched[t->touches] = v;
+	t->touches++;
+	set_from(t, v, from);
 	return heap_push(&t->heap, cost, v, err);
 }
 
-/* The way from the target to the tree with the least penalties of the voxels entered.
- * *end: where it comes to the tree; from there `from` leads back. */
+/* The voxel from which the last search came to v; FG_TREE_NONE: it began there. */
+static uint32_t
+came_from(const struct fg_tree *t, uint32_t v)
+{
+	unsigned k = t->state[v] >> FG_TREE_FROM_SHIFT;
+
+	return k == FG_TREE_START ? FG_TREE_NONE
+				  : t->map[t->cell[v] - t->off[k]] ^ FG_TREE_OURS;
+}
+
+/*
+ * The way with the least penalties of the voxels entered, from `start` to the first
+ * voxel of the tree that is met. *end: that voxel; came_from leads back from it. NULL:
+ * to all voxels. The penalty is that of the voxel entered, wherever one comes from: who
+ * comes first comes cheapest, and no voxel is queued twice.
+ */
 static int
-reach(struct fg_tree *t, uint32_t target, uint32_t *end, struct fg_err *err)
+reach(struct fg_tree *t, uint32_t start, uint32_t *end, struct fg_err *err)
 {
 	unsigned turns = 0;
 
 	forget(t);
-	if (queue(t, target, 0, FG_TREE_NONE, err) < 0)
+	if (queue(t, start, 0, FG_TREE_START, err) < 0)
 		return -1;
 	while (t->heap.count > 0) {
 		struct fg_tree_item top = heap_pop(&t->heap);
-		const uint32_t *map = t->room->map + t->node[top.v].cell;
+		const fg_tree_cell *map = t->map + t->cell[top.v];
 
-		if (top.key > t->node[top.v].cost)
-			continue;
-		if (t->vertex[top.v] != FG_TREE_NONE) {
+		if (end && t->state[top.v] & FG_TREE_VERTEX) {
 			*end = top.v;
 			return 0;
 		}
 		if ((++turns & 0xffff) == 0 && t->p->cancel && *t->p->cancel)
 			return fg_fail(err, FG_ECANCELED, "cancelled");
-		for (int k = 0; k < 26; k++) {
-			uint32_t u = map[t->off[k]] - 1;
+		for (unsigned k = 0; k < 26; k++) {
+			uint32_t u = map[t->off[k]];
 
-			if (u == FG_TREE_NONE)
+			if (!(u & FG_TREE_OURS))
 				continue;
-			float cost = top.key + t->node[u].penalty;
-			if (cost < t->node[u].cost && queue(t, u, cost, top.v, err) < 0)
+			u ^= FG_TREE_OURS;
+			if (t->state[u] >> FG_TREE_FROM_SHIFT != FG_TREE_NOT_YET)
+				continue;
+			if (queue(t, u, top.key + t->penalty[u], k, err) < 0)
 				return -1;
 		}
 	}
-	fg_assert(!"a component that does not hang together");
-	return -1;
-}
-
-/* The same from the root to all voxels: then `from` leads to it. A voxel's cost is that
- * of whoever enters it. */
-static int
-reach_all(struct fg_tree *t, struct fg_err *err)
-{
-	unsigned turns = 0;
-
-	forget(t);
-	if (queue(t, t->root, 0, FG_TREE_NONE, err) < 0)
-		return -1;
-	while (t->heap.count > 0) {
-		struct fg_tree_item top = heap_pop(&t->heap);
-		const uint32_t *map = t->room->map + t->node[top.v].cell;
-
-		if (top.key > t->node[top.v].cost)
-			continue;
-		if ((++turns & 0xffff) == 0 && t->p->cancel && *t->p->cancel)
-			return fg_fail(err, FG_ECANCELED, "cancelled");
-		for (int k = 0; k < 26; k++) {
-			uint32_t u = map[t->off[k]] - 1;
-
-			if (u == FG_TREE_NONE)
-				continue;
-			float cost = top.key + t->node[u].penalty;
-			if (cost < t->node[u].cost && queue(t, u, cost, top.v, err) < 0)
-				return -1;
-		}
-	}
+	fg_assert(!end);
 	return 0;
 }
 
@@ -308,7 +340,7 @@ add_vertex(struct fg_tree *t, struct fg_tree_out *o, uint32_t v, struct fg_err *
 {
 	int64_t at[3];
 
-	if (t->vertex[v] != FG_TREE_NONE)
+	if (t->state[v] & FG_TREE_VERTEX)
 		return 0;
 	if (o->vertices == o->vertex_room) {
 		size_t room = 2 * o->vertex_room + 256;
@@ -330,8 +362,9 @@ add_vertex(struct fg_tree *t, struct fg_tree_out *o, uint32_t v, struct fg_err *
 		    (float)(((double)(at[d] - 1 + t->lo[d] + t->p->origin_vx[d]) +
 				0.5) *
 			    t->p->nm[d]);
-	o->radius[o->vertices] = t->dbf[v];
-	t->vertex[v] = (uint32_t)o->vertices++;
+	o->radius[o->vertices] = t->depth[v].nm;
+	t->depth[v].vertex = (uint32_t)o->vertices++;
+	t->state[v] |= FG_TREE_VERTEX;
 	return 0;
 }
 
@@ -350,8 +383,8 @@ add_edge(struct fg_tree *t, struct fg_tree_out *o, uint32_t a, uint32_t b,
 		o->edge = edge;
 		o->edge_room = room;
 	}
-	o->edge[2 * o->edges] = t->vertex[a];
-	o->edge[2 * o->edges + 1] = t->vertex[b];
+	o->edge[2 * o->edges] = t->depth[a].vertex;
+	o->edge[2 * o->edges + 1] = t->depth[b].vertex;
 	o->edges++;
 	return 0;
 }
@@ -381,15 +414,15 @@ find_path(struct fg_tree *t, uint32_t target, struct fg_err *err)
 	t->path_len = 0;
 	if (!t->p->fix_branching) {
 		while (path_put(t, v, err) == 0) {
-			if (t->vertex[v] != FG_TREE_NONE)
+			if (t->state[v] & FG_TREE_VERTEX)
 				return 0;
-			v = t->node[v].from;
+			v = came_from(t, v);
 		}
 		return -1;
 	}
 	if (reach(t, target, &v, err) < 0)
 		return -1;
-	for (; v != FG_TREE_NONE; v = t->node[v].from) {
+	for (; v != FG_TREE_NONE; v = came_from(t, v)) {
 		if (path_put(t, v, err) < 0)
 			return -1;
 	}
@@ -437,16 +470,15 @@ add_path(struct fg_tree *t, uint32_t target, struct fg_tree_out *o, struct fg_er
 	if (t->soma)
 		cut_in_soma(t);
 	/* At least the target is covered, or the loop would not end. */
-	if (t->alive[target]) {
-		t->alive[target] = 0;
-		t->left--;
-	}
+	t->left -= t->state[target] & FG_TREE_ALIVE;
+	t->state[target] &= (uint8_t)~FG_TREE_ALIVE;
 	for (size_t i = 0; i + 1 < t->path_len; i++) {
 		if (add_edge(t, o, t->path[i], t->path[i + 1], err) < 0)
 			return -1;
-		t->node[t->path[i]].penalty = 0;
+		t->penalty[t->path[i]] = 0;
 	}
-	return cover(t, t->path, t->path_len, t->p->scale, t->p->const_nm, err);
+	return cover(t, t->path, t->path_len, t->p->scale, t->p->const_nm, o->radius,
+	    err);
 }
 
 static int
@@ -458,12 +490,27 @@ choose_root(struct fg_tree *t, uint32_t *forced, size_t *count, struct fg_err *e
 	} else if (*count > 0) {
 		t->root = forced[--*count];
 	} else {
-		if (fg_tree_geodesic(t, 0, 0, t->daf, err) < 0)
+		if (fg_tree_geodesic(t, 0, 0, err) < 0)
 			return -1;
-		t->root = fg_tree_farthest(t, t->daf);
+		t->root = fg_tree_farthest(t);
 	}
-	return fg_tree_geodesic(t, t->root, t->soma ? (double)t->dbf_max : 0, t->daf,
-	    err);
+	return fg_tree_geodesic(t, t->root, t->soma ? (double)t->dbf_max : 0, err);
+}
+
+/* The order of targets, and penalties: what is left of the distances from the root. */
+static int
+use_distances(struct fg_tree *t, struct fg_err *err)
+{
+	t->order = fg_try_alloc(t->n, sizeof *t->order);
+	t->owner = fg_try_alloc(t->n, sizeof *t->owner);
+	t->touch_room = t->n / 8 + 1;
+	t->touched = fg_try_alloc(t->touch_room, sizeof *t->touched);
+	if (!t->order || !t->owner || !t->touched)
+		return fg_fail(err, FG_ENOMEM,
+		    "no memory for the skeleton of %u voxels", t->n);
+	fg_tree_sort(t, t->owner);
+	fill_penalty(t);
+	return 0;
 }
 
 static int
@@ -472,23 +519,23 @@ trace(struct fg_tree *t, uint32_t *forced, size_t count, struct fg_tree_out *o,
 {
 	uint64_t limit = t->p->max_paths ? t->p->max_paths : UINT64_MAX;
 
+	t->daf = fg_try_alloc(t->n, sizeof *t->daf);
+	if (!t->daf)
+		return fg_fail(err, FG_ENOMEM,
+		    "no memory for the skeleton of %u voxels", t->n);
 	if (choose_root(t, forced, &count, err) < 0)
 		return -1;
 	if (count >= limit)
 		return 0;
-	fg_tree_sort(t, t->vertex);
-	memset(t->vertex, 0xff, t->n * sizeof *t->vertex);
-	fill_penalty(t);
-	t->offer = t->daf;
-	for (uint32_t v = 0; v < t->n; v++)
-		t->offer[v] = INFINITY;
+	if (use_distances(t, err) < 0)
+		return -1;
 	/* Now a path that comes to the root ends there. */
-	t->node[t->root].penalty = 0;
+	t->penalty[t->root] = 0;
 	if (add_vertex(t, o, t->root, err) < 0 ||
-	    (!t->p->fix_branching && reach_all(t, err) < 0))
+	    (!t->p->fix_branching && reach(t, t->root, NULL, err) < 0))
 		return -1;
 	if (t->soma && cover(t, &t->root, 1, t->p->soma_invalidation_scale,
-			   t->p->soma_invalidation_const, err) < 0)
+			   t->p->soma_invalidation_const, o->radius, err) < 0)
 		return -1;
 	size_t cursor = t->n;
 	for (uint64_t i = 0; i < limit && (count > 0 || t->left > 0); i++) {
@@ -497,7 +544,7 @@ trace(struct fg_tree *t, uint32_t *forced, size_t count, struct fg_tree_out *o,
 		if (count > 0) {
 			target = forced[--count];
 		} else {
-			while (!t->alive[t->order[cursor - 1]])
+			while (!(t->state[t->order[cursor - 1]] & FG_TREE_ALIVE))
 				cursor--;
 			target = t->order[cursor - 1];
 		}
@@ -513,12 +560,12 @@ fg_tree_trace(const struct fg_component *c, const struct fg_run *run,
     size_t targets, const struct fg_skeleton_params *p, struct fg_tree_room *room,
     struct fg_tree_out *out, struct fg_err *err)
 {
-	struct fg_tree t = {.p = p, .room = room};
+	struct fg_tree t = {.p = p};
 	uint32_t *forced = fg_calloc(targets, sizeof *forced);
 	size_t count = 0;
 	int rc = -1;
 
-	if (fg_tree_set_up(&t, c, run, field, err) < 0)
+	if (fg_tree_set_up(&t, c, run, field, room, err) < 0)
 		goto out;
 	for (size_t i = 0; i < targets; i++) {
 		uint32_t v = number_of(&t, n, target[i]);

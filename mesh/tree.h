@@ -8,8 +8,11 @@
 
 /* Distances to the surface: f32, of the voxels from `at` on, shape n. */
 struct fg_tree_field {
-	const float *dbf;
+	float *dbf;
 	int64_t at[3], n[3];
+	/* The outermost layer is 0 and of no component, and what a component has in it
+	 * may be lost once it is traced: then no map is needed. */
+	bool padded;
 };
 
 /* Growing vertices and edges of the label at hand; area and contacts, if they are
@@ -33,7 +36,7 @@ struct fg_tree_room {
  *   field    distances of the whole block or of a box that holds the component
  *   n        shape of the block
  *   target   border targets: voxels of the block, x + nx (y + ny z); may be 0 of them
- *   room     map is zero before and after
+ *   room     map is zero before and after; NULL: the field, which is padded, is used
  *   out      vertices and edges are added
  *
  * Fails: FG_ENOMEM, FG_ECANCELED.

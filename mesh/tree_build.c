@@ -44,14 +44,14 @@ bucket_put(struct bucket *b, uint32_t v, struct fg_err *err)
 }
 
 static int
-spread_bucket(struct fg_tree *t, struct ring *r, float *dist, size_t turn,
-    struct fg_err *err)
+spread_bucket(struct fg_tree *t, struct ring *r, size_t turn, struct fg_err *err)
 {
+	float *dist = t->daf;
 	struct bucket *b = &r->bucket[turn % r->size];
 
 	for (size_t i = 0; i < b->count; i++) {
 		uint32_t v = b->v[i];
-		const uint32_t *map = t->room->map + t->node[v].cell;
+		const fg_tree_cell *map = t->map + t->cell[v];
 		float d = dist[v];
 
 		r->pending--;
@@ -59,10 +59,13 @@ spread_bucket(struct fg_tree *t, struct ring *r, float *dist, size_t turn,
 		if ((size_t)((double)d / r->width) < turn)
 			continue;
 		for (int k = 0; k < 26; k++) {
-			uint32_t u = map[t->off[k]] - 1;
+			uint32_t u = map[t->off[k]];
 			float there;
 
-			if (u == FG_TREE_NONE || !((there = d + t->step[k]) < dist[u]))
+			if (!(u & FG_TREE_OURS))
+				continue;
+			u ^= FG_TREE_OURS;
+			if (!((there = d + t->step[k]) < dist[u]))
 				continue;
 			dist[u] = there;
 			size_t to = (size_t)((double)there / r->width);
@@ -76,9 +79,9 @@ spread_bucket(struct fg_tree *t, struct ring *r, float *dist, size_t turn,
 }
 
 int
-fg_tree_geodesic(struct fg_tree *t, uint32_t from, double radius, float *dist,
-    struct fg_err *err)
+fg_tree_geodesic(struct fg_tree *t, uint32_t from, double radius, struct fg_err *err)
 {
+	float *dist = t->daf;
 	const double *nm = t->p->nm;
 	double least = fmin(nm[0], fmin(nm[1], nm[2]));
 	double most = sqrt(nm[0] * nm[0] + nm[1] * nm[1] + nm[2] * nm[2]);
@@ -111,7 +114,7 @@ fg_tree_geodesic(struct fg_tree *t, uint32_t from, double radius, float *dist,
 			fg_fail(err, FG_ECANCELED, "cancelled");
 			goto out;
 		}
-		if (spread_bucket(t, &r, dist, turn, err) < 0)
+		if (spread_bucket(t, &r, turn, err) < 0)
 			goto out;
 	}
 	rc = 0;
@@ -123,8 +126,9 @@ out:
 }
 
 uint32_t
-fg_tree_farthest(const struct fg_tree *t, const float *dist)
+fg_tree_farthest(const struct fg_tree *t)
 {
+	const float *dist = t->daf;
 	uint32_t best = 0;
 
 	for (uint32_t v = 1; v < t->n; v++) {
@@ -196,28 +200,23 @@ list_steps(struct fg_tree *t)
 
 int
 fg_tree_set_up(struct fg_tree *t, const struct fg_component *c,
-    const struct fg_run *run, const struct fg_tree_field *field, struct fg_err *err)
+    const struct fg_run *run, const struct fg_tree_field *field,
+    struct fg_tree_room *room, struct fg_err *err)
 {
 	const int64_t *n = field->n, *o = field->at;
 	size_t k = c->voxels;
 	uint32_t v = 0;
 
+	t->map = room ? room->map : (fg_tree_cell *)(void *)field->dbf;
 	for (int d = 0; d < 3; d++) {
-		t->lo[d] = c->lo[d];
-		t->side[d] = c->hi[d] - c->lo[d] + 2;
+		t->lo[d] = room ? c->lo[d] : o[d] + 1;
+		t->side[d] = room ? c->hi[d] - c->lo[d] + 2 : n[d];
 	}
 	list_steps(t);
-	t->touch_room = k / 8 + 1;
-	t->touched = fg_try_alloc(t->touch_room, 4);
-	t->node = fg_try_alloc(k, sizeof *t->node);
-	t->dbf = fg_try_alloc(k, 4);
-	t->daf = fg_try_alloc(k, 4);
-	t->vertex = fg_try_alloc(k, 4);
-	t->order = fg_try_alloc(k, 4);
-	t->owner = fg_try_alloc(k, 4);
-	t->alive = fg_try_alloc(k, 1);
-	if (!t->touched || !t->node || !t->dbf || !t->daf || !t->vertex || !t->order ||
-	    !t->owner || !t->alive)
+	t->cell = fg_try_alloc(k, sizeof *t->cell);
+	t->depth = fg_try_alloc(k, sizeof *t->depth);
+	t->state = fg_try_alloc(k, 1);
+	if (!t->cell || !t->depth || !t->state)
 		return fg_fail(err, FG_ENOMEM,
 		    "no memory for the skeleton of %zu voxels", k);
 	t->n = (uint32_t)k;
@@ -225,18 +224,18 @@ fg_tree_set_up(struct fg_tree *t, const struct fg_component *c,
 		const struct fg_run *q = &run[c->first_run + r];
 		const float *from =
 		    field->dbf - o[0] + n[0] * (q->y - o[1] + n[1] * (q->z - o[2]));
-		int64_t at = 1 - c->lo[0] +
-			     t->side[0] * (q->y - c->lo[1] + 1 +
-					      t->side[1] * (q->z - c->lo[2] + 1));
+		int64_t at = 1 - t->lo[0] +
+			     t->side[0] * (q->y - t->lo[1] + 1 +
+					      t->side[1] * (q->z - t->lo[2] + 1));
 
 		for (int64_t x = q->x0; x < q->x1; x++, v++) {
-			t->node[v].cell = (uint32_t)(at + x);
-			t->dbf[v] = from[x];
-			t->room->map[at + x] = v + 1;
+			t->cell[v] = (uint32_t)(at + x);
+			t->depth[v].nm = from[x];
 			t->dbf_max = fmaxf(t->dbf_max, from[x]);
+			t->map[at + x] = FG_TREE_OURS | v;
 		}
 	}
-	memset(t->alive, 1, k);
+	memset(t->state, FG_TREE_ALIVE | FG_TREE_NOT_YET << FG_TREE_FROM_SHIFT, k);
 	t->left = t->n;
 	return 0;
 }
@@ -244,16 +243,16 @@ fg_tree_set_up(struct fg_tree *t, const struct fg_component *c,
 void
 fg_tree_tear_down(struct fg_tree *t)
 {
-	for (uint32_t v = 0; t->node && v < t->n; v++)
-		t->room->map[t->node[v].cell] = 0;
-	free(t->touched);
-	free(t->node);
-	free(t->dbf);
+	for (uint32_t v = 0; v < t->n; v++)
+		t->map[t->cell[v]] = 0;
+	free(t->cell);
+	free(t->depth);
+	free(t->state);
 	free(t->daf);
-	free(t->vertex);
 	free(t->order);
+	free(t->penalty);
 	free(t->owner);
-	free(t->alive);
+	free(t->touched);
 	free(t->heap.item);
 	free(t->path);
 }

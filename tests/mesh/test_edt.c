@@ -105,12 +105,12 @@ test_random(void)
 {
 	static const double sides[4][3] = {{1, 1, 1}, {8, 8, 40}, {33, 4, 4},
 	    {16, 16, 40}};
-	static const int64_t shapes[4][3] = {{130, 5, 3}, {5, 120, 3}, {4, 3, 150},
+	static const int64_t shapes[4][3] = {{190, 4, 3}, {5, 180, 3}, {4, 3, 200},
 	    {17, 9, 11}};
 
 	for (int i = 0; i < 16; i++) {
 		struct fg_array a =
-		    runs(shapes[i % 4], i % 4 % 3, i < 8 ? 200 : 4 + roll(20));
+		    runs(shapes[i % 4], i % 4 % 3, i < 8 ? 300 : 4 + roll(20));
 		const double *nm = sides[i / 4];
 
 		for (int border = 0; border < 2; border++)

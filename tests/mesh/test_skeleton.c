@@ -158,6 +158,53 @@ test_fork(void)
 	fg_array_fini(&a);
 }
 
+/* A long thin tube across a block, in another label: its box is so large that its map
+ * is in the field of distances, where the other label's distances are as well. */
+static bool
+in_diagonal(const double p[3])
+{
+	static const double way[3] = {0.72, 0.5568, 0.4147};
+	double t = 0, off = 0;
+
+	for (int d = 0; d < 3; d++)
+		t += (p[d] - 6) * way[d];
+	for (int d = 0; d < 3; d++)
+		off += pow(p[d] - 6 - t * way[d], 2);
+	return t > 0 && t < 210 && off < 5 * 5;
+}
+
+static void
+test_large_box(void)
+{
+	struct fg_skeleton_params p = FG_SKELETON_PARAMS;
+	struct fg_array a = blank(FG_U32, 165, 130, 100);
+	size_t outside = 0;
+
+	for (size_t i = 0; i < fg_array_count(&a); i++)
+		((uint32_t *)a.data)[i] = 9;
+	paint(&a, 4, in_diagonal);
+	p.const_nm = 30;
+	p.soma_detection_threshold = 1e9;
+	p.max_paths = 3;
+	p.fix_borders = false;
+	struct fg_skeletons s = make(&a, &p);
+	const struct fg_skeleton *k = fg_skeletons_find(&s, 4);
+	if (tap_ok(s.count == 2 && k, "a thin tube across a full block")) {
+		for (uint32_t v = 0; v < k->vertices; v++) {
+			const float *q = k->xyz + 3 * (size_t)v;
+
+			outside += *u32_at(&a, (int64_t)q[0], (int64_t)q[1],
+				       (int64_t)q[2]) != 4 ||
+				   !(k->radius[v] >= 1 && k->radius[v] < 6.5F);
+		}
+		tap_int(outside, 0, "lies in it, and its radii are the tube's");
+		tap_int(count_trees(k), 1, "one tree");
+		tap_near(cable(k), 210, 0.12, "as long as the tube");
+	}
+	fg_skeletons_fini(&s);
+	fg_array_fini(&a);
+}
+
 /* The tube in two blocks with a layer in common: both have a vertex at one place. */
 static void
 test_borders(void)
@@ -399,6 +446,7 @@ main(void)
 {
 	test_tube();
 	test_fork();
+	test_large_box();
 	test_borders();
 	test_soma();
 	test_areas();
