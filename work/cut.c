@@ -12,6 +12,7 @@
 
 #include "base/morton.h"
 #include "formats/codec.h"
+#include "work/origins.h"
 
 struct cut {
 	const struct fg_layer *layer;
@@ -80,7 +81,8 @@ survey_core(const struct cut *c, const struct fg_array *labels,
 /* Labels rise in flood order, so numbering those with core voxels in order of label
  * numbers objects in flood order. */
 static int
-number_objects(struct cut *c, const struct fg_array *labels, struct fg_err *err)
+number_objects(struct cut *c, const struct fg_array *labels,
+    const struct fg_origins *origins, struct fg_err *err)
 {
 	struct fg_object_row *all = NULL;
 	uint32_t n = 0;
@@ -108,6 +110,8 @@ number_objects(struct cut *c, const struct fg_array *labels, struct fg_err *err)
 		if (all[i].voxels) {
 			all[n] = all[i]; /* n <= i */
 			all[n].id = fg_recipe_id(c->layer->recipe, c->blk, n);
+			all[n].seeded =
+			    origins && fg_origins_find(origins, i, all[n].seed);
 		}
 	}
 	c->out.object = fg_calloc((size_t)n + 1, sizeof *all);
@@ -286,7 +290,8 @@ out:
 
 int
 fg_task_cut(const struct fg_layer *l, uint64_t at, const struct fg_array *labels,
-    const struct fg_array *prob, struct fg_output *out, struct fg_err *err)
+    const struct fg_array *prob, const struct fg_origins *origins,
+    struct fg_output *out, struct fg_err *err)
 {
 	struct cut c = {.layer = l, .scale = &l->info.scale[0], .at = at};
 	int rc = -1;
@@ -297,7 +302,7 @@ fg_task_cut(const struct fg_layer *l, uint64_t at, const struct fg_array *labels
 	for (int d = 0; d < 3; d++)
 		fg_assert(labels->shape[d] == c.box.hi[d] - c.box.lo[d]);
 	fg_assert(labels->dtype == FG_U32);
-	if (number_objects(&c, labels, err) < 0 ||
+	if (number_objects(&c, labels, origins, err) < 0 ||
 	    cut_chunks(&c, labels, prob, err) < 0)
 		goto out;
 	for (int face = 0; face < 6; face++) {

@@ -20,6 +20,7 @@
 #include "seg/consensus.h"
 #include "seg/downsample.h"
 #include "work/artefact.h"
+#include "work/origins.h"
 #include "work/picture.h"
 #include "work/resegment.h"
 #include "work/stitch.h"
@@ -93,6 +94,7 @@ struct block {
 	struct fg_box box;
 	struct fg_array image, mask, labels, prob;
 	struct fg_array before; /* objects of the coarser scale */
+	struct fg_origins origins;
 	struct fg_seg_stats stats;
 	struct fg_engine *engine, *second; /* of a consensus's own model, or NULL */
 };
@@ -112,11 +114,29 @@ add_stats(struct fg_seg_stats *sum, struct fg_seg_stats *more)
 	fg_seg_stats_fini(more);
 }
 
+/* Note where floods began: voxels of a box that begins at lo, in voxels of the finest
+ * scale's `factor`. Of a coarse voxel it is the middle. */
+static void
+note_origins(struct block *b, const struct fg_seg_stats *st, const int64_t lo[3],
+    const int64_t factor[3])
+{
+	int64_t vx[3];
+
+	for (uint64_t i = 0; i < st->objects; i++) {
+		for (int d = 0; d < 3; d++) {
+			vx[d] = (lo[d] + st->origin[i].start[d]) * factor[d] +
+				factor[d] / 2;
+			vx[d] = FG_MAX(b->box.lo[d], FG_MIN(vx[d], b->box.hi[d] - 1));
+		}
+		fg_origins_put(&b->origins, st->first + (uint32_t)i + 1, vx);
+	}
+}
+
 /* Flood a coarser scale of the box; its objects, of at least `least` of its voxels, are
- * *out on the finer ones. */
+ * *out on the finer ones. Where they began is noted if they are kept. */
 static int
 flood_scale(struct fg_task *t, int scale, int64_t least, struct fg_engine *engine,
-    const struct fg_block_call *fine, struct block *b, struct fg_array *out,
+    const struct fg_block_call *fine, struct block *b, bool kept, struct fg_array *out,
     struct fg_err *err)
 {
 	struct fg_flood_params params = t->layer->recipe->flood;
@@ -145,6 +165,8 @@ flood_scale(struct fg_task *t, int scale, int64_t least, struct fg_engine *engin
 		    &st, err);
 	if (rc < 0)
 		goto out;
+	if (kept)
+		note_origins(b, &st, c.box.lo, c.factor);
 	add_stats(&b->stats, &st);
 	fg_picture_spread(&c, &labels, &b->box, out);
 out:
@@ -167,7 +189,7 @@ flood_again(struct fg_task *t, struct fg_block_call *call, struct block *b,
 	/* Fewer voxels of a coarser scale are an object: those dropped for good are
 	 * told by the size of the pieces. */
 	if (scale != t->layer->image_scale)
-		return flood_scale(t, scale, 1, engine, call, b, other, err);
+		return flood_scale(t, scale, 1, engine, call, b, false, other, err);
 	if (fg_array_init(other, FG_U32, b->labels.shape, err) < 0 ||
 	    fg_segment_block(fg_engine_batcher(engine), call, other, NULL, &st, err) <
 		0)
@@ -184,10 +206,12 @@ agree(struct fg_task *t, struct fg_block_call *call, struct block *b,
 	struct fg_array other = FG_ARRAY_INIT;
 	int rc = flood_again(t, call, b, &other, err);
 
+	fg_origins_confine(&b->origins, &b->labels, &b->box);
 	if (rc == 0)
 		rc = fg_consensus_split(&b->labels, &other,
 		    (uint64_t)t->layer->recipe->passes.consensus_least, &b->labels,
 		    err);
+	fg_origins_follow(&b->origins, &b->labels, &b->box);
 	fg_array_fini(&other);
 	return rc;
 }
@@ -197,18 +221,20 @@ static int
 flood_passes(struct fg_task *t, struct fg_block_call *call, struct block *b,
     struct fg_err *err)
 {
+	static const int64_t same[3] = {1, 1, 1};
 	const struct fg_recipe *r = t->layer->recipe;
 	struct fg_seg_stats st = {0};
 
 	if (r->passes.coarse[0]) {
 		if (flood_scale(t, t->layer->coarse_scale, r->passes.coarse_least,
-			b->engine, call, b, &b->before, err) < 0)
+			b->engine, call, b, true, &b->before, err) < 0)
 			return -1;
 		call->before = &b->before;
 	}
 	if (fg_segment_block(fg_engine_batcher(b->engine), call, &b->labels,
 		r->prob ? &b->prob : NULL, &st, err) < 0)
 		return -1;
+	note_origins(b, &st, b->box.lo, same);
 	add_stats(&b->stats, &st);
 	return r->passes.consensus ? agree(t, call, b, err) : 0;
 }
@@ -307,8 +333,8 @@ run_block(struct fg_task *t, struct fg_env *env, struct fg_output *out,
 	if (segment(t, env, &box, &b, err) < 0)
 		goto out;
 	t2 = fg_clock_ns();
-	if (fg_task_cut(l, t->key.at, &b.labels, b.prob.data ? &b.prob : NULL, &made,
-		err) < 0)
+	if (fg_task_cut(l, t->key.at, &b.labels, b.prob.data ? &b.prob : NULL,
+		&b.origins, &made, err) < 0)
 		goto out;
 	made.device = b.engine ? fg_engine_devices(b.engine) : NULL;
 	made.stats = format_stats(&b.stats, t1 - t0, fg_clock_ns() - t2);
@@ -318,6 +344,7 @@ run_block(struct fg_task *t, struct fg_env *env, struct fg_output *out,
 	rc = 0;
 out:
 	fg_seg_stats_fini(&b.stats);
+	fg_origins_fini(&b.origins);
 	fg_array_fini(&b.image);
 	fg_array_fini(&b.mask);
 	fg_array_fini(&b.before);

@@ -198,6 +198,16 @@ def properties(s, layer):
                         for n, i in enumerate(ids)},
         {i: tuple(a + o for a, o in zip(lo, OFFSET)) + tuple(
             a + o + 1 for a, o in zip(hi, OFFSET)) for i, (lo, hi) in boxes.items()})
+    seeds = {i: tuple(columns["seed_" + k][n] for k in "xyz") for n, i in enumerate(ids)}
+    cells = {i: cell(v) for v, i in whole.items()}
+    is_("their seeds are in their cells", {
+        i: v for i, v in seeds.items()
+        if cell(tuple(a - o for a, o in zip(v, OFFSET))) != cells[i]}, {})
+    ok("as whole numbers", all(c["data_type"] == "int32" for c in p["inline"]["properties"]
+                               if c["id"].startswith("seed_")))
+    one = s.get(f"/api/layers/{layer.removesuffix('.agg')}/objects/{ids[0]}").json()
+    if layer.endswith(".agg"):
+        is_("as an object is described", one["seed"], list(seeds[ids[0]]))
     page = s.get(f"/{layer}/segment_properties/info?skip=3&max=2").json()
     is_("a page of them", list(map(int, page["inline"]["ids"])), ids[3:5])
     return columns
