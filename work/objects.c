@@ -430,17 +430,31 @@ out:
 
 int
 fg_edits_undo(struct fg_store *s, struct fg_catalog *c, const struct fg_layer *l,
-    int64_t edit, json_t **out, struct fg_err *err)
+    int64_t first, int64_t last, json_t **out, struct fg_err *err)
 {
+	size_t n = last < first ? 0 : (size_t)(last - first) + 1;
 	bool changed = false;
+	int64_t *edit;
+	json_t *list;
 	int rc;
 
+	if (n == 0 || n > FG_EDITS_MAX)
+		return fg_fail(err, FG_EINVAL,
+		    "from %lld to %lld: wanted 1 to %d decisions", (long long)first,
+		    (long long)last, FG_EDITS_MAX);
+	edit = fg_calloc(n, sizeof *edit);
+	list = json_array();
+	for (size_t i = 0; i < n; i++) {
+		edit[i] = first + (int64_t)i;
+		json_array_append_new(list, json_integer(edit[i]));
+	}
 	pthread_mutex_lock(fg_catalog_writer(c));
-	rc = fg_store_edit_undo(s, l->id, &edit, 1, &changed, err);
+	rc = fg_store_edit_undo(s, l->id, edit, n, &changed, err);
 	pthread_mutex_unlock(fg_catalog_writer(c));
+	free(edit);
 	if (rc == 0)
-		*out = json_pack("{s:[I], s:b}", "edits", (json_int_t)edit, "changed",
-		    changed);
+		*out = json_pack("{s:O, s:b}", "edits", list, "changed", changed);
+	json_decref(list);
 	return rc;
 }
 

@@ -64,9 +64,10 @@ int fg_edits_list(const struct fg_layer *l, struct fg_reader *r, int64_t after,
  */
 int fg_edits_add(struct fg_store *s, struct fg_catalog *c, const struct fg_layer *l,
     const json_t *spec, json_t **out, struct fg_err *err) FG_MUST_USE;
-/* Withdraw one. */
+/* Withdraw those from number `first` to `last`, all or none: what one call decided has
+ * consecutive numbers. *out as above. Fails: FG_ENOENT, FG_EINVAL. */
 int fg_edits_undo(struct fg_store *s, struct fg_catalog *c, const struct fg_layer *l,
-    int64_t edit, json_t **out, struct fg_err *err) FG_MUST_USE;
+    int64_t first, int64_t last, json_t **out, struct fg_err *err) FG_MUST_USE;
 
 /* ------------------------------------------------------------- properties */
 
