@@ -79,7 +79,6 @@ struct block {
 	int active; /* as told to the batcher */
 	struct fg_seg_stats stats;
 	size_t origins_cap;
-	uint32_t first; /* labels that were there before */
 };
 
 void
@@ -528,8 +527,8 @@ commit_head(struct block *b, struct fg_err *err)
 	}
 	if (labelled) {
 		add_origin(b, s, voxels);
-		fg_object_write(o, b->first + (uint32_t)b->stats.objects, b->labels,
-		    b->prob, b->shape);
+		fg_object_write(o, b->stats.first + (uint32_t)b->stats.objects,
+		    b->labels, b->prob, b->shape);
 	}
 	fg_object_free(o);
 	b->seed[s].object = NULL;
@@ -722,7 +721,7 @@ take_before(struct block *b)
 
 	memcpy(b->labels, b->call->before->data, n * sizeof *b->labels);
 	for (size_t i = 0; i < n; i++)
-		b->first = FG_MAX(b->first, b->labels[i]);
+		b->stats.first = FG_MAX(b->stats.first, b->labels[i]);
 }
 
 static int

@@ -106,8 +106,8 @@ struct fg_seg_stats {
 	uint64_t seeds, floods, objects;
 	uint64_t too_weak, too_small;
 	int64_t seed_ns, flood_ns, total_ns;
-	struct fg_flood_origin *origin; /* `objects` entries, id = index + 1 (and the
-					   largest label of `before`) */
+	struct fg_flood_origin *origin; /* `objects` entries, id = first + index + 1 */
+	uint32_t first;                 /* the largest label of `before`, 0 without */
 };
 void fg_seg_stats_fini(struct fg_seg_stats *s);
 

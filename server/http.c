@@ -31,6 +31,7 @@
 #include "server/viewer.h"
 
 #define METHODS "GET, HEAD, POST, DELETE, OPTIONS"
+#define CONTROL_BODY_MAX_KB (64 * 1024)
 
 /* ------------------------------------------------------------- parking */
 
@@ -448,11 +449,21 @@ refuse_framing(struct fg_request *r, const char *version)
 	return true;
 }
 
+/* Largest body, KiB. The owner's own tool may send whole lists of decisions
+ * (FG_EDITS_MAX of some 50 bytes), the same that it takes where no daemon runs. */
+static int64_t
+body_max_kb(const struct fg_request *r)
+{
+	int64_t kb = atomic_load(&r->srv->set)->body_max_kb;
+
+	return r->control ? FG_MAX(kb, CONTROL_BODY_MAX_KB) : kb;
+}
+
 /* A body that announces itself as too large is not waited for. */
 static bool
 refuse_body(struct fg_request *r)
 {
-	int64_t kb = atomic_load(&r->srv->set)->body_max_kb;
+	int64_t kb = body_max_kb(r);
 
 	if (r->length <= (uint64_t)kb * 1024)
 		return false;
@@ -490,7 +501,7 @@ begin(struct fg_request *r, const char *method, const char *version)
 static enum MHD_Result
 collect_body(struct fg_request *r, const char *data, size_t *n)
 {
-	if (r->body.len + *n > (size_t)atomic_load(&r->srv->set)->body_max_kb * 1024)
+	if (r->body.len + *n > (size_t)body_max_kb(r) * 1024)
 		return MHD_NO;
 	fg_str_put(&r->body, data, *n);
 	*n = 0;

@@ -234,13 +234,15 @@ void
 fg_objects_undo(struct fg_request *r)
 {
 	const char *number = strrchr(r->route.rest, '/');
+	uint64_t first = strtoull(number + 1, NULL, 10), last = first;
 	struct fg_err err = FG_ERR_INIT;
 	json_t *out = NULL;
 
 	if (!has_objects(r))
 		return;
-	if (fg_edits_undo(r->srv->store, r->srv->catalog, r->layer,
-		strtoll(number + 1, NULL, 10), &out, &err) < 0)
+	if (query_number(r, "through", 1, NUMBER_MAX, &last, &err) < 0 ||
+	    fg_edits_undo(r->srv->store, r->srv->catalog, r->layer, (int64_t)first,
+		(int64_t)last, &out, &err) < 0)
 		fg_reply_err(r, &err);
 	else
 		fg_reply_json(r, 200, out);

@@ -52,7 +52,29 @@ count_blocks(struct fg_index *ix, uint32_t layer, uint64_t root, uint64_t *block
 	return 0;
 }
 
-/* Columns id, public, all_voxels, all_lo, all_hi, size, gen of a representative. */
+/* Where a component began: the seed of its largest member, as far as one is known. */
+static int
+find_seed(struct fg_index *ix, uint32_t layer, uint64_t root, struct fg_object *o,
+    struct fg_err *err)
+{
+	sqlite3_stmt *st = fg_sql(ix, err,
+	    "SELECT seed FROM objects WHERE layer = ? AND parent = ?"
+	    " AND seed IS NOT NULL ORDER BY voxels DESC, id LIMIT 1",
+	    "ii", (int64_t)layer, root);
+	int rc = st ? fg_sql_step(ix, st, err) : -1;
+
+	if (rc < 0)
+		return -1;
+	o->seeded = rc > 0;
+	if (rc > 0) {
+		fg_index_get_corner(st, 0, o->seed);
+		sqlite3_reset(st);
+	}
+	return 0;
+}
+
+/* Columns id, public, all_voxels, all_lo, all_hi, size, gen of a representative, and
+ * its own seed. */
 static void
 read_root(sqlite3_stmt *st, struct fg_object *o)
 {
@@ -65,6 +87,9 @@ read_root(sqlite3_stmt *st, struct fg_object *o)
 	o->id = o->public_id;
 	fg_index_get_corner(st, 3, o->lo);
 	fg_index_get_corner(st, 4, o->hi);
+	o->seeded = sqlite3_column_type(st, 7) != SQLITE_NULL;
+	if (o->seeded)
+		fg_index_get_corner(st, 7, o->seed);
 }
 
 int
@@ -79,8 +104,8 @@ fg_index_object(struct fg_index *ix, uint32_t layer, uint64_t id, struct fg_obje
 	if (fg_index_root(ix, layer, id, &root, err) < 0)
 		return -1;
 	st = fg_sql(ix, err,
-	    "SELECT id, public, all_voxels, all_lo, all_hi, size, gen FROM objects"
-	    " WHERE layer = ? AND id = ?",
+	    "SELECT id, public, all_voxels, all_lo, all_hi, size, gen, seed"
+	    " FROM objects WHERE layer = ? AND id = ?",
 	    "ii", (int64_t)layer, root);
 	rc = st ? fg_sql_step(ix, st, err) : -1;
 	if (rc < 0)
@@ -89,7 +114,8 @@ fg_index_object(struct fg_index *ix, uint32_t layer, uint64_t id, struct fg_obje
 		return fail_absent(id, err);
 	read_root(st, &o);
 	sqlite3_reset(st);
-	if (count_blocks(ix, layer, root, &o.blocks, err) < 0)
+	if (count_blocks(ix, layer, root, &o.blocks, err) < 0 ||
+	    (o.members > 1 && find_seed(ix, layer, root, &o, err) < 0))
 		return -1;
 	o.id = id;
 	*out = o;
@@ -262,23 +288,23 @@ object_page(struct fg_index *ix, uint32_t layer, bool whole, enum fg_object_orde
 {
 	if (whole && order == FG_OBJECTS_BY_ID)
 		return fg_sql(ix, err,
-		    "SELECT id, public, all_voxels, all_lo, all_hi, size, gen"
+		    "SELECT id, public, all_voxels, all_lo, all_hi, size, gen, seed"
 		    " FROM objects WHERE layer = ? AND parent = id AND public > ?"
 		    " ORDER BY public LIMIT ?",
 		    "iii", (int64_t)layer, after, (int64_t)max);
 	if (whole)
 		return fg_sql(ix, err,
-		    "SELECT id, public, all_voxels, all_lo, all_hi, size, gen"
+		    "SELECT id, public, all_voxels, all_lo, all_hi, size, gen, seed"
 		    " FROM objects WHERE layer = ?1 AND parent = id"
 		    " ORDER BY all_voxels DESC, public LIMIT ?3 OFFSET ?2",
 		    "iii", (int64_t)layer, after, (int64_t)max);
 	if (order == FG_OBJECTS_BY_ID)
 		return fg_sql(ix, err,
-		    "SELECT id, id, voxels, lo, hi, 1, 1 FROM objects"
+		    "SELECT id, id, voxels, lo, hi, 1, 1, seed FROM objects"
 		    " WHERE layer = ? AND id > ? ORDER BY id LIMIT ?",
 		    "iii", (int64_t)layer, after, (int64_t)max);
 	return fg_sql(ix, err,
-	    "SELECT id, id, voxels, lo, hi, 1, 1 FROM objects WHERE layer = ?1"
+	    "SELECT id, id, voxels, lo, hi, 1, 1, seed FROM objects WHERE layer = ?1"
 	    " ORDER BY voxels DESC, id LIMIT ?3 OFFSET ?2",
 	    "iii", (int64_t)layer, after, (int64_t)max);
 }
@@ -303,8 +329,11 @@ fg_index_objects(struct fg_index *ix, uint32_t layer, bool whole,
 		fg_ids_push(&root, (uint64_t)sqlite3_column_int64(st, 0));
 	}
 	for (size_t i = 0; i < len && rc == 0; i++) {
-		if (list[i].members > 1)
-			rc = count_blocks(ix, layer, root.id[i], &list[i].blocks, err);
+		if (list[i].members < 2)
+			continue;
+		rc = count_blocks(ix, layer, root.id[i], &list[i].blocks, err);
+		if (rc == 0)
+			rc = find_seed(ix, layer, root.id[i], &list[i], err);
 	}
 	fg_ids_fini(&root);
 	if (rc < 0) {

@@ -88,15 +88,17 @@ static int
 put_object(struct fg_index *ix, uint32_t layer, uint64_t block,
     const struct fg_object_row *o, struct fg_err *err)
 {
-	uint8_t lo[24], hi[24];
+	uint8_t lo[24], hi[24], seed[24];
 
 	corner(o->lo, lo);
 	corner(o->hi, hi);
+	corner(o->seed, seed);
 	if (fg_sql_run(ix, err,
 		"INSERT OR REPLACE INTO objects (layer, id, parent, size, public,"
-		" voxels, lo, hi, gen, all_voxels, all_lo, all_hi)"
-		" VALUES (?1, ?2, ?2, 1, ?2, ?3, ?4, ?5, 1, ?3, ?4, ?5)",
-		"iiibb", (int64_t)layer, o->id, o->voxels, lo, 24, hi, 24) < 0)
+		" voxels, lo, hi, gen, all_voxels, all_lo, all_hi, seed)"
+		" VALUES (?1, ?2, ?2, 1, ?2, ?3, ?4, ?5, 1, ?3, ?4, ?5, ?6)",
+		"iiibbb", (int64_t)layer, o->id, o->voxels, lo, 24, hi, 24,
+		o->seeded ? seed : NULL, 24) < 0)
 		return -1;
 	return fg_sql_run(ix, err,
 	    "INSERT OR REPLACE INTO object_blocks (layer, id, at, voxels)"

@@ -38,6 +38,9 @@ struct fg_object {
 	uint64_t members;     /* base objects in it, at least 1 */
 	uint64_t blocks;      /* blocks that it has voxels in */
 	int64_t gen;          /* rises whenever its members change */
+	bool seeded;          /* seed is known: not of what earlier versions made */
+	int64_t seed[3]; /* where the flood of its largest member with a known one began
+			    (of equals the smallest id's): a voxel of scale 0 */
 };
 
 /* The component that `id` belongs to now. FG_ENOENT: the layer has no such object.

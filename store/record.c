@@ -126,6 +126,8 @@ object_json(const struct fg_object_row *o)
 		json_array_append_new(a, json_integer(o->lo[d]));
 	for (int d = 0; d < 3; d++)
 		json_array_append_new(a, json_integer(o->hi[d]));
+	for (int d = 0; d < 3 && o->seeded; d++)
+		json_array_append_new(a, json_integer(o->seed[d]));
 	return a;
 }
 
@@ -261,10 +263,13 @@ get_payload(const json_t *a, uint32_t layer, uint32_t slab, struct fg_payload *p
 static bool
 get_object(const json_t *a, struct fg_object_row *o)
 {
-	int64_t v[8];
+	int64_t v[11];
 
-	if (!get_numbers(a, 8, v))
+	o->seeded = get_numbers(a, 11, v);
+	if (!o->seeded && !get_numbers(a, 8, v))
 		return false;
+	if (o->seeded)
+		memcpy(o->seed, v + 8, sizeof o->seed);
 	o->id = (uint64_t)v[0];
 	o->voxels = (uint64_t)v[1];
 	memcpy(o->lo, v + 2, sizeof o->lo);

@@ -7,15 +7,16 @@
  *         texts of struct fg_layer_row as strings.
  * COMMIT: {"task": [kind, scale, at], "run": {worker, device, version, started, ended,
  *         stats}, "put": [[kind, scale, at, part, state, enc, off, len, crc, gen],
- *         ...], "objects": [[id, voxels, lo x3, hi x3], ...],
+ *         ...], "objects": [[id, voxels, lo x3, hi x3, seed x3], ...],
  *         "merges": [[a, b, both, only_a, only_b, joined], ...], "contacts":
  *         [[a, b, both, only_a, only_b, x, y, z, recovered, deleted, joined], ...]};
- *         the last two may be absent. `off` is where the payload's bytes begin in the
- * same slab, -1 for a state without bytes; gen, the generation of an artefact, is left
- * out where it is 0. Numbers above 2^63 - 1 are stored as two's complement. EDIT:
- * {"edits": [[edit, kind, a, b, at, who], ...]} or {"undo": [edit, ...]}. JOB: {"job",
- * "box", "stages", "error", "class", "state", "created", "updated"}, box and stages
- * being texts of struct fg_job_row.
+ *         an object's seed, and the last two lists, may be absent. `off` is where the
+ *         payload's bytes begin in the same slab, -1 for a state without bytes; gen,
+ *         the generation of an artefact, is left out where it is 0. Numbers above
+ *         2^63 - 1 are stored as two's complement.
+ * EDIT:   {"edits": [[edit, kind, a, b, at, who], ...]} or {"undo": [edit, ...]}.
+ * JOB:    {"job", "box", "stages", "error", "class", "state", "created", "updated"},
+ *         box and stages being texts of struct fg_job_row.
  */
 #ifndef FG_STORE_RECORD_H
 #define FG_STORE_RECORD_H

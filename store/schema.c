@@ -71,4 +71,7 @@ static const char step3[] =
     "CREATE INDEX contacts_b ON contacts (layer, b);"
     "CREATE INDEX contacts_at ON contacts (layer, at);";
 
-const char *const fg_schema_step[] = {step1, step2, step3, NULL};
+/* Where an object's flood began, as lo and hi; NULL where it is not known. */
+static const char step4[] = "ALTER TABLE objects ADD COLUMN seed BLOB;";
+
+const char *const fg_schema_step[] = {step1, step2, step3, step4, NULL};

@@ -230,6 +230,9 @@ struct fg_object_row {
 	uint64_t id;
 	uint64_t voxels;      /* in the core of the block */
 	int64_t lo[3], hi[3]; /* bounding box, voxels of scale 0 */
+	bool seeded;          /* seed is known */
+	int64_t
+	    seed[3]; /* where its flood began, voxel of scale 0: maybe in the halo */
 };
 
 /* What one finished task yields; everything of it becomes visible in one transaction.

@@ -43,9 +43,10 @@ fg_object_describe(const struct fg_layer *l, struct fg_reader *r, uint64_t id,
 	for (size_t i = 0; i < n && i < MEMBERS_SHOWN; i++)
 		json_array_append_new(list, id_text(member[i]));
 	free(member);
-	*out = json_pack("{s:s, s:o, s:o, s:I, s:o, s:o, s:I, s:I, s:I, s:o}", "layer",
-	    l->name, "id", id_text(id), "public", id_text(o.public_id), "voxels",
-	    (json_int_t)o.voxels, "lo", fg_json_int3(o.lo), "hi", fg_json_int3(o.hi),
+	*out = json_pack("{s:s, s:o, s:o, s:I, s:o, s:o, s:o, s:I, s:I, s:I, s:o}",
+	    "layer", l->name, "id", id_text(id), "public", id_text(o.public_id),
+	    "voxels", (json_int_t)o.voxels, "lo", fg_json_int3(o.lo), "hi",
+	    fg_json_int3(o.hi), "seed", o.seeded ? fg_json_int3(o.seed) : json_null(),
 	    "blocks", (json_int_t)o.blocks, "gen", (json_int_t)o.gen, "members_all",
 	    (json_int_t)n, "members", list);
 	return 0;
@@ -429,28 +430,60 @@ out:
 
 int
 fg_edits_undo(struct fg_store *s, struct fg_catalog *c, const struct fg_layer *l,
-    int64_t edit, json_t **out, struct fg_err *err)
+    int64_t first, int64_t last, json_t **out, struct fg_err *err)
 {
+	size_t n = last < first ? 0 : (size_t)(last - first) + 1;
 	bool changed = false;
+	int64_t *edit;
+	json_t *list;
 	int rc;
 
+	if (n == 0 || n > FG_EDITS_MAX)
+		return fg_fail(err, FG_EINVAL,
+		    "from %lld to %lld: wanted 1 to %d decisions", (long long)first,
+		    (long long)last, FG_EDITS_MAX);
+	edit = fg_calloc(n, sizeof *edit);
+	list = json_array();
+	for (size_t i = 0; i < n; i++) {
+		edit[i] = first + (int64_t)i;
+		json_array_append_new(list, json_integer(edit[i]));
+	}
 	pthread_mutex_lock(fg_catalog_writer(c));
-	rc = fg_store_edit_undo(s, l->id, &edit, 1, &changed, err);
+	rc = fg_store_edit_undo(s, l->id, edit, n, &changed, err);
 	pthread_mutex_unlock(fg_catalog_writer(c));
+	free(edit);
 	if (rc == 0)
-		*out = json_pack("{s:[I], s:b}", "edits", (json_int_t)edit, "changed",
-		    changed);
+		*out = json_pack("{s:O, s:b}", "edits", list, "changed", changed);
+	json_decref(list);
 	return rc;
 }
 
 /* ------------------------------------------------------------- properties */
 
-enum { VOXELS, PARTS, BLOCKS, GEN, X0, Y0, Z0, X1, Y1, Z1, TRIANGLES, CABLE, COLUMNS };
+enum {
+	VOXELS,
+	PARTS,
+	BLOCKS,
+	GEN,
+	X0,
+	Y0,
+	Z0,
+	X1,
+	Y1,
+	Z1,
+	SEED_X,
+	SEED_Y,
+	SEED_Z,
+	TRIANGLES,
+	CABLE,
+	COLUMNS
+};
 
 struct column {
 	const char *id, *type, *help;
 	json_t *values;
-	bool any; /* a value is known */
+	bool any;  /* a value is known: always, before SEED_X */
+	bool gaps; /* a value is not known */
 };
 
 /* What the columns say of an object; NAN: not known. */
@@ -467,6 +500,7 @@ fill_row(const struct fg_layer *l, struct fg_reader *r, const struct fg_object *
 	for (int d = 0; d < 3; d++) {
 		v[X0 + d] = (double)o->lo[d];
 		v[X1 + d] = (double)o->hi[d];
+		v[SEED_X + d] = o->seeded ? (double)o->seed[d] : NAN;
 	}
 	v[TRIANGLES] = v[CABLE] = NAN;
 	if (fg_measure_find(r, l, FG_KIND_MESH, o->public_id, o->gen, &v[TRIANGLES],
@@ -487,6 +521,7 @@ put_value(struct column *c, int k, double v)
 				 : json_integer((json_int_t)v);
 
 	c->any |= !isnan(v);
+	c->gaps |= isnan(v);
 	json_array_append_new(c->values, j);
 }
 
@@ -495,20 +530,23 @@ fg_segment_properties(const struct fg_layer *l, struct fg_reader *r, uint64_t sk
     size_t max, json_t **out, struct fg_err *err)
 {
 	struct column column[COLUMNS] = {
-	    [VOXELS] = {"voxels", "uint32", "voxels of the finest scale", NULL, true},
-	    [PARTS] = {"parts", "uint32", "base objects in it", NULL, true},
-	    [BLOCKS] = {"blocks", "uint32", "blocks that it lies in", NULL, true},
-	    [GEN] = {"gen", "uint32", "rises when it is joined or cut", NULL, true},
-	    [X0] = {"x0", "int32", "bounding box, voxels", NULL, true},
-	    [Y0] = {"y0", "int32", "bounding box, voxels", NULL, true},
-	    [Z0] = {"z0", "int32", "bounding box, voxels", NULL, true},
-	    [X1] = {"x1", "int32", "bounding box, voxels", NULL, true},
-	    [Y1] = {"y1", "int32", "bounding box, voxels", NULL, true},
-	    [Z1] = {"z1", "int32", "bounding box, voxels", NULL, true},
-	    [TRIANGLES] = {"triangles", "float32", "of its mesh, as far as one is made",
-		NULL, false},
+	    [VOXELS] = {"voxels", "uint32", "voxels of the finest scale"},
+	    [PARTS] = {"parts", "uint32", "base objects in it"},
+	    [BLOCKS] = {"blocks", "uint32", "blocks that it lies in"},
+	    [GEN] = {"gen", "uint32", "rises when it is joined or cut"},
+	    [X0] = {"x0", "int32", "bounding box, voxels"},
+	    [Y0] = {"y0", "int32", "bounding box, voxels"},
+	    [Z0] = {"z0", "int32", "bounding box, voxels"},
+	    [X1] = {"x1", "int32", "bounding box, voxels"},
+	    [Y1] = {"y1", "int32", "bounding box, voxels"},
+	    [Z1] = {"z1", "int32", "bounding box, voxels"},
+	    [SEED_X] = {"seed_x", "int32", "where its flood began, voxels"},
+	    [SEED_Y] = {"seed_y", "int32", "where its flood began, voxels"},
+	    [SEED_Z] = {"seed_z", "int32", "where its flood began, voxels"},
+	    [TRIANGLES] = {"triangles", "float32",
+		"of its mesh, as far as one is made"},
 	    [CABLE] = {"cable", "float32",
-		"length of its skeleton, um, as far as one is made", NULL, false},
+		"length of its skeleton, um, as far as one is made"},
 	};
 	json_t *ids, *list = json_array();
 	struct fg_object *o = NULL;
@@ -533,11 +571,11 @@ fg_segment_properties(const struct fg_layer *l, struct fg_reader *r, uint64_t sk
 	for (int k = 0; k < COLUMNS; k++) {
 		const struct column *c = &column[k];
 
-		if (c->any)
+		if (c->any || k < SEED_X)
 			json_array_append_new(list,
 			    json_pack("{s:s, s:s, s:s, s:s, s:O}", "id", c->id, "type",
-				"number", "data_type", c->type, "description", c->help,
-				"values", c->values));
+				"number", "data_type", c->gaps ? "float32" : c->type,
+				"description", c->help, "values", c->values));
 		json_decref(c->values);
 	}
 	*out =

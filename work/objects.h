@@ -12,8 +12,9 @@
 #include "store/object.h"
 #include "work/catalog.h"
 
-/* The component of an object: {"layer", "id", "public", "voxels", "lo", "hi", "blocks",
- * "gen", "members": [...] (at most 10,000), "members_all"}. FG_ENOENT. */
+/* The component of an object: {"layer", "id", "public", "voxels", "lo", "hi", "seed"
+ * (null: not known), "blocks", "gen", "members": [...] (at most 10,000),
+ * "members_all"}. FG_ENOENT. */
 int fg_object_describe(const struct fg_layer *l, struct fg_reader *r, uint64_t id,
     json_t **out, struct fg_err *err) FG_MUST_USE;
 
@@ -63,19 +64,22 @@ int fg_edits_list(const struct fg_layer *l, struct fg_reader *r, int64_t after,
  */
 int fg_edits_add(struct fg_store *s, struct fg_catalog *c, const struct fg_layer *l,
     const json_t *spec, json_t **out, struct fg_err *err) FG_MUST_USE;
-/* Withdraw one. */
+/* Withdraw those from number `first` to `last`, all or none: what one call decided has
+ * consecutive numbers. *out as above. Fails: FG_ENOENT, FG_EINVAL. */
 int fg_edits_undo(struct fg_store *s, struct fg_catalog *c, const struct fg_layer *l,
-    int64_t edit, json_t **out, struct fg_err *err) FG_MUST_USE;
+    int64_t first, int64_t last, json_t **out, struct fg_err *err) FG_MUST_USE;
 
 /* ------------------------------------------------------------- properties */
 
 /*
  * The inline properties of segments as Neuroglancer reads them ("@type":
  * "neuroglancer_segment_properties"): for the `max` largest objects from position
- * `skip` on: voxels, members, blocks, gen, and the bounding box x0 .. z1 (voxels of
- * scale 0, half-open). Components in NAME.agg, base objects in NAME. As far as they are
- * known of the objects' present generations: triangles and cable (um), "NaN" where not;
- * a column of which no value is known is left out. Cost: some look-ups an object.
+ * `skip` on: voxels, members, blocks, gen, the bounding box x0 .. z1 (voxels of
+ * scale 0, half-open) and the seed seed_x .. seed_z (struct fg_object). Components in
+ * NAME.agg, base objects in NAME. As far as they are known of the objects' present
+ * generations: triangles and cable (um). What is not known is "NaN", in a float32
+ * column; a column of which no value is known is left out. Cost: some look-ups an
+ * object.
  */
 #define FG_SEGMENTS_SHOWN 50000 /* what a viewer's list takes without effort */
 int fg_segment_properties(const struct fg_layer *l, struct fg_reader *r, uint64_t skip,

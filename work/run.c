@@ -20,6 +20,7 @@
 #include "seg/consensus.h"
 #include "seg/downsample.h"
 #include "work/artefact.h"
+#include "work/origins.h"
 #include "work/picture.h"
 #include "work/resegment.h"
 #include "work/stitch.h"
@@ -64,311 +65,6 @@ fg_output_seal(struct fg_output *out)
 	out->result.version = PACKAGE_VERSION;
 }
 
-/* ------------------------------------------------------------- cutting a block */
-
-struct cut {
-	const struct fg_layer *layer;
-	const struct fg_scale *scale;
-	uint64_t at;
-	int64_t blk[3];
-	struct fg_box core, box;
-	uint32_t *local; /* by label of the box: number within the block, 0 = none */
-	uint32_t labels; /* largest label of the box */
-	struct fg_output out;
-};
-
-static size_t
-index_of(const struct fg_box *b, int64_t x, int64_t y, int64_t z)
-{
-	return (size_t)((x - b->lo[0]) +
-			(b->hi[0] - b->lo[0]) *
-			    ((y - b->lo[1]) + (b->hi[1] - b->lo[1]) * (z - b->lo[2])));
-}
-
-static uint32_t
-largest(const struct fg_array *labels)
-{
-	const uint32_t *p = labels->data;
-	uint32_t max = 0;
-
-	for (size_t i = 0, n = fg_array_count(labels); i < n; i++)
-		max = FG_MAX(max, p[i]);
-	return max;
-}
-
-static void
-count_voxel(struct fg_object_row *o, int64_t x, int64_t y, int64_t z)
-{
-	const int64_t p[3] = {x, y, z};
-
-	for (int d = 0; d < 3; d++) {
-		if (o->voxels == 0 || p[d] < o->lo[d])
-			o->lo[d] = p[d];
-		if (o->voxels == 0 || p[d] >= o->hi[d])
-			o->hi[d] = p[d] + 1;
-	}
-	o->voxels++;
-}
-
-/* Statistics of every label within the core, indexed by label. */
-static void
-survey_core(const struct cut *c, const struct fg_array *labels,
-    struct fg_object_row *all)
-{
-	const uint32_t *p = labels->data;
-
-	for (int64_t z = c->core.lo[2]; z < c->core.hi[2]; z++) {
-		for (int64_t y = c->core.lo[1]; y < c->core.hi[1]; y++) {
-			const uint32_t *row =
-			    p + index_of(&c->box, c->core.lo[0], y, z);
-
-			for (int64_t x = c->core.lo[0]; x < c->core.hi[0]; x++, row++) {
-				if (*row)
-					count_voxel(&all[*row], x, y, z);
-			}
-		}
-	}
-}
-
-/* Labels rise in flood order, so numbering those with core voxels in order of label
- * numbers objects in flood order. */
-static int
-number_objects(struct cut *c, const struct fg_array *labels, struct fg_err *err)
-{
-	struct fg_object_row *all = NULL;
-	uint32_t n = 0;
-	int rc = -1;
-
-	c->labels = largest(labels);
-	all = fg_try_alloc((size_t)c->labels + 1, sizeof *all);
-	c->local = fg_try_alloc((size_t)c->labels + 1, sizeof *c->local);
-	if (!all || !c->local) {
-		fg_fail(err, FG_ENOMEM, "no memory for %u objects", c->labels);
-		goto out;
-	}
-	memset(all, 0, ((size_t)c->labels + 1) * sizeof *all);
-	survey_core(c, labels, all);
-	c->local[0] = 0;
-	for (uint32_t i = 1; i <= c->labels; i++) {
-		c->local[i] = all[i].voxels ? ++n : 0;
-		if (n >> FG_LOCAL_BITS) {
-			fg_fail(err, FG_EINVAL,
-			    "block has more than %d objects, which ids cannot number: "
-			    "choose smaller blocks",
-			    (1 << FG_LOCAL_BITS) - 1);
-			goto out;
-		}
-		if (all[i].voxels) {
-			all[n] = all[i]; /* n <= i */
-			all[n].id = fg_recipe_id(c->layer->recipe, c->blk, n);
-		}
-	}
-	c->out.object = fg_calloc((size_t)n + 1, sizeof *all);
-	memcpy(c->out.object, all + 1, n * sizeof *all);
-	c->out.result.objects = n;
-	rc = 0;
-out:
-	free(all);
-	return rc;
-}
-
-/* Take over an encoded payload. */
-static void
-put_payload(struct cut *c, const struct fg_key *key, uint32_t part,
-    enum fg_encoding enc, struct fg_buf *bytes)
-{
-	fg_output_put(&c->out, &(struct fg_payload){
-				   .key = *key,
-				   .part = part,
-				   .state = bytes ? FG_PRESENT : FG_EMPTY,
-				   .enc = (uint8_t)enc,
-				   .bytes = bytes,
-			       });
-}
-
-/* Global ids of a chunk, u64 (or u32 where the layer holds that). */
-static void
-fill_ids(const struct cut *c, const struct fg_array *labels, const struct fg_box *vx,
-    uint64_t *ids)
-{
-	const uint32_t *p = labels->data;
-	uint64_t base = fg_recipe_id(c->layer->recipe, c->blk, 0);
-
-	for (int64_t z = vx->lo[2]; z < vx->hi[2]; z++) {
-		for (int64_t y = vx->lo[1]; y < vx->hi[1]; y++) {
-			const uint32_t *row = p + index_of(&c->box, vx->lo[0], y, z);
-
-			for (int64_t x = vx->lo[0]; x < vx->hi[0]; x++) {
-				uint32_t n = c->local[*row++];
-
-				*ids++ = n ? base | n : 0;
-			}
-		}
-	}
-}
-
-static int
-cut_label_chunk(struct cut *c, const struct fg_array *labels, const struct fg_key *key,
-    const struct fg_box *vx, struct fg_err *err)
-{
-	struct fg_array ids = FG_ARRAY_INIT;
-	struct fg_buf *bytes = NULL;
-	int64_t shape[4] = {1, 1, 1, 1};
-	int rc = -1;
-
-	fg_box_shape(vx, shape);
-	if (fg_array_init(&ids, FG_U64, shape, err) < 0)
-		return -1;
-	fill_ids(c, labels, vx, ids.data);
-	if (!fg_array_is_zero(&ids) && fg_codec_encode(c->scale, &ids, &bytes, err) < 0)
-		goto out;
-	put_payload(c, key, 0, c->scale->encoding, bytes);
-	rc = 0;
-out:
-	fg_array_fini(&ids);
-	return rc;
-}
-
-/* The probability layer's chunk: u8, raw, 0 where nothing is known. */
-static int
-cut_prob_chunk(struct cut *c, const struct fg_array *prob, const struct fg_key *key,
-    const struct fg_box *vx, struct fg_err *err)
-{
-	struct fg_scale raw = *c->scale;
-	struct fg_array part = FG_ARRAY_INIT;
-	struct fg_buf *bytes = NULL;
-	int64_t shape[4] = {1, 1, 1, 1};
-	struct fg_key pk = *key;
-	int rc = -1;
-
-	fg_box_shape(vx, shape);
-	if (fg_array_init(&part, FG_U8, shape, err) < 0)
-		return -1;
-	fg_array_copy_box(&part, vx, prob, &c->box);
-	raw.encoding = FG_ENC_RAW;
-	if (!fg_array_is_zero(&part) && fg_codec_encode(&raw, &part, &bytes, err) < 0)
-		goto out;
-	pk.kind = FG_KIND_PROB;
-	put_payload(c, &pk, 0, FG_ENC_RAW, bytes);
-	rc = 0;
-out:
-	fg_array_fini(&part);
-	return rc;
-}
-
-static int
-cut_chunks(struct cut *c, const struct fg_array *labels, const struct fg_array *prob,
-    struct fg_err *err)
-{
-	const struct fg_scale *s = c->scale;
-	struct fg_key key = {.layer = c->layer->id, .kind = FG_KIND_CHUNK};
-	struct fg_box g, vx;
-	int64_t ch[3];
-
-	for (int d = 0; d < 3; d++) {
-		g.lo[d] = (c->core.lo[d] - s->offset[d]) / s->chunk[d];
-		g.hi[d] = fg_div_ceil(c->core.hi[d] - s->offset[d], s->chunk[d]);
-	}
-	for (ch[2] = g.lo[2]; ch[2] < g.hi[2]; ch[2]++) {
-		for (ch[1] = g.lo[1]; ch[1] < g.hi[1]; ch[1]++) {
-			for (ch[0] = g.lo[0]; ch[0] < g.hi[0]; ch[0]++) {
-				fg_scale_chunk_box(s, ch, &vx);
-				key.at = fg_morton_encode(ch);
-				if (cut_label_chunk(c, labels, &key, &vx, err) < 0 ||
-				    (prob &&
-					cut_prob_chunk(c, prob, &key, &vx, err) < 0))
-					return -1;
-			}
-		}
-	}
-	return 0;
-}
-
-bool
-fg_face_box(const struct fg_recipe *r, const struct fg_scale *s, const int64_t blk[3],
-    int face, struct fg_box *vx)
-{
-	int64_t grid[3];
-	int d = face / 2;
-	bool upper = face % 2;
-	struct fg_box core;
-
-	fg_recipe_grid(r, s, grid);
-	if (r->halo[d] == 0 || blk[d] == (upper ? grid[d] - 1 : 0))
-		return false;
-	fg_recipe_core(r, s, blk, &core);
-	fg_recipe_box(r, s, blk, vx);
-	/* Near the end of the volume either side may be thinner than the halo. */
-	if (upper)
-		vx->lo[d] = FG_MAX(vx->lo[d], core.hi[d] - r->halo[d]);
-	else
-		vx->hi[d] = FG_MIN(vx->hi[d], core.lo[d] + r->halo[d]);
-	return true;
-}
-
-static int
-cut_face(struct cut *c, const struct fg_array *labels, int face, struct fg_err *err)
-{
-	static const int64_t cseg_block[3] = {8, 8, 8};
-	struct fg_key key = {.layer = c->layer->id, .kind = FG_KIND_FACE, .at = c->at};
-	struct fg_array part = FG_ARRAY_INIT;
-	struct fg_buf *bytes = NULL;
-	int64_t shape[4] = {1, 1, 1, 1};
-	struct fg_box vx;
-	int rc = -1;
-
-	if (!fg_face_box(c->layer->recipe, c->scale, c->blk, face, &vx))
-		return 0;
-	fg_box_shape(&vx, shape);
-	if (fg_array_init(&part, FG_U32, shape, err) < 0)
-		return -1;
-	fg_array_copy_box(&part, &vx, labels, &c->box);
-	uint32_t *p = part.data;
-	for (size_t i = 0, n = fg_array_count(&part); i < n; i++)
-		p[i] = c->local[p[i]];
-	if (!fg_array_is_zero(&part)) {
-		if (fg_cseg_encode(cseg_block, &part, &bytes, err) < 0)
-			goto out;
-		put_payload(c, &key, (uint32_t)face, FG_ENC_CSEG, bytes);
-	}
-	rc = 0;
-out:
-	fg_array_fini(&part);
-	return rc;
-}
-
-int
-fg_task_cut(const struct fg_layer *l, uint64_t at, const struct fg_array *labels,
-    const struct fg_array *prob, struct fg_output *out, struct fg_err *err)
-{
-	struct cut c = {.layer = l, .scale = &l->info.scale[0], .at = at};
-	int rc = -1;
-
-	fg_morton_decode(at, c.blk);
-	fg_recipe_core(l->recipe, c.scale, c.blk, &c.core);
-	fg_recipe_box(l->recipe, c.scale, c.blk, &c.box);
-	for (int d = 0; d < 3; d++)
-		fg_assert(labels->shape[d] == c.box.hi[d] - c.box.lo[d]);
-	fg_assert(labels->dtype == FG_U32);
-	if (number_objects(&c, labels, err) < 0 ||
-	    cut_chunks(&c, labels, prob, err) < 0)
-		goto out;
-	for (int face = 0; face < 6; face++) {
-		if (cut_face(&c, labels, face, err) < 0)
-			goto out;
-	}
-	c.out.result.task =
-	    (struct fg_key){.layer = l->id, .kind = FG_KIND_BLOCK, .at = at};
-	fg_output_seal(&c.out);
-	*out = c.out;
-	c.out = (struct fg_output){0};
-	rc = 0;
-out:
-	fg_output_fini(&c.out);
-	free(c.local);
-	return rc;
-}
-
 /* ------------------------------------------------------------- a block */
 
 static char *
@@ -398,6 +94,7 @@ struct block {
 	struct fg_box box;
 	struct fg_array image, mask, labels, prob;
 	struct fg_array before; /* objects of the coarser scale */
+	struct fg_origins origins;
 	struct fg_seg_stats stats;
 	struct fg_engine *engine, *second; /* of a consensus's own model, or NULL */
 };
@@ -417,11 +114,29 @@ add_stats(struct fg_seg_stats *sum, struct fg_seg_stats *more)
 	fg_seg_stats_fini(more);
 }
 
+/* Note where floods began: voxels of a box that begins at lo, in voxels of the finest
+ * scale's `factor`. Of a coarse voxel it is the middle. */
+static void
+note_origins(struct block *b, const struct fg_seg_stats *st, const int64_t lo[3],
+    const int64_t factor[3])
+{
+	int64_t vx[3];
+
+	for (uint64_t i = 0; i < st->objects; i++) {
+		for (int d = 0; d < 3; d++) {
+			vx[d] = (lo[d] + st->origin[i].start[d]) * factor[d] +
+				factor[d] / 2;
+			vx[d] = FG_MAX(b->box.lo[d], FG_MIN(vx[d], b->box.hi[d] - 1));
+		}
+		fg_origins_put(&b->origins, st->first + (uint32_t)i + 1, vx);
+	}
+}
+
 /* Flood a coarser scale of the box; its objects, of at least `least` of its voxels, are
- * *out on the finer ones. */
+ * *out on the finer ones. Where they began is noted if they are kept. */
 static int
 flood_scale(struct fg_task *t, int scale, int64_t least, struct fg_engine *engine,
-    const struct fg_block_call *fine, struct block *b, struct fg_array *out,
+    const struct fg_block_call *fine, struct block *b, bool kept, struct fg_array *out,
     struct fg_err *err)
 {
 	struct fg_flood_params params = t->layer->recipe->flood;
@@ -450,6 +165,8 @@ flood_scale(struct fg_task *t, int scale, int64_t least, struct fg_engine *engin
 		    &st, err);
 	if (rc < 0)
 		goto out;
+	if (kept)
+		note_origins(b, &st, c.box.lo, c.factor);
 	add_stats(&b->stats, &st);
 	fg_picture_spread(&c, &labels, &b->box, out);
 out:
@@ -472,7 +189,7 @@ flood_again(struct fg_task *t, struct fg_block_call *call, struct block *b,
 	/* Fewer voxels of a coarser scale are an object: those dropped for good are
 	 * told by the size of the pieces. */
 	if (scale != t->layer->image_scale)
-		return flood_scale(t, scale, 1, engine, call, b, other, err);
+		return flood_scale(t, scale, 1, engine, call, b, false, other, err);
 	if (fg_array_init(other, FG_U32, b->labels.shape, err) < 0 ||
 	    fg_segment_block(fg_engine_batcher(engine), call, other, NULL, &st, err) <
 		0)
@@ -489,10 +206,12 @@ agree(struct fg_task *t, struct fg_block_call *call, struct block *b,
 	struct fg_array other = FG_ARRAY_INIT;
 	int rc = flood_again(t, call, b, &other, err);
 
+	fg_origins_confine(&b->origins, &b->labels, &b->box);
 	if (rc == 0)
 		rc = fg_consensus_split(&b->labels, &other,
 		    (uint64_t)t->layer->recipe->passes.consensus_least, &b->labels,
 		    err);
+	fg_origins_follow(&b->origins, &b->labels, &b->box);
 	fg_array_fini(&other);
 	return rc;
 }
@@ -502,18 +221,20 @@ static int
 flood_passes(struct fg_task *t, struct fg_block_call *call, struct block *b,
     struct fg_err *err)
 {
+	static const int64_t same[3] = {1, 1, 1};
 	const struct fg_recipe *r = t->layer->recipe;
 	struct fg_seg_stats st = {0};
 
 	if (r->passes.coarse[0]) {
 		if (flood_scale(t, t->layer->coarse_scale, r->passes.coarse_least,
-			b->engine, call, b, &b->before, err) < 0)
+			b->engine, call, b, true, &b->before, err) < 0)
 			return -1;
 		call->before = &b->before;
 	}
 	if (fg_segment_block(fg_engine_batcher(b->engine), call, &b->labels,
 		r->prob ? &b->prob : NULL, &st, err) < 0)
 		return -1;
+	note_origins(b, &st, b->box.lo, same);
 	add_stats(&b->stats, &st);
 	return r->passes.consensus ? agree(t, call, b, err) : 0;
 }
@@ -612,8 +333,8 @@ run_block(struct fg_task *t, struct fg_env *env, struct fg_output *out,
 	if (segment(t, env, &box, &b, err) < 0)
 		goto out;
 	t2 = fg_clock_ns();
-	if (fg_task_cut(l, t->key.at, &b.labels, b.prob.data ? &b.prob : NULL, &made,
-		err) < 0)
+	if (fg_task_cut(l, t->key.at, &b.labels, b.prob.data ? &b.prob : NULL,
+		&b.origins, &made, err) < 0)
 		goto out;
 	made.device = b.engine ? fg_engine_devices(b.engine) : NULL;
 	made.stats = format_stats(&b.stats, t1 - t0, fg_clock_ns() - t2);
@@ -623,6 +344,7 @@ run_block(struct fg_task *t, struct fg_env *env, struct fg_output *out,
 	rc = 0;
 out:
 	fg_seg_stats_fini(&b.stats);
+	fg_origins_fini(&b.origins);
 	fg_array_fini(&b.image);
 	fg_array_fini(&b.mask);
 	fg_array_fini(&b.before);
@@ -827,13 +549,18 @@ run_coarse(struct fg_task *t, struct fg_env *env, struct fg_output *out,
 	 * is not taken for known background. */
 	if (partial && !bytes && fg_codec_encode(s, &coarse, &bytes, err) < 0)
 		goto out;
-	struct cut c = {0};
-	put_payload(&c, &t->key, 0, s->encoding, bytes);
-	if (partial)
-		c.out.payload[0].state = FG_PARTIAL;
-	c.out.result.task = t->key;
-	fg_output_seal(&c.out);
-	*out = c.out;
+	struct fg_output made = {0};
+	fg_output_put(&made, &(struct fg_payload){
+				 .key = t->key,
+				 .state = partial ? FG_PARTIAL
+					  : bytes ? FG_PRESENT
+						  : FG_EMPTY,
+				 .enc = (uint8_t)s->encoding,
+				 .bytes = bytes,
+			     });
+	made.result.task = t->key;
+	fg_output_seal(&made);
+	*out = made;
 	rc = 0;
 out:
 	fg_array_fini(&fine);

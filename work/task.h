@@ -106,9 +106,11 @@ int fg_task_run(struct fg_task *t, struct fg_env *env, struct fg_output *out,
 
 /* What the segmentation of a block's box becomes: chunks, objects and faces. Split from
  * fg_task_run for tests. labels: u32, shape of fg_recipe_box, in flood order; prob: u8
- * of that shape or NULL. */
+ * of that shape or NULL; origins: where the labels began, or NULL. */
+struct fg_origins; /* work/origins.h */
 int fg_task_cut(const struct fg_layer *l, uint64_t at, const struct fg_array *labels,
-    const struct fg_array *prob, struct fg_output *out, struct fg_err *err) FG_MUST_USE;
+    const struct fg_array *prob, const struct fg_origins *origins,
+    struct fg_output *out, struct fg_err *err) FG_MUST_USE;
 
 /*
  * The part of a block's box that its face artefact holds: face 0 .. 5 = -x +x -y +y -z

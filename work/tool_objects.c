@@ -335,6 +335,23 @@ run_cut(struct fg_tool *t)
 	return decide(t, "cut");
 }
 
+/* "7" or "7-12". */
+static int
+parse_edits(const char *text, uint64_t *first, uint64_t *last, struct fg_err *err)
+{
+	const char *dash = strchr(text, '-');
+	char *head = fg_strdup(text);
+	int rc;
+
+	head[strcspn(head, "-")] = '\0';
+	rc = parse_id(head, "edit's number", first, err);
+	*last = *first;
+	if (rc == 0 && dash)
+		rc = parse_id(dash + 1, "edit's number", last, err);
+	free(head);
+	return rc;
+}
+
 static int
 run_undo(struct fg_tool *t)
 {
@@ -342,15 +359,16 @@ run_undo(struct fg_tool *t)
 	struct fg_layer *l = NULL;
 	struct fg_session s;
 	json_t *out = NULL;
-	uint64_t edit;
+	uint64_t first, last;
 	char *path;
 	int rc = -1;
 
-	if (parse_id(t->arg[1], "edit's number", &edit, &err) < 0 ||
+	if (parse_edits(t->arg[1], &first, &last, &err) < 0 ||
 	    fg_session_open(&s, t, false, &err) < 0)
 		return fg_tool_fail(t, &err);
 	if (s.control) {
-		path = fg_asprintf("/api/layers/%s/edits/%" PRIu64, t->arg[0], edit);
+		path = fg_asprintf("/api/layers/%s/edits/%" PRIu64 "?through=%" PRIu64,
+		    t->arg[0], first, last);
 		rc = fg_control_call(s.control, "DELETE", path, NULL, &out, &err);
 		free(path);
 	} else {
@@ -358,8 +376,8 @@ run_undo(struct fg_tool *t)
 		if (l && !l->recipe)
 			fg_fail(&err, FG_EINVAL, "layer %s is not made here", l->name);
 		else if (l)
-			rc = fg_edits_undo(s.store, s.catalog, l, (int64_t)edit, &out,
-			    &err);
+			rc = fg_edits_undo(s.store, s.catalog, l, (int64_t)first,
+			    (int64_t)last, &out, &err);
 	}
 	fg_layer_unref(l);
 	fg_session_close(&s);
@@ -433,10 +451,12 @@ const struct fg_tool_command fg_tool_objects_commands[] = {
 	.options = decide_options,
 	.run = run_cut},
     {.name = "object undo",
-	.args = "NAME EDIT",
+	.args = "NAME EDIT[-LAST]",
 	.least = 2,
 	.most = 2,
 	.summary = "withdraw a decision",
+	.details = "Or all from EDIT to LAST: those of one list have consecutive "
+		   "numbers.",
 	.run = run_undo},
     {.name = NULL},
 };

@@ -170,7 +170,20 @@ def decisions(s, layer, wanted):
         (404, {"error": "edit 0: there is no object 77"}))
     is_("an unknown edit", s.call("DELETE", f"/api/layers/{layer}/edits/999").status, 404)
     is_("an image", edit(s, "em", join=[[1, 2]])[0], 400)
-    is_("40,000 times the same", edit(s, layer, join=[[a[0], a[1]]] * 40000)[0], 201)
+    status, many = edit(s, layer, join=[[a[0], a[1]]] * 120000, who="a list")
+    is_("120,000 times the same, more than a client may send", status, 201)
+    edits = f"/api/layers/{layer}/edits"
+    for why, n in (("backwards", f"{many['edits'][0]}?through=1"), ("no number", "1?through=x"),
+                   ("too many", "1?through=9999999")):
+        is_(f"{why} cannot be withdrawn", s.call("DELETE", f"{edits}/{n}").status, 400)
+    last = many["edits"][-1]
+    is_("nor one that is not there", s.call("DELETE", f"{edits}/{many['edits'][0]}?through="
+                                            f"{last + 1}").status, 404)
+    is_("so that none is", s.get(f"{edits}?after={last - 1}").json()[0]["undone"], False)
+    is_("they are withdrawn together", s.call(
+        "DELETE", f"{edits}/{many['edits'][0]}?through={last}").status, 200)
+    is_("all of them", {r["undone"] for r in s.get(
+        f"{edits}?after={many['edits'][0] - 1}&max=100000").json()}, {True})
     ring = [b[0], b[1], a[0]]
     is_("a ring", edit(s, layer, join=list(zip(ring, ring[1:] + ring[:1])))[0], 201)
     is_("without a token", s.request("POST", f"/api/layers/{layer}/edits",
@@ -198,6 +211,16 @@ def properties(s, layer):
                         for n, i in enumerate(ids)},
         {i: tuple(a + o for a, o in zip(lo, OFFSET)) + tuple(
             a + o + 1 for a, o in zip(hi, OFFSET)) for i, (lo, hi) in boxes.items()})
+    seeds = {i: tuple(columns["seed_" + k][n] for k in "xyz") for n, i in enumerate(ids)}
+    cells = {i: cell(v) for v, i in whole.items()}
+    is_("their seeds are in their cells", {
+        i: v for i, v in seeds.items()
+        if cell(tuple(a - o for a, o in zip(v, OFFSET))) != cells[i]}, {})
+    ok("as whole numbers", all(c["data_type"] == "int32" for c in p["inline"]["properties"]
+                               if c["id"].startswith("seed_")))
+    one = s.get(f"/api/layers/{layer.removesuffix('.agg')}/objects/{ids[0]}").json()
+    if layer.endswith(".agg"):
+        is_("as an object is described", one["seed"], list(seeds[ids[0]]))
     page = s.get(f"/{layer}/segment_properties/info?skip=3&max=2").json()
     is_("a page of them", list(map(int, page["inline"]["ids"])), ids[3:5])
     return columns

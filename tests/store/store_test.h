@@ -117,6 +117,15 @@ st_bytes(const struct fg_key *k, uint32_t part, unsigned salt)
 	return b;
 }
 
+/* Where an object began, from its id alone; of every third that is not known. */
+static inline bool
+st_seed(uint64_t id, int64_t vx[3])
+{
+	for (int d = 0; d < 3; d++)
+		vx[d] = (int64_t)(id >> 7 * d & 0x7f) - 20;
+	return (id >> 20 ^ id) % 3 != 0;
+}
+
 /* A result of block (x, y, z), 2 x 2 x 2 chunks of which the last is EMPTY, a face
  * artefact of two parts, and two objects. Free with st_result_free. */
 static inline struct fg_result *
@@ -146,6 +155,7 @@ st_block(uint32_t layer, int64_t x, int64_t y, int64_t z, unsigned salt)
 		    .lo = {x, y, z},
 		    .hi = {x + 9, y + 9, z + 9},
 		};
+		o[i].seeded = st_seed(o[i].id, o[i].seed);
 	}
 	r->payload = p;
 	r->payloads = 10;

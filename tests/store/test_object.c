@@ -160,6 +160,25 @@ solve(const struct world *w, uint64_t public_id[OBJECTS])
 
 /* ------------------------------------------------------------- the store's */
 
+/* Whether a component has the seed of its largest member of those that have one; the
+ * second object of a block has a voxel more than the first (st_block). */
+static bool
+is_seed_right(const uint64_t want[OBJECTS], const struct fg_object *o)
+{
+	int64_t seed[3], v[3];
+	int best = -1;
+
+	for (int i = 0; i < OBJECTS; i++) {
+		if (want[i] == o->public_id && st_seed(name(i), v) &&
+		    (best < 0 || (name(i) & 3) > (name(best) & 3)))
+			best = i;
+	}
+	if (best < 0)
+		return !o->seeded;
+	(void)st_seed(name(best), seed);
+	return o->seeded && memcmp(seed, o->seed, sizeof seed) == 0;
+}
+
 static int
 differences(struct fg_reader *r, uint32_t layer, const struct world *w)
 {
@@ -180,7 +199,8 @@ differences(struct fg_reader *r, uint32_t layer, const struct world *w)
 		for (int j = 0; j < OBJECTS; j++)
 			members += want[j] == want[i];
 		if (fg_reader_object(r, layer, id[i], &o, &err) < 0 ||
-		    o.public_id != want[i] || o.members != members || o.id != id[i])
+		    o.public_id != want[i] || o.members != members || o.id != id[i] ||
+		    !is_seed_right(want, &o))
 			bad++;
 	}
 	return bad;
@@ -502,6 +522,87 @@ test_reindex(void)
 	st_cleanup();
 }
 
+/* Seeds as pages of objects have them; how many are known. -1: a wrong one. */
+static int
+page_seeds(struct fg_reader *r, bool whole, enum fg_object_order order)
+{
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_object *page = NULL, o;
+	int64_t seed[3];
+	size_t n = 0;
+	int known = 0;
+
+	if (fg_reader_objects(r, 1, whole, order, 0, 1000, &page, &n, &err) < 0)
+		return -1;
+	for (size_t i = 0; i < n && known >= 0; i++) {
+		bool there = st_seed(page[i].public_id, seed);
+
+		known += page[i].seeded;
+		if (!whole && (page[i].seeded != there ||
+				  (there && memcmp(page[i].seed, seed, sizeof seed))))
+			known = -1;
+		if (whole && (fg_reader_object(r, 1, page[i].public_id, &o, &err) < 0 ||
+				 o.seeded != page[i].seeded ||
+				 memcmp(o.seed, page[i].seed, sizeof o.seed)))
+			known = -1;
+	}
+	free(page);
+	return known;
+}
+
+/* An index of before there were seeds is brought up to date, without any; a reindex
+ * finds those that the slabs have. */
+static void
+test_seeds(void)
+{
+	static struct world w;
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_store *s;
+	struct fg_reader *r;
+	char path[512];
+	sqlite3 *db;
+	int base, whole;
+
+	rnd_state = 6;
+	make_world(&w, 5);
+	tap_int(play(&w, 12, true), 0, "a world with seeds");
+	s = st_open(FG_STORE_WRITE);
+	r = st_reader(s);
+	base = page_seeds(r, false, FG_OBJECTS_BY_ID);
+	whole = page_seeds(r, true, FG_OBJECTS_BY_VOXELS);
+	tap_ok(base > 0 && base < OBJECTS && whole > 0,
+	    "pages have them: of %d base objects and %d whole ones", base, whole);
+	tap_ok(page_seeds(r, false, FG_OBJECTS_BY_VOXELS) == base &&
+		   page_seeds(r, true, FG_OBJECTS_BY_ID) == whole,
+	    "in either order");
+	fg_reader_close(r);
+	fg_store_close(s);
+	snprintf(path, sizeof path, "%s/index.sqlite", st_root);
+	tap_ok(sqlite3_open(path, &db) == SQLITE_OK &&
+		   sqlite3_exec(db,
+		       "ALTER TABLE objects DROP COLUMN seed;"
+		       "UPDATE meta SET value = 3 WHERE key = 'schema'",
+		       NULL, NULL, NULL) == SQLITE_OK,
+	    "an index without");
+	sqlite3_close(db);
+	s = st_open(FG_STORE_WRITE);
+	r = st_reader(s);
+	tap_ok(page_seeds(r, true, FG_OBJECTS_BY_ID) == 0, "is read: none is known");
+	fg_reader_close(r);
+	fg_store_close(s);
+	tap_rc(fg_store_reindex(st_root, &st_opt, st_show, NULL, st_said, &err), &err,
+	    "reindex");
+	s = st_open(FG_STORE_WRITE);
+	r = st_reader(s);
+	tap_ok(page_seeds(r, false, FG_OBJECTS_BY_ID) == base &&
+		   page_seeds(r, true, FG_OBJECTS_BY_ID) == whole,
+	    "they are back");
+	tap_int(differences(r, 1, &w), 0, "and right");
+	fg_reader_close(r);
+	fg_store_close(s);
+	st_cleanup();
+}
+
 /* Killed while a decision is written: it is there whole or not at all, and the
  * components are what the rule makes of that. */
 static void
@@ -657,6 +758,7 @@ main(void)
 	test_edits();
 	test_orders();
 	test_reindex();
+	test_seeds();
 	test_killed();
 	test_dropped();
 	test_cost();

@@ -369,7 +369,7 @@ test_bad_index(void)
 	tamper("UPDATE meta SET value = 99 WHERE key = 'schema'");
 	s = fg_store_open(st_root, FG_STORE_WRITE, &tight, &err);
 	tap_fails(s ? 0 : -1, &err, FG_ENOTSUP, "schema 99", "an index of the future");
-	tamper("UPDATE meta SET value = 3 WHERE key = 'schema'");
+	tamper("UPDATE meta SET value = 4 WHERE key = 'schema'");
 	tamper("UPDATE chunks SET scale = 9 WHERE at = 0 AND layer = 2;"
 	       "UPDATE chunks SET crc = crc + 1 WHERE at = 1 AND layer = 2;"
 	       "UPDATE chunks SET off = off + 8 WHERE at = 2 AND layer = 2;"

@@ -124,7 +124,7 @@ fake_block(struct fg_task *t, struct fg_output *out, struct fg_err *err)
 		return -1;
 	for (size_t i = 0; i < fg_array_count(&labels); i++)
 		((uint32_t *)labels.data)[i] = 1;
-	rc = fg_task_cut(l, t->key.at, &labels, NULL, out, err);
+	rc = fg_task_cut(l, t->key.at, &labels, NULL, NULL, out, err);
 	fg_array_fini(&labels);
 	return rc;
 }

@@ -82,13 +82,13 @@ run(uint64_t at, struct fg_output *out, struct fg_err *err)
 
 /* The same box by hand; `lost` voxels of the image are absent. */
 static void
-by_hand(const struct fg_box *box, const struct fg_box *lost, struct fg_array *labels)
+by_hand(const struct fg_box *box, const struct fg_box *lost, struct fg_array *labels,
+    struct fg_seg_stats *stats)
 {
 	struct fg_err err = FG_ERR_INIT;
 	const struct fg_recipe *r = layer->recipe;
 	struct fg_array image, mask;
 	int64_t shape[4] = {1, 1, 1, 1};
-	struct fg_seg_stats stats = {0};
 	const _Atomic int cls = FG_BULK;
 	const _Atomic bool cancel = false;
 	struct fg_engine *e = fg_engines_get(engines, r->model, r->model_sha256,
@@ -118,10 +118,9 @@ by_hand(const struct fg_box *box, const struct fg_box *lost, struct fg_array *la
 	    .params = &r->flood,
 	    .cls = &cls,
 	    .cancel = &cancel};
-	must(fg_segment_block(fg_engine_batcher(e), &call, labels, NULL, &stats,
-		 &err) == 0,
+	must(fg_segment_block(fg_engine_batcher(e), &call, labels, NULL, stats, &err) ==
+		 0,
 	    &err);
-	fg_seg_stats_fini(&stats);
 	fg_array_fini(&image);
 	fg_array_fini(&mask);
 }
@@ -287,6 +286,26 @@ object_errors(const struct fg_output *out, const int64_t blk[3],
 	return wrong;
 }
 
+/* Objects of the core against the origins of their floods. */
+static int
+seed_errors(const struct fg_output *out, const struct fg_seg_stats *st,
+    const struct fg_box *box, const uint32_t local[256])
+{
+	int wrong = 0;
+
+	for (uint64_t i = 0; i < st->objects; i++) {
+		uint32_t k = local[i + 1];
+
+		if (k == 0)
+			continue;
+		const struct fg_object_row *o = &out->result.object[k - 1];
+		wrong += !o->seeded;
+		for (int d = 0; d < 3; d++)
+			wrong += o->seed[d] != box->lo[d] + st->origin[i].start[d];
+	}
+	return wrong;
+}
+
 static int outside; /* labels of boxes that no core voxel had, so far */
 
 /* Run one block and compare everything; returns its number of objects. */
@@ -297,13 +316,14 @@ compare(const int64_t blk[3], const struct fg_box *lost)
 	struct fg_output out = {0};
 	struct fg_array labels;
 	struct fg_box core, box;
+	struct fg_seg_stats stats = {0};
 	uint32_t local[256], n;
 	int chunks = 0, wrong = 0, faces = 0;
 	int64_t ch[3];
 
 	fg_recipe_core(layer->recipe, &layer->info.scale[0], blk, &core);
 	fg_recipe_box(layer->recipe, &layer->info.scale[0], blk, &box);
-	by_hand(&box, lost, &labels);
+	by_hand(&box, lost, &labels, &stats);
 	n = number(&labels, &box, &core, local);
 	for (size_t i = 0; i < fg_array_count(&labels); i++) {
 		uint32_t k = ((uint32_t *)labels.data)[i];
@@ -335,6 +355,9 @@ compare(const int64_t blk[3], const struct fg_box *lost)
 	tap_int(faces, 0, "its faces too");
 	tap_int(object_errors(&out, blk, &labels, &box, &core, local, n), 0,
 	    "its %u objects are counted right", n);
+	tap_int(seed_errors(&out, &stats, &box, local), 0,
+	    "and began where floods did");
+	fg_seg_stats_fini(&stats);
 	fg_array_fini(&labels);
 	fg_output_fini(&out);
 	return n;

@@ -98,7 +98,7 @@ make_block(struct fg_task *t, struct fg_output *out, struct fg_err *err)
 	int rc = see_block(t->layer, t->key.at, &labels, &box, err);
 
 	if (rc == 0)
-		rc = fg_task_cut(t->layer, t->key.at, &labels, NULL, out, err);
+		rc = fg_task_cut(t->layer, t->key.at, &labels, NULL, NULL, out, err);
 	fg_array_fini(&labels);
 	return rc;
 }
