@@ -74,11 +74,32 @@ simplify(const struct fg_mesh *in, double want_nm, uint32_t triangles,
 	return 0;
 }
 
-/* Errors of planes to try, as parts of the limit: first one that is mostly kept to,
- * from the whole mesh, less where it is not (0 changes nothing but flat places). */
-static const double first[] = {0.3, 0.12, 0.04, 0};
-/* Then, as long as the limit is kept, more, from the little that is left by then. */
-static const double further[] = {0.4};
+/* Errors of planes to try, as parts of the limit: first a small one from the whole
+ * mesh, less where the limit is not kept (0 changes nothing but flat places). */
+static const double first[] = {0.15, 0.06, 0.02, 0};
+/* Then more, from the little that is left by then. */
+#define FURTHER 0.4
+
+/* A mesh as far as its distance allows: the one simplified once or twice. */
+static int
+choose(struct fg_distance *d, double limit, struct fg_mesh *once, struct fg_mesh *twice,
+    struct fg_mesh *out, bool *within, struct fg_err *err)
+{
+	struct fg_mesh *m = twice;
+
+	if (fg_distance_within(d, m, limit, within, err) < 0)
+		return -1;
+	if (!*within) {
+		m = once;
+		if (fg_distance_within(d, m, limit, within, err) < 0)
+			return -1;
+	}
+	if (*within) {
+		*out = *m;
+		*m = FG_MESH_INIT;
+	}
+	return 0;
+}
 
 /*
  * Large steps are made from small meshes, so that the price is that of one pass over
@@ -89,40 +110,26 @@ simplify_sharp(const struct fg_mesh *in, const struct fg_simplify_params *p,
     struct fg_mesh *out, struct fg_err *err)
 {
 	struct fg_distance *d = fg_distance_new(in, err);
-	struct fg_mesh best = FG_MESH_INIT;
 	bool within = false;
 	double planes;
+	int rc = d ? 0 : -1;
 
-	if (!d)
-		return -1;
-	for (size_t i = 0; i < FG_COUNTOF(first) && !within; i++) {
-		fg_mesh_fini(&best);
-		best = FG_MESH_INIT;
-		if (simplify(in, first[i] * p->error_nm, p->triangles, &best, &planes,
-			err) < 0 ||
-		    fg_distance_within(d, &best, p->error_nm, &within, err) < 0)
-			goto fail;
-	}
-	for (size_t i = 0; i < FG_COUNTOF(further) && within; i++) {
-		struct fg_mesh m = FG_MESH_INIT;
+	for (size_t i = 0; i < FG_COUNTOF(first) && !within && rc == 0; i++) {
+		struct fg_mesh once = FG_MESH_INIT, twice = FG_MESH_INIT;
 
-		if (simplify(&best, further[i] * p->error_nm, p->triangles, &m, &planes,
-			err) < 0 ||
-		    fg_distance_within(d, &m, p->error_nm, &within, err) < 0) {
-			fg_mesh_fini(&m);
-			goto fail;
-		}
-		fg_mesh_fini(within ? &best : &m);
-		if (within)
-			best = m;
+		rc = -1;
+		if (simplify(in, first[i] * p->error_nm, p->triangles, &once, &planes,
+			err) == 0 &&
+		    simplify(&once, FURTHER * p->error_nm, p->triangles, &twice,
+			&planes, err) == 0)
+			rc = choose(d, p->error_nm, &once, &twice, out, &within, err);
+		fg_mesh_fini(&once);
+		fg_mesh_fini(&twice);
 	}
+	if (rc == 0 && !within)
+		rc = simplify(in, 0, p->triangles, out, &planes, err);
 	fg_distance_free(d);
-	*out = best;
-	return 0;
-fail:
-	fg_distance_free(d);
-	fg_mesh_fini(&best);
-	return -1;
+	return rc;
 }
 
 int

@@ -115,10 +115,10 @@ test_sharp(void)
 	double reached = -1, off = -1, off_planes = -1;
 
 	tap_rc(fg_simplify_make(&s.mesh[0], &p, &m, &reached, &err), &err, "sharp");
-	tap_rc(fg_distance_measure(&s.mesh[0], &m, 0.5, &off, &err), &err, "measure");
+	tap_rc(fg_distance_measure(&s.mesh[0], &m, 0.05, &off, &err), &err, "measure");
 	tap_rc(fg_distance_measure(&s.mesh[0], &n, 0.5, &off_planes, &err), &err,
 	    "measure the other");
-	tap_ok(reached <= NM && off <= reached + 0.3,
+	tap_ok(reached <= NM && off <= reached + 0.05,
 	    "a sharp limit of %g nm: %.3g said, %.3g measured", NM, reached, off);
 	tap_ok(off_planes > NM, "without it %.3g nm", off_planes);
 	tap_ok(m.triangles * 4 < s.mesh[0].triangles && m.triangles > n.triangles,
