@@ -173,6 +173,13 @@ struct pair {
 	/* Left: with absurd voxels a triangle is as large as a million limits, and is
 	 * said to be far. Surfaces of neurites take one division a triangle. */
 	uint64_t divisions;
+	/* Where triangles of the fine mesh are marked around what is far, and how far
+	 * around; NULL: it is over with the first. */
+	uint8_t *mark;
+	float around;
+	bool far;          /* something was */
+	uint32_t far_fine; /* a fine vertex near it */
+	float far_at[3];
 	uint32_t last[2]; /* what was near in the fine tree, in the coarse one */
 };
 
@@ -454,6 +461,8 @@ coarse_is_near(struct pair *p, const struct part *a, bool *near, struct fg_err *
 	struct part q[4];
 
 	*near = true;
+	p->far_fine = a->v[0];
+	memcpy(p->far_at, c[0], sizeof p->far_at);
 	/* As above: what is far from all corners does not belong to the triangle. */
 	if (reach + FG_MAX(FG_MAX(a->off[0], a->off[1]), a->off[2]) <= p->limit)
 		return 0;
@@ -478,6 +487,45 @@ coarse_is_near(struct pair *p, const struct part *a, bool *near, struct fg_err *
 
 /* --- all of them */
 
+/* Something is far from the other mesh: mark the fine triangles around it, or be done.
+ */
+static void
+note_far(struct pair *p, struct fg_cover *c, bool *near)
+{
+	const struct fg_sheet *s = p->fine;
+	const float *mid = fg_sheet_at(s, p->far_fine);
+	float v[3], most;
+	uint32_t n = 0;
+
+	p->far = true;
+	if (!p->mark)
+		return;
+	*near = true;
+	fg_minus(v, p->far_at, mid);
+	most = p->around + sqrtf(fg_dot(v, v));
+	c->round++;
+	c->stack[n++] = s->ring[s->first[p->far_fine]];
+	c->seen[c->stack[0]] = c->round;
+	while (n > 0) {
+		uint32_t t = c->stack[--n];
+
+		p->mark[t] = 1;
+		for (size_t k = 0; k < 3; k++) {
+			uint32_t u = s->mesh->index[3 * (size_t)t + k];
+
+			fg_minus(v, fg_sheet_at(s, u), mid);
+			if (fg_dot(v, v) > most * most)
+				continue;
+			for (uint32_t i = s->first[u]; i < s->first[u + 1]; i++) {
+				if (c->seen[s->ring[i]] == c->round)
+					continue;
+				c->seen[s->ring[i]] = c->round;
+				c->stack[n++] = s->ring[i];
+			}
+		}
+	}
+}
+
 static int
 coarse_are_near(struct pair *p, struct fg_cover *cover, bool *near, struct fg_err *err)
 {
@@ -492,6 +540,8 @@ coarse_are_near(struct pair *p, struct fg_cover *cover, bool *near, struct fg_er
 			continue;
 		if (coarse_is_near(p, &a, near, err) < 0)
 			return -1;
+		if (!*near)
+			note_far(p, cover, near);
 	}
 	return 0;
 }
@@ -515,7 +565,13 @@ follow(struct pair *p, bool *near, struct fg_err *err)
 	for (uint32_t t = 0; t < p->fine->mesh->triangles && *near; t++) {
 		if (fine_is_near(p, t, near, err) < 0)
 			goto out;
+		if (*near)
+			continue;
+		p->far_fine = p->fine->mesh->index[3 * (size_t)t];
+		memcpy(p->far_at, fg_sheet_at(p->fine, p->far_fine), sizeof p->far_at);
+		note_far(p, &cover, near);
 	}
+	*near = !p->far;
 	rc = 0;
 out:
 	fg_cover_fini(&cover);
@@ -570,11 +626,14 @@ fg_distance_free(struct fg_distance *d)
 }
 
 int
-fg_distance_within(struct fg_distance *d, const struct fg_mesh *m, double limit_nm,
-    bool *within, struct fg_err *err)
+fg_distance_mark(struct fg_distance *d, const struct fg_mesh *m, double limit_nm,
+    double around_nm, uint8_t *mark, bool *within, struct fg_err *err)
 {
 	struct fg_sheet other = {0};
-	struct pair p = {.fine = &d->sheet, .coarse = &other};
+	struct pair p = {.fine = &d->sheet,
+	    .coarse = &other,
+	    .mark = mark,
+	    .around = (float)around_nm};
 	int rc = -1;
 
 	if (!isfinite(limit_nm) || !(limit_nm > 0))
@@ -597,6 +656,13 @@ fg_distance_within(struct fg_distance *d, const struct fg_mesh *m, double limit_
 	fg_sheet_fini(&other);
 	free(p.place);
 	return rc;
+}
+
+int
+fg_distance_within(struct fg_distance *d, const struct fg_mesh *m, double limit_nm,
+    bool *within, struct fg_err *err)
+{
+	return fg_distance_mark(d, m, limit_nm, 0, NULL, within, err);
 }
 
 int

@@ -41,6 +41,17 @@ int fg_distance_within(struct fg_distance *d, const struct fg_mesh *m, double li
     bool *within, struct fg_err *err) FG_MUST_USE;
 
 /*
+ * As fg_distance_within, but all is looked at, and where the surfaces are too far from
+ * each other d's triangles are marked.
+ *
+ *   mark       one for each triangle of d's mesh; those within around_nm of d's place
+ *              nearest to such a spot become 1, others are left alone; only of a mesh
+ *              whose vertices are some of d's, in their order
+ */
+int fg_distance_mark(struct fg_distance *d, const struct fg_mesh *m, double limit_nm,
+    double around_nm, uint8_t *mark, bool *within, struct fg_err *err) FG_MUST_USE;
+
+/*
  * A limit to which the two surfaces keep: the smallest of a few that
  * fg_distance_within says "yes" to, at most a third above the smallest it would.
  * guess_nm is where to begin, > 0; the costs are those of four or five questions.

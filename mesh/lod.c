@@ -167,7 +167,7 @@ join_octants(struct fg_lod *lod, struct level *v, struct part *out, struct fg_er
 		triangles += v->octant[o].triangles;
 	}
 	if (vertices > UINT32_MAX - 1 || triangles > UINT32_MAX / 3)
-		return fg_fail(err, FG_EFULL, "a node of %llu triangles is too large",
+		return fg_fail(err, FG_ENOTSUP, "a node of %llu triangles is too large",
 		    (unsigned long long)triangles);
 	if (make_part(lod, (uint32_t)vertices, (uint32_t)triangles, out, err) < 0)
 		return -1;
@@ -197,7 +197,7 @@ add_node(struct fg_lod *lod, struct level *v, const uint32_t at[3], size_t bytes
 	struct fg_multilod_level *n = &v->nodes;
 
 	if (bytes > UINT32_MAX)
-		return fg_fail(err, FG_EFULL, "a fragment of %zu bytes is too large",
+		return fg_fail(err, FG_ENOTSUP, "a fragment of %zu bytes is too large",
 		    bytes);
 	if (n->nodes == v->room) {
 		size_t room = v->room + v->room / 2 + 16;

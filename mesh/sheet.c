@@ -79,7 +79,7 @@ fg_sheet_pair(struct fg_sheet *s, struct fg_err *err)
 
 	/* Sides are told by 32 bits. */
 	if (n >= FG_SHEET_NONE)
-		return fg_fail(err, FG_EFULL, "%u triangles are too many to measure",
+		return fg_fail(err, FG_ENOTSUP, "%u triangles are too many to measure",
 		    m->triangles);
 	s->behind = fg_try_alloc(n + 1, sizeof *s->behind);
 	if (!s->behind)

@@ -32,7 +32,7 @@ int fg_sheet_init(struct fg_sheet *s, const struct fg_mesh *m, const double orig
 void fg_sheet_fini(struct fg_sheet *s);
 
 /* Find what is behind each side. Sides are paired one to one: of four triangles at one
- * edge two are behind each other. Fails: FG_ENOMEM. */
+ * edge two are behind each other. Fails: FG_ENOTSUP (2^32 sides), FG_ENOMEM. */
 int fg_sheet_pair(struct fg_sheet *s, struct fg_err *err) FG_MUST_USE;
 
 /* Whether all of triangle c is within a limit of the sheet, by the tree, which is
