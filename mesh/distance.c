@@ -6,11 +6,12 @@
  *
  * Holding against a limit: where the other mesh is this one simplified, its vertices
  * are some of this one's, in their order, so the two can be followed side by side
- * without looking anything up. From a vertex that both have the triangle that is near
- * goes from vertex to vertex of the fine mesh, now and then over to a neighbour; and
- * parts of the coarse mesh's triangles step from one near vertex of the fine one to the
- * next. What this does not show to be near is looked up in a tree, as is all of a mesh
- * that is no simplified one; trees grow when they are wanted first.
+ * without looking anything up. Most coarse triangles have the fine surface all along
+ * them, which mesh/cover.h shows in one go, and tells what is above them. Of the others
+ * parts step from one near vertex of the fine mesh to the next; and fine vertices above
+ * no triangle take that of a neighbour and turn to nearer ones. What this does not show
+ * to be near is looked up in a tree, as is all of a mesh that is no simplified one;
+ * trees grow when they are wanted first.
  *
  * Coordinates are taken relative to the meshes' common corner, so that floats are exact
  * enough far from the origin of the volume.
@@ -22,9 +23,10 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "mesh/nearest.h"
+#include "mesh/cover.h"
+#include "mesh/sheet.h"
 
-#define NONE UINT32_MAX
+#define NONE FG_SHEET_NONE
 
 /* --- measuring */
 
@@ -153,102 +155,33 @@ out:
 
 /* --- within a limit */
 
-/* A mesh in relative coordinates; the triangles around its vertex v are
- * ring[first[v]] ... ring[first[v + 1] - 1], next the corners that follow v in them:
- * all its neighbours, but one at a border. */
-struct sheet {
-	const struct fg_mesh *mesh;
-	float *at;
-	uint32_t *first, *ring, *next;
-	bool planted;
-	struct fg_nearest tree; /* if planted */
-};
-
 struct fg_distance {
-	struct sheet sheet;
+	struct fg_sheet sheet;
 	double origin[3];
+	float reach; /* of its triangles, the largest; see reach2 */
 };
-
-static int
-sheet_init(struct sheet *s, const struct fg_mesh *m, const double origin[3],
-    struct fg_err *err)
-{
-	size_t n = 3 * (size_t)m->triangles;
-
-	*s = (struct sheet){.mesh = m};
-	s->at = fg_try_alloc(3 * (size_t)m->vertices + 1, sizeof *s->at);
-	s->first = calloc((size_t)m->vertices + 2, sizeof *s->first);
-	s->ring = fg_try_alloc(n + 1, sizeof *s->ring);
-	s->next = fg_try_alloc(n + 1, sizeof *s->next);
-	if (!s->at || !s->first || !s->ring || !s->next)
-		return fg_fail(err, FG_ENOMEM, "no memory to measure %u triangles",
-		    m->triangles);
-	for (size_t i = 0; i < m->vertices; i++) {
-		for (size_t d = 0; d < 3; d++)
-			s->at[3 * i + d] =
-			    (float)((double)m->xyz[3 * i + d] - origin[d]);
-	}
-	/* first[v + 1] is the begin of v's while they are filled in, then their end. */
-	for (size_t i = 0; i < n; i++)
-		s->first[(size_t)m->index[i] + 2]++;
-	for (size_t v = 2; v <= m->vertices; v++)
-		s->first[v] += s->first[v - 1];
-	for (uint32_t t = 0; t < m->triangles; t++) {
-		const uint32_t *c = m->index + 3 * (size_t)t;
-
-		for (size_t k = 0; k < 3; k++) {
-			uint32_t i = s->first[(size_t)c[k] + 1]++;
-
-			s->ring[i] = t;
-			s->next[i] = c[(k + 1) % 3];
-		}
-	}
-	return 0;
-}
-
-static void
-sheet_fini(struct sheet *s)
-{
-	free(s->at);
-	free(s->first);
-	free(s->ring);
-	free(s->next);
-	fg_nearest_fini(&s->tree);
-}
-
-static inline void
-corners_of(const struct sheet *s, uint32_t t, float c[3][3])
-{
-	for (size_t k = 0; k < 3; k++)
-		memcpy(c[k], s->at + 3 * (size_t)s->mesh->index[3 * (size_t)t + k], 12);
-}
-
-static inline float
-off(const struct sheet *s, uint32_t t, const float p[3])
-{
-	float c[3][3];
-
-	corners_of(s, t, c);
-	return fg_off_triangle(p, (const float(*)[3])c);
-}
 
 /* Two meshes beside each other. */
 struct pair {
-	struct sheet *fine, *coarse;
-	const double *origin;
+	struct fg_sheet *fine, *coarse;
 	float limit, limit2;
-	uint32_t *place;  /* of the coarse mesh's vertices in the fine one */
-	uint32_t *face;   /* a coarse triangle near the fine vertex, or NONE */
-	float *face_off;  /* how far, squared */
-	uint32_t *queue;  /* fine vertices */
+	float near2;     /* corners as near as this make any fine triangle near */
+	uint32_t *place; /* of the coarse mesh's vertices in the fine one */
+	uint32_t *face;  /* a coarse triangle near the fine vertex, or NONE */
+	float *face_off; /* how far, squared */
+	uint32_t *queue; /* fine vertices */
+	/* Left: with absurd voxels a triangle is as large as a million limits, and is
+	 * said to be far. Surfaces of neurites take one division a triangle. */
+	uint64_t divisions;
+	/* Where triangles of the fine mesh are marked around what is far, and how far
+	 * around; NULL: it is over with the first. */
+	uint8_t *mark;
+	float around;
+	bool far;          /* something was */
+	uint32_t far_fine; /* a fine vertex near it */
+	float far_at[3];
 	uint32_t last[2]; /* what was near in the fine tree, in the coarse one */
 };
-
-static inline bool
-is_used(const struct sheet *s, uint32_t v)
-{
-	return s->first[v] < s->first[v + 1];
-}
 
 /* Where the coarse mesh's vertices are in the fine one; false if some are not there in
  * this order, or belong to no triangle there. */
@@ -262,36 +195,67 @@ match(struct pair *p)
 		while (v < a->vertices &&
 		       memcmp(a->xyz + 3 * (size_t)v, b->xyz + 3 * (size_t)u, 12) != 0)
 			v++;
-		if (v == a->vertices || (is_used(p->coarse, u) && !is_used(p->fine, v)))
+		if (v == a->vertices ||
+		    (fg_sheet_uses(p->coarse, u) && !fg_sheet_uses(p->fine, v)))
 			return false;
 		p->place[u] = v;
 	}
 	return true;
 }
 
-/* Look it up. */
 static int
 search(struct pair *p, bool in_fine, const float (*c)[3], bool *near,
     struct fg_err *err)
 {
-	struct sheet *s = in_fine ? p->fine : p->coarse;
-
-	if (!s->planted && fg_nearest_init(&s->tree, s->mesh, p->origin, err) < 0)
-		return -1;
-	s->planted = true;
-	*near = fg_nearest_within(&s->tree, &p->last[!in_fine], c, p->limit2);
-	return 0;
+	return fg_sheet_near(in_fine ? p->fine : p->coarse, &p->last[!in_fine], c,
+	    p->limit2, near, err);
 }
 
 static inline bool
-all_near(const struct sheet *s, uint32_t t, const float (*c)[3], float limit2)
+all_near(const struct fg_sheet *s, uint32_t t, const float (*c)[3], float limit2)
 {
 	float to[3][3];
 
-	corners_of(s, t, to);
+	fg_sheet_corners(s, t, to);
 	return fg_off_triangle(c[0], (const float(*)[3])to) <= limit2 &&
 	       fg_off_triangle(c[1], (const float(*)[3])to) <= limit2 &&
 	       fg_off_triangle(c[2], (const float(*)[3])to) <= limit2;
+}
+
+/* The same of the triangles around a vertex. */
+static bool
+all_near_around(const struct fg_sheet *s, uint32_t v, const float (*c)[3], float limit2)
+{
+	for (uint32_t i = s->first[v]; i < s->first[v + 1]; i++) {
+		if (all_near(s, s->ring[i], c, limit2))
+			return true;
+	}
+	return false;
+}
+
+/* No point of a triangle is farther from its nearest corner; squared. In one with an
+ * obtuse angle the farthest is on the longest side, else it is the middle of the circle
+ * through the corners. */
+static float
+reach2(const float (*c)[3])
+{
+	float a[3], b[3], d[3];
+
+	fg_minus(a, c[1], c[0]);
+	fg_minus(b, c[2], c[0]);
+	fg_minus(d, c[2], c[1]);
+	float aa = fg_dot(a, a), bb = fg_dot(b, b), dd = fg_dot(d, d),
+	      ab = fg_dot(a, b);
+	float longest = FG_MAX(FG_MAX(aa, bb), dd);
+
+	if (2 * longest >= aa + bb + dd)
+		return longest / 4;
+	/* Never above that of three equal sides, so that parts of slivers, whose area
+	 * is a matter of rounding, get smaller too. */
+	float four_area2 = aa * bb - ab * ab;
+	float circle = four_area2 > 0 ? aa * bb * dd / (4 * four_area2) : longest;
+
+	return FG_MIN(circle, longest / 3);
 }
 
 /* --- the fine mesh's triangles */
@@ -299,13 +263,13 @@ all_near(const struct sheet *s, uint32_t t, const float (*c)[3], float limit2)
 /* A triangle around the corners of f that is nearer to a point, if there is one; good
  * enough is good2. */
 static uint32_t
-turn(const struct sheet *s, uint32_t f, const float at[3], float good2, float *best)
+turn(const struct fg_sheet *s, uint32_t f, const float at[3], float good2, float *best)
 {
 	const uint32_t *c = s->mesh->index + 3 * (size_t)f;
 
 	for (size_t k = 0; k < 3; k++) {
 		for (uint32_t i = s->first[c[k]]; i < s->first[c[k] + 1]; i++) {
-			float d = off(s, s->ring[i], at);
+			float d = fg_sheet_off(s, s->ring[i], at);
 
 			if (d >= *best)
 				continue;
@@ -324,7 +288,7 @@ approach(struct pair *p, uint32_t u)
 {
 	const float *at = p->fine->at + 3 * (size_t)u;
 	uint32_t f = p->face[u], from = NONE;
-	float best = off(p->coarse, f, at);
+	float best = fg_sheet_off(p->coarse, f, at);
 
 	while (best > p->limit2 / 4 && f != from) {
 		from = f;
@@ -334,22 +298,24 @@ approach(struct pair *p, uint32_t u)
 	p->face_off[u] = best;
 }
 
-/* A near triangle for each vertex, from those that both meshes have outwards. */
+/* A near triangle for each vertex that is above none: from its neighbours. */
 static void
 spread_faces(struct pair *p)
 {
-	const struct sheet *s = p->fine;
+	const struct fg_sheet *s = p->fine;
 	uint32_t begin = 0, end = 0;
 
-	memset(p->face, 0xff, s->mesh->vertices * sizeof *p->face);
 	for (uint32_t v = 0; v < p->coarse->mesh->vertices; v++) {
 		uint32_t u = p->place[v];
 
-		if (!is_used(p->coarse, v))
+		if (!fg_sheet_uses(p->coarse, v))
 			continue;
 		p->face[u] = p->coarse->ring[p->coarse->first[v]];
 		p->face_off[u] = 0;
-		p->queue[end++] = u;
+	}
+	for (uint32_t v = 0; v < s->mesh->vertices; v++) {
+		if (p->face[v] != NONE)
+			p->queue[end++] = v;
 	}
 	while (begin < end) {
 		uint32_t v = p->queue[begin++];
@@ -378,14 +344,23 @@ fine_is_near(struct pair *p, uint32_t t, bool *near, struct fg_err *err)
 		far = FG_MAX(far, f[k] == NONE ? INFINITY : p->face_off[v[k]]);
 	/* To something convex a corner is farthest; and no point of a triangle is
 	 * farther from its nearest corner than side / sqrt(3). */
-	if (far <= p->limit2 && f[0] == f[1] && f[1] == f[2])
+	if (far <= p->near2 || (far <= p->limit2 && f[0] == f[1] && f[1] == f[2]))
 		return 0;
-	corners_of(p->fine, t, c);
-	if (sqrtf(far) + sqrtf(longest2((const float(*)[3])c) / 3) <= p->limit)
+	fg_sheet_corners(p->fine, t, c);
+	if (sqrtf(far) + sqrtf(reach2((const float(*)[3])c)) <= p->limit)
 		return 0;
 	for (int k = 0; k < 3; k++) {
 		if (f[k] != NONE &&
 		    all_near(p->coarse, f[k], (const float(*)[3])c, p->limit2))
+			return 0;
+	}
+	for (size_t k = 0; k < 9; k++) {
+		uint32_t face = f[k / 3];
+
+		if (face != NONE &&
+		    all_near_around(p->coarse,
+			p->coarse->mesh->index[3 * (size_t)face + k % 3],
+			(const float(*)[3])c, p->limit2))
 			return 0;
 	}
 	return search(p, false, (const float(*)[3])c, near, err);
@@ -395,7 +370,7 @@ fine_is_near(struct pair *p, uint32_t t, bool *near, struct fg_err *err)
 
 /* From vertex to vertex of the fine mesh as long as they come nearer to a point. */
 static uint32_t
-step(const struct sheet *s, uint32_t v, const float at[3], float *best)
+step(const struct fg_sheet *s, uint32_t v, const float at[3], float *best)
 {
 	uint32_t from = NONE;
 	float w[3];
@@ -420,14 +395,14 @@ step(const struct sheet *s, uint32_t v, const float at[3], float *best)
 /* How far a point is from the fine surface, from above; or enough. v: a vertex that is
  * not far, becomes one that is near. */
 static float
-off_fine(const struct sheet *s, const float at[3], uint32_t *v, float enough)
+off_fine(const struct fg_sheet *s, const float at[3], uint32_t *v, float enough)
 {
 	float best;
 
 	*v = step(s, *v, at, &best);
 	for (uint32_t i = s->first[*v];
 	     i < s->first[*v + 1] && best > enough * fabsf(enough); i++) {
-		float d = off(s, s->ring[i], at);
+		float d = fg_sheet_off(s, s->ring[i], at);
 
 		best = FG_MIN(best, d);
 	}
@@ -460,6 +435,16 @@ divide(const struct pair *p, const struct part *a, float enough, struct part q[4
 			m->c[k][d] = (a->c[k][d] + a->c[(k + 1) % 3][d]) / 2;
 		m->v[k] = a->v[k];
 		m->off[k] = off_fine(p->fine, m->c[k], &m->v[k], enough);
+		if (m->off[k] > enough) {
+			/* The walk may have ended before a gap: from the other end. */
+			uint32_t v = a->v[(k + 1) % 3];
+			float off = off_fine(p->fine, m->c[k], &v, enough);
+
+			if (off < m->off[k]) {
+				m->off[k] = off;
+				m->v[k] = v;
+			}
+		}
 	}
 	for (int k = 0; k < 3; k++) {
 		take_corner(&q[k], 0, a, k);
@@ -472,15 +457,26 @@ static int
 coarse_is_near(struct pair *p, const struct part *a, bool *near, struct fg_err *err)
 {
 	const float(*c)[3] = (const float(*)[3])a->c;
-	float longest = longest2(c), reach = sqrtf(longest / 3);
+	float reach = sqrtf(reach2(c));
 	struct part q[4];
 
 	*near = true;
+	p->far_fine = a->v[0];
+	memcpy(p->far_at, c[0], sizeof p->far_at);
 	/* As above: what is far from all corners does not belong to the triangle. */
 	if (reach + FG_MAX(FG_MAX(a->off[0], a->off[1]), a->off[2]) <= p->limit)
 		return 0;
-	if (longest < p->limit2 / 4)
+	for (int k = 0; k < 3 && reach < p->limit / 2; k++) {
+		if (all_near_around(p->fine, a->v[k], c, p->limit2))
+			return 0;
+	}
+	if (reach < p->limit / 4)
 		return search(p, true, c, near, err);
+	if (p->divisions == 0) {
+		*near = false;
+		return 0;
+	}
+	p->divisions--;
 	divide(p, a, p->limit - reach / 2, q);
 	for (int k = 0; k < 4 && *near; k++) {
 		if (coarse_is_near(p, &q[k], near, err) < 0)
@@ -491,26 +487,95 @@ coarse_is_near(struct pair *p, const struct part *a, bool *near, struct fg_err *
 
 /* --- all of them */
 
-static int
-follow(struct pair *p, bool *near, struct fg_err *err)
+/* Something is far from the other mesh: mark the fine triangles around it, or be done.
+ */
+static void
+note_far(struct pair *p, struct fg_cover *c, bool *near)
 {
-	spread_faces(p);
+	const struct fg_sheet *s = p->fine;
+	const float *mid = fg_sheet_at(s, p->far_fine);
+	float v[3], most;
+	uint32_t n = 0;
+
+	p->far = true;
+	if (!p->mark)
+		return;
 	*near = true;
-	for (uint32_t t = 0; t < p->fine->mesh->triangles && *near; t++) {
-		if (fine_is_near(p, t, near, err) < 0)
-			return -1;
+	fg_minus(v, p->far_at, mid);
+	most = p->around + sqrtf(fg_dot(v, v));
+	c->round++;
+	c->stack[n++] = s->ring[s->first[p->far_fine]];
+	c->seen[c->stack[0]] = c->round;
+	while (n > 0) {
+		uint32_t t = c->stack[--n];
+
+		p->mark[t] = 1;
+		for (size_t k = 0; k < 3; k++) {
+			uint32_t u = s->mesh->index[3 * (size_t)t + k];
+
+			fg_minus(v, fg_sheet_at(s, u), mid);
+			if (fg_dot(v, v) > most * most)
+				continue;
+			for (uint32_t i = s->first[u]; i < s->first[u + 1]; i++) {
+				if (c->seen[s->ring[i]] == c->round)
+					continue;
+				c->seen[s->ring[i]] = c->round;
+				c->stack[n++] = s->ring[i];
+			}
+		}
 	}
+}
+
+static int
+coarse_are_near(struct pair *p, struct fg_cover *cover, bool *near, struct fg_err *err)
+{
 	for (uint32_t t = 0; t < p->coarse->mesh->triangles && *near; t++) {
 		const uint32_t *v = p->coarse->mesh->index + 3 * (size_t)t;
 		struct part a = {0};
 
-		corners_of(p->coarse, t, a.c);
+		fg_sheet_corners(p->coarse, t, a.c);
 		for (int k = 0; k < 3; k++)
 			a.v[k] = p->place[v[k]];
+		if (fg_cover_triangle(cover, (const float(*)[3])a.c, a.v[0], t))
+			continue;
 		if (coarse_is_near(p, &a, near, err) < 0)
 			return -1;
+		if (!*near)
+			note_far(p, cover, near);
 	}
 	return 0;
+}
+
+static int
+follow(struct pair *p, bool *near, struct fg_err *err)
+{
+	struct fg_cover cover = {0};
+	int rc = -1;
+
+	*near = true;
+	if ((!p->fine->behind && fg_sheet_pair(p->fine, err) < 0) ||
+	    fg_cover_init(&cover, p->fine, p->limit, err) < 0 ||
+	    coarse_are_near(p, &cover, near, err) < 0)
+		goto out;
+	p->face = cover.face;
+	p->face_off = cover.off2;
+	p->queue = cover.stack;
+	if (*near)
+		spread_faces(p);
+	for (uint32_t t = 0; t < p->fine->mesh->triangles && *near; t++) {
+		if (fine_is_near(p, t, near, err) < 0)
+			goto out;
+		if (*near)
+			continue;
+		p->far_fine = p->fine->mesh->index[3 * (size_t)t];
+		memcpy(p->far_at, fg_sheet_at(p->fine, p->far_fine), sizeof p->far_at);
+		note_far(p, &cover, near);
+	}
+	*near = !p->far;
+	rc = 0;
+out:
+	fg_cover_fini(&cover);
+	return rc;
 }
 
 static int
@@ -518,12 +583,12 @@ search_all(struct pair *p, bool *near, struct fg_err *err)
 {
 	*near = true;
 	for (int in_fine = 0; in_fine < 2; in_fine++) {
-		const struct sheet *s = in_fine ? p->coarse : p->fine;
+		const struct fg_sheet *s = in_fine ? p->coarse : p->fine;
 
 		for (uint32_t t = 0; t < s->mesh->triangles && *near; t++) {
 			float c[3][3];
 
-			corners_of(s, t, c);
+			fg_sheet_corners(s, t, c);
 			if (search(p, in_fine, (const float(*)[3])c, near, err) < 0)
 				return -1;
 		}
@@ -537,10 +602,18 @@ fg_distance_new(const struct fg_mesh *m, struct fg_err *err)
 	struct fg_distance *d = fg_calloc(1, sizeof *d);
 
 	find_origin(m, d->origin);
-	if (sheet_init(&d->sheet, m, d->origin, err) == 0)
-		return d;
-	fg_distance_free(d);
-	return NULL;
+	if (fg_sheet_init(&d->sheet, m, d->origin, err) < 0) {
+		fg_distance_free(d);
+		return NULL;
+	}
+	for (uint32_t t = 0; t < m->triangles; t++) {
+		float c[3][3];
+
+		fg_sheet_corners(&d->sheet, t, c);
+		d->reach = FG_MAX(d->reach, reach2((const float(*)[3])c));
+	}
+	d->reach = sqrtf(d->reach);
+	return d;
 }
 
 void
@@ -548,17 +621,19 @@ fg_distance_free(struct fg_distance *d)
 {
 	if (!d)
 		return;
-	sheet_fini(&d->sheet);
+	fg_sheet_fini(&d->sheet);
 	free(d);
 }
 
 int
-fg_distance_within(struct fg_distance *d, const struct fg_mesh *m, double limit_nm,
-    bool *within, struct fg_err *err)
+fg_distance_mark(struct fg_distance *d, const struct fg_mesh *m, double limit_nm,
+    double around_nm, uint8_t *mark, bool *within, struct fg_err *err)
 {
-	const size_t n = (size_t)d->sheet.mesh->vertices + 1;
-	struct sheet other = {0};
-	struct pair p = {.fine = &d->sheet, .coarse = &other, .origin = d->origin};
+	struct fg_sheet other = {0};
+	struct pair p = {.fine = &d->sheet,
+	    .coarse = &other,
+	    .mark = mark,
+	    .around = (float)around_nm};
 	int rc = -1;
 
 	if (!isfinite(limit_nm) || !(limit_nm > 0))
@@ -570,19 +645,54 @@ fg_distance_within(struct fg_distance *d, const struct fg_mesh *m, double limit_
 	}
 	p.limit = (float)limit_nm;
 	p.limit2 = p.limit * p.limit;
+	p.divisions = 1000 + 8 * (uint64_t)m->triangles;
+	p.near2 = FG_MAX(p.limit - d->reach, 0) * FG_MAX(p.limit - d->reach, 0);
 	p.place = fg_try_alloc((size_t)m->vertices + 1, sizeof *p.place);
-	p.face = fg_try_alloc(n, sizeof *p.face);
-	p.face_off = fg_try_alloc(n, sizeof *p.face_off);
-	p.queue = fg_try_alloc(n, sizeof *p.queue);
-	if (!p.place || !p.face || !p.face_off || !p.queue)
+	if (!p.place)
 		fg_fail(err, FG_ENOMEM, "no memory to measure %u triangles",
 		    m->triangles);
-	else if (sheet_init(&other, m, d->origin, err) == 0)
+	else if (fg_sheet_init(&other, m, d->origin, err) == 0)
 		rc = match(&p) ? follow(&p, within, err) : search_all(&p, within, err);
-	sheet_fini(&other);
+	fg_sheet_fini(&other);
 	free(p.place);
-	free(p.face);
-	free(p.face_off);
-	free(p.queue);
 	return rc;
+}
+
+int
+fg_distance_within(struct fg_distance *d, const struct fg_mesh *m, double limit_nm,
+    bool *within, struct fg_err *err)
+{
+	return fg_distance_mark(d, m, limit_nm, 0, NULL, within, err);
+}
+
+int
+fg_distance_bound(struct fg_distance *d, const struct fg_mesh *m, double guess_nm,
+    double *nm, struct fg_err *err)
+{
+	double no = 0, yes = guess_nm, step = 1.5625;
+	bool within = false;
+
+	if ((d->sheet.mesh->triangles == 0) != (m->triangles == 0)) {
+		*nm = INFINITY;
+		return 0;
+	}
+	for (;; no = yes, yes *= step, step *= step) {
+		if (fg_distance_within(d, m, yes, &within, err) < 0)
+			return -1;
+		if (within)
+			break;
+	}
+	/* Between the two; from the guess downwards, if that is kept already. */
+	for (int i = 0; i < 6 && yes > 1.3 * FG_MAX(no, guess_nm / 10); i++) {
+		double middle = no > 0 ? sqrt(no * yes) : yes / step;
+
+		if (fg_distance_within(d, m, middle, &within, err) < 0)
+			return -1;
+		if (within)
+			yes = middle;
+		else
+			no = middle;
+	}
+	*nm = yes;
+	return 0;
 }

@@ -33,11 +33,32 @@ void fg_distance_free(struct fg_distance *d); /* NULL: nothing */
  * other surface as a whole. What is closer to the limit than a third of it may get a
  * "no".
  *
- * Cost: for a mesh whose vertices are some of d's, in their order, 0.2 s per million
+ * Cost: for a mesh whose vertices are some of d's, in their order, 0.3 s per million
  * triangles; ten times that for others.
  * Fails: FG_EINVAL (limit not > 0), FG_ENOMEM.
  */
 int fg_distance_within(struct fg_distance *d, const struct fg_mesh *m, double limit_nm,
     bool *within, struct fg_err *err) FG_MUST_USE;
+
+/*
+ * As fg_distance_within, but all is looked at, and where the surfaces are too far from
+ * each other d's triangles are marked.
+ *
+ *   mark       one for each triangle of d's mesh; those within around_nm of d's place
+ *              nearest to such a spot become 1, others are left alone; only of a mesh
+ *              whose vertices are some of d's, in their order
+ */
+int fg_distance_mark(struct fg_distance *d, const struct fg_mesh *m, double limit_nm,
+    double around_nm, uint8_t *mark, bool *within, struct fg_err *err) FG_MUST_USE;
+
+/*
+ * A limit to which the two surfaces keep: the smallest of a few that
+ * fg_distance_within says "yes" to, at most a third above the smallest it would.
+ * guess_nm is where to begin, > 0; the costs are those of four or five questions.
+ *
+ * One mesh empty and the other not: INFINITY. Fails: as fg_distance_within.
+ */
+int fg_distance_bound(struct fg_distance *d, const struct fg_mesh *m, double guess_nm,
+    double *nm, struct fg_err *err) FG_MUST_USE;
 
 #endif

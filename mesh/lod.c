@@ -167,7 +167,7 @@ join_octants(struct fg_lod *lod, struct level *v, struct part *out, struct fg_er
 		triangles += v->octant[o].triangles;
 	}
 	if (vertices > UINT32_MAX - 1 || triangles > UINT32_MAX / 3)
-		return fg_fail(err, FG_EFULL, "a node of %llu triangles is too large",
+		return fg_fail(err, FG_ENOTSUP, "a node of %llu triangles is too large",
 		    (unsigned long long)triangles);
 	if (make_part(lod, (uint32_t)vertices, (uint32_t)triangles, out, err) < 0)
 		return -1;
@@ -197,7 +197,7 @@ add_node(struct fg_lod *lod, struct level *v, const uint32_t at[3], size_t bytes
 	struct fg_multilod_level *n = &v->nodes;
 
 	if (bytes > UINT32_MAX)
-		return fg_fail(err, FG_EFULL, "a fragment of %zu bytes is too large",
+		return fg_fail(err, FG_ENOTSUP, "a fragment of %zu bytes is too large",
 		    bytes);
 	if (n->nodes == v->room) {
 		size_t room = v->room + v->room / 2 + 16;
@@ -273,6 +273,32 @@ error_of(const struct fg_lod *lod, unsigned l)
 	return ldexp(lod->p.error_nm, (int)l - 1);
 }
 
+/* Level l has a node that became m of `in`: how far that is, for the level's scale.
+ * Most nodes are no farther than one before them, which is all that is asked then. */
+static int
+note_moved(struct fg_lod *lod, unsigned l, const struct fg_mesh *in,
+    const struct fg_mesh *m, struct fg_err *err)
+{
+	double *most = &lod->level[l].moved_nm, off = 0;
+	struct fg_distance *d = fg_distance_new(in, err);
+	bool within = false;
+	int rc = -1;
+
+	if (!d)
+		return -1;
+	if (*most > 0 && fg_distance_within(d, m, *most, &within, err) < 0)
+		goto out;
+	if (!within) {
+		if (fg_distance_bound(d, m, error_of(lod, l), &off, err) < 0)
+			goto out;
+		*most = FG_MAX(*most, off);
+	}
+	rc = 0;
+out:
+	fg_distance_free(d);
+	return rc;
+}
+
 /* The surface of a node of level l - 1, simplified for level l: out. */
 static int
 simplify(struct fg_lod *lod, unsigned l, const uint32_t at[3], const struct part *from,
@@ -283,7 +309,6 @@ simplify(struct fg_lod *lod, unsigned l, const uint32_t at[3], const struct part
 	    .triangles = from->triangles,
 	    .index = from->index};
 	struct fg_mesh m = FG_MESH_INIT;
-	double off = 0;
 	int rc = -1;
 
 	*out = (struct part){0};
@@ -299,7 +324,7 @@ simplify(struct fg_lod *lod, unsigned l, const uint32_t at[3], const struct part
 		    (float)((double)(from->pos[i] - lo) * 0.5 * lod->p.nm[i % 3]);
 	}
 	if (fg_simplify_make(&in, &p, &m, NULL, err) < 0 ||
-	    fg_distance_measure(&in, &m, p.error_nm / 2, &off, err) < 0 ||
+	    (m.triangles > 0 && note_moved(lod, l, &in, &m, err) < 0) ||
 	    make_part(lod, m.vertices, m.triangles, out, err) < 0)
 		goto out;
 	if (m.triangles == 0) { /* crumbs, smaller than the error: they stay */
@@ -318,7 +343,6 @@ simplify(struct fg_lod *lod, unsigned l, const uint32_t at[3], const struct part
 		out->pos[i] =
 		    (int32_t)(lo + llround((double)m.xyz[i] * 2 / lod->p.nm[i % 3]));
 	}
-	lod->level[l].moved_nm = FG_MAX(lod->level[l].moved_nm, off);
 	rc = 0;
 out:
 	free(in.xyz);

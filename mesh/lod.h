@@ -56,8 +56,8 @@ struct fg_lod *fg_lod_new(const struct fg_lod_params *p,
  *          borrowed. Those up to half a voxel outside the node, where a surface is
  *          closed at the low border of a volume, are put onto its side
  *
- * Fails: FG_EINVAL (order, a vertex outside), FG_EFULL (memory), FG_ECANCELED,
- * FG_ENOMEM; then the whole is to be freed.
+ * Fails: FG_EINVAL (order, a vertex outside), FG_EFULL (memory), FG_ENOTSUP (more in
+ * one node than 32 bits tell), FG_ECANCELED, FG_ENOMEM; then the whole is to be freed.
  */
 int fg_lod_add(struct fg_lod *lod, const uint32_t at[3], const struct fg_mesh *piece,
     struct fg_err *err) FG_MUST_USE;

@@ -316,7 +316,7 @@ fg_nearest_within(const struct fg_nearest *t, uint32_t *last, const float (*c)[3
     float limit2)
 {
 	struct search s = {.tree = t, .last = *last};
-	bool yes = is_within(&s, c, limit2, 24);
+	bool yes = is_within(&s, c, limit2, 5);
 
 	*last = s.last;
 	return yes;

@@ -44,41 +44,97 @@ none:
 	    in->vertices);
 }
 
-/* Once, without measuring. */
+/* Triangles of the vertices of `in`, fewer: out has room for all. Not measured. */
+static uint32_t
+collapse(const struct fg_mesh *in, const uint32_t *index, uint32_t triangles,
+    double want_nm, uint32_t target, uint32_t *out, double *error_nm)
+{
+	size_t n = 3 * (size_t)triangles, left = 0;
+	float reached = 0, scale = 0;
+
+	if (n > 0) {
+		scale = meshopt_simplifyScale(in->xyz, in->vertices, 12);
+		left = meshopt_simplify(out, index, n, in->xyz, in->vertices, 12,
+		    FG_MIN(3 * (size_t)target, n),
+		    scale > 0 ? (float)(want_nm / (double)scale) : 0,
+		    meshopt_SimplifyLockBorder, &reached);
+	}
+	*error_nm = (double)(reached * scale);
+	return (uint32_t)(left / 3);
+}
+
 static int
 simplify(const struct fg_mesh *in, double want_nm, uint32_t triangles,
     struct fg_mesh *out, double *error_nm, struct fg_err *err)
 {
 	struct fg_mesh m = {.label = in->label};
-	size_t n = 3 * (size_t)in->triangles;
-	float reached = 0, scale = 0;
 
-	m.index = fg_try_alloc(n, sizeof *m.index);
+	m.index = fg_try_alloc(3 * (size_t)in->triangles, sizeof *m.index);
 	if (!m.index)
 		return fg_fail(err, FG_ENOMEM, "no memory to simplify %u triangles",
 		    in->triangles);
-	if (n > 0) {
-		scale = meshopt_simplifyScale(in->xyz, in->vertices, 12);
-		size_t left = meshopt_simplify(m.index, in->index, n, in->xyz,
-		    in->vertices, 12, FG_MIN(3 * (size_t)triangles, n),
-		    scale > 0 ? (float)(want_nm / (double)scale) : 0,
-		    meshopt_SimplifyLockBorder, &reached);
-		m.triangles = (uint32_t)(left / 3);
-	}
+	m.triangles = collapse(in, in->index, in->triangles, want_nm, triangles,
+	    m.index, error_nm);
 	if (keep_used(in, &m, err) < 0) {
 		fg_mesh_fini(&m);
 		return -1;
 	}
-	*error_nm = (double)(reached * scale);
 	*out = m;
 	return 0;
 }
 
-/* Errors of planes to try, as parts of the limit: first one that is mostly kept to,
- * from the whole mesh, less where it is not (0 changes nothing but flat places). */
-static const double first[] = {0.3, 0.12, 0.04, 0};
-/* Then, as long as the limit is kept, more, from the little that is left by then. */
-static const double further[] = {0.4};
+/* Errors of planes to try, as parts of the limit: a small one from the whole mesh,
+ * then more, from the little that is left by then; and how much is left as it is around
+ * what comes to be too far, in limits. Next to large flat places the error of planes
+ * tells little: it is an average, to which what is beside them counts for nothing. */
+static const struct {
+	double first, further, around;
+} tries[] = {{0.15, 0.4, 3}, {0.15, 0.4, 6}, {0.06, 0.25, 12}, {0.02, 0.1, 24}};
+
+/* All but what is marked is simplified, twice. The border of a hole is held fast, so
+ * that what is marked still fits in. */
+static int
+simplify_around(const struct fg_mesh *in, const uint8_t *mark, size_t try,
+    const struct fg_simplify_params *p, struct fg_mesh *out, struct fg_err *err)
+{
+	size_t n = 3 * (size_t)in->triangles;
+	uint32_t *rest = fg_try_alloc(n, sizeof *rest);
+	uint32_t *once = fg_try_alloc(n, sizeof *once);
+	struct fg_mesh m = {.label = in->label};
+	uint32_t plain = 0, left;
+	double planes;
+	int rc = -1;
+
+	m.index = fg_try_alloc(n, sizeof *m.index);
+	if (!rest || !once || !m.index) {
+		fg_fail(err, FG_ENOMEM, "no memory to simplify %u triangles",
+		    in->triangles);
+		goto out;
+	}
+	for (size_t t = 0; t < in->triangles; t++) {
+		if (!mark[t])
+			memcpy(rest + 3 * (size_t)plain++, in->index + 3 * t, 12);
+	}
+	left = collapse(in, rest, plain, tries[try].first * p->error_nm, p->triangles,
+	    once, &planes);
+	m.triangles = collapse(in, once, left, tries[try].further * p->error_nm,
+	    p->triangles, m.index, &planes);
+	for (size_t t = 0; t < in->triangles; t++) {
+		if (mark[t])
+			memcpy(m.index + 3 * (size_t)m.triangles++, in->index + 3 * t,
+			    12);
+	}
+	if (keep_used(in, &m, err) < 0)
+		goto out;
+	*out = m;
+	m = FG_MESH_INIT;
+	rc = 0;
+out:
+	free(rest);
+	free(once);
+	fg_mesh_fini(&m);
+	return rc;
+}
 
 /*
  * Large steps are made from small meshes, so that the price is that of one pass over
@@ -89,40 +145,37 @@ simplify_sharp(const struct fg_mesh *in, const struct fg_simplify_params *p,
     struct fg_mesh *out, struct fg_err *err)
 {
 	struct fg_distance *d = fg_distance_new(in, err);
-	struct fg_mesh best = FG_MESH_INIT;
+	uint8_t *mark = calloc((size_t)in->triangles + 1, 1);
 	bool within = false;
 	double planes;
+	int rc = d ? 0 : -1;
 
-	if (!d)
-		return -1;
-	for (size_t i = 0; i < FG_COUNTOF(first) && !within; i++) {
-		fg_mesh_fini(&best);
-		best = FG_MESH_INIT;
-		if (simplify(in, first[i] * p->error_nm, p->triangles, &best, &planes,
-			err) < 0 ||
-		    fg_distance_within(d, &best, p->error_nm, &within, err) < 0)
-			goto fail;
-	}
-	for (size_t i = 0; i < FG_COUNTOF(further) && within; i++) {
+	if (!mark)
+		rc = fg_fail(err, FG_ENOMEM, "no memory to simplify %u triangles",
+		    in->triangles);
+	for (size_t i = 0; i < FG_COUNTOF(tries) && !within && rc == 0; i++) {
 		struct fg_mesh m = FG_MESH_INIT;
+		uint64_t marked = 0;
 
-		if (simplify(&best, further[i] * p->error_nm, p->triangles, &m, &planes,
-			err) < 0 ||
-		    fg_distance_within(d, &m, p->error_nm, &within, err) < 0) {
+		for (size_t t = 0; t < in->triangles; t++)
+			marked += mark[t];
+		/* Noise: there is no saying what would be near. */
+		if (2 * marked > in->triangles)
+			break;
+		rc = -1;
+		if (simplify_around(in, mark, i, p, &m, err) == 0)
+			rc = fg_distance_mark(d, &m, p->error_nm,
+			    tries[i].around * p->error_nm, mark, &within, err);
+		if (within && rc == 0)
+			*out = m;
+		else
 			fg_mesh_fini(&m);
-			goto fail;
-		}
-		fg_mesh_fini(within ? &best : &m);
-		if (within)
-			best = m;
 	}
+	if (rc == 0 && !within)
+		rc = simplify(in, 0, p->triangles, out, &planes, err);
 	fg_distance_free(d);
-	*out = best;
-	return 0;
-fail:
-	fg_distance_free(d);
-	fg_mesh_fini(&best);
-	return -1;
+	free(mark);
+	return rc;
 }
 
 int

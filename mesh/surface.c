@@ -352,7 +352,7 @@ lay_out(struct work *w, struct fg_surface *s, struct fg_err *err)
 	for (uint32_t k = 1; k <= count; k++) {
 		if (w->tally[k].vertices > UINT32_MAX ||
 		    w->tally[k].triangles > UINT32_MAX)
-			return fg_fail(err, FG_EFULL,
+			return fg_fail(err, FG_ENOTSUP,
 			    "label %llu has more triangles than a mesh can hold",
 			    (unsigned long long)w->labels.id[k]);
 		s->vertices += w->tally[k].vertices;

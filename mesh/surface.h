@@ -63,8 +63,8 @@ struct fg_surface {
  * Memory: 4 bytes per voxel, 8 per label and mixed cell, 12 per vertex and triangle (a
  * block of neurites: about 10 bytes per voxel; noise: 250); released with
  * fg_surface_fini.
- * Fails: FG_EINVAL (labels, params), FG_EFULL (memory limit, or one label with 2^32
- * vertices or triangles), FG_ENOMEM.
+ * Fails: FG_EINVAL (labels, params), FG_EFULL (memory limit), FG_ENOTSUP (one label
+ * with 2^32 vertices or triangles), FG_ENOMEM.
  */
 int fg_surface_make(const struct fg_array *labels, const struct fg_surface_params *p,
     struct fg_surface *out, struct fg_err *err) FG_MUST_USE;

@@ -117,17 +117,23 @@ hash_inputs(const struct maker *m, const int64_t blk[3])
 
 /* ------------------------------------------------------------- one piece */
 
-/* A limit (FG_EFULL) ends the task for good: trying again does not make it smaller. */
+/* A limit (FG_EFULL) ends the task for good: trying again does not make it smaller.
+ * What no format can hold (FG_ENOTSUP) no setting helps with. */
 static int
 refuse(const struct maker *m, const char *setting, struct fg_err *err)
 {
 	struct fg_err why = *err;
+	unsigned long long id = m->body.object.id;
 
-	if (why.code != FG_EFULL)
+	if (why.code != FG_EFULL && why.code != FG_ENOTSUP)
 		return -1;
 	fg_err_clear(err);
-	return fg_fail(err, FG_ENOTSUP, "the mesh of object %llu is too large: %s (%s)",
-	    (unsigned long long)m->body.object.id, why.msg, setting);
+	if (why.code == FG_EFULL)
+		return fg_fail(err, FG_ENOTSUP,
+		    "the mesh of object %llu is too large: %s (%s)", id, why.msg,
+		    setting);
+	return fg_fail(err, FG_ENOTSUP,
+	    "the mesh of object %llu is too large for its format: %s", id, why.msg);
 }
 
 /* Faces of a hull at which the volume ends, for fg_surface_params.close. */

@@ -9,11 +9,11 @@ import random
 from lib import Server, done, has, is_, ok, write
 
 SIZE, CHUNK = (192, 128, 128), 64
-NOISE, BALL, DOT, LATE = 9, 7, 5, "?wait=100"
+NOISE, BALL, DOT, MESS, LATE = 9, 7, 5, 3, "?wait=100"
 
 
 def make(path):
-    """Half of the first 128 planes of x at random; behind them a ball and a voxel."""
+    """Half of the first 128 planes of x at random; behind them a mess, a ball, a voxel."""
     write(os.path.join(path, "info"), json.dumps({
         "@type": "neuroglancer_multiscale_volume", "type": "segmentation",
         "data_type": "uint8", "num_channels": 1, "scales": [{
@@ -31,7 +31,8 @@ def make(path):
                 else:
                     voxels = bytes(
                         BALL * ((a - 40) ** 2 + (b - 32) ** 2 + (c - 32) ** 2 <= 120) or
-                        DOT * ((a, b, c) == (60, 60, 60))
+                        DOT * ((a, b, c) == (60, 60, 60)) or
+                        MESS * (1 < a < 26 and rnd.random() < 0.5)
                         for c in range(CHUNK) for b in range(CHUNK) for a in range(CHUNK))
                 name = "_".join(f"{a}-{a + CHUNK}" for a in (x, y, z))
                 write(os.path.join(path, "s", name), voxels)
@@ -42,8 +43,8 @@ def peak_mb(s):
         return next(int(line.split()[1]) >> 10 for line in f if line.startswith("VmHWM"))
 
 
-def refused(s, i, setting):
-    path = f"/seg/mesh/{i}:0"
+def refused(s, i, setting, path=None):
+    path = path or f"/seg/mesh/{i}:0"
     r = s.get(path + LATE)
     is_(f"{path}: 500", r.status, 500)
     text = r.json()["error"]
@@ -75,4 +76,14 @@ with Server("--mesh-max-mtri", "0.0001") as s:
     s.add_layer("seg", os.path.join(s.own.name, "labels"))
     refused(s, BALL, "mesh_max_mtri")
     well(s)
+
+with Server("--mesh-levels-mb", "1") as s:
+    make(os.path.join(s.own.name, "labels"))
+    s.add_layer("seg", os.path.join(s.own.name, "labels"))
+    if s.get("/seg@multilod/info").status == 200 and \
+            s.get(f"/seg@multilod/mesh.1/{BALL}.index{LATE}").status != 501:
+        refused(s, MESS, "mesh_levels_mb", f"/seg@multilod/mesh.1/{MESS}.index")
+        is_("the pieces are there all the same", s.get(f"/seg@legacy/mesh/{MESS}:0{LATE}").status, 200)
+        is_("levels of a small one", s.get(f"/seg@multilod/mesh.1/{BALL}.index{LATE}").status, 200)
+        well(s)
 done()

@@ -257,6 +257,44 @@ test_followed(void)
 	    noes);
 }
 
+/* A bound is no less than the distance, and not much more, wherever it is begun. */
+static void
+test_bound(void)
+{
+	struct fg_mesh none = {0}, one = square(1, 0, 0);
+	struct fg_distance *d = fg_distance_new(&none, &err);
+	size_t early = 0, late = 0, failed = 0;
+	double nm = 0;
+
+	for (int round = 0; round < 60; round++) {
+		struct fg_mesh fine = square(8, 0, 0), coarse;
+		static const double guess[] = {0.01, 1, 8, 1000};
+		double far;
+
+		for (uint32_t v = 0; v < fine.vertices; v++)
+			fine.xyz[3 * v + 2] += (float)roll(100) / 10;
+		coarse = every_second(&fine);
+		far = measure(&fine, &coarse, 0.05);
+		struct fg_distance *beside = fg_distance_new(&fine, &err);
+		failed += !beside || fg_distance_bound(beside, &coarse,
+					 guess[round % 4], &nm, &err) < 0;
+		/* What is measured is up to 0.25 too much here. */
+		early += nm < far - 0.25;
+		/* From a guess it goes down to a tenth of that at most. */
+		late += nm > FG_MAX(2 * far, guess[round % 4] / 5);
+		fg_distance_free(beside);
+		fg_mesh_fini(&fine);
+		fg_mesh_fini(&coarse);
+	}
+	tap_int(failed, 0, "sixty bounds");
+	tap_int(early, 0, "none below the distance");
+	tap_int(late, 0, "nor far above");
+	if (d && tap_rc(fg_distance_bound(d, &one, 1, &nm, &err), &err, "of nothing"))
+		tap_ok(isinf(nm), "there is none");
+	fg_distance_free(d);
+	fg_mesh_fini(&one);
+}
+
 static void
 test_edges(void)
 {
@@ -285,6 +323,7 @@ main(void)
 	test_random();
 	test_within();
 	test_followed();
+	test_bound();
 	test_edges();
 	return tap_done();
 }

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Each fine triangle is looked at a few times in all, for it is above few coarse ones;
+ * no tree, no search.
+ */
+#include "config.h"
+
+#include "mesh/cover.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* A side this little inside a coarse triangle counts as outside: corners and locked
+ * borders are on its own sides, but for rounding. Part of the triangle's height. */
+#define ROUNDING 1e-5f
+/* Where the covers are counted: inside, and on no line that lattices have. */
+#define HERE_U 0.3371f
+#define HERE_V 0.2913f
+int
+fg_cover_init(struct fg_cover *c, const struct fg_sheet *fine, float limit,
+    struct fg_err *err)
+{
+	size_t v = (size_t)fine->mesh->vertices + 1,
+	       t = (size_t)fine->mesh->triangles + 1;
+
+	*c = (struct fg_cover){.fine = fine, .limit = limit};
+	c->view = calloc(v, sizeof *c->view);
+	c->seen = calloc(t, sizeof *c->seen);
+	c->stack = fg_try_alloc(FG_MAX(t, v), sizeof *c->stack);
+	c->face = fg_try_alloc(v, sizeof *c->face);
+	c->off2 = fg_try_alloc(v, sizeof *c->off2);
+	if (!c->view || !c->seen || !c->stack || !c->face || !c->off2)
+		return fg_fail(err, FG_ENOMEM, "no memory to measure %u triangles",
+		    fine->mesh->triangles);
+	memset(c->face, 0xff, v * sizeof *c->face);
+	for (size_t i = 0; i < v; i++)
+		c->off2[i] = INFINITY;
+	return 0;
+}
+
+void
+fg_cover_fini(struct fg_cover *c)
+{
+	free(c->view);
+	free(c->seen);
+	free(c->stack);
+	free(c->face);
+	free(c->off2);
+}
+
+typedef float four __attribute__((vector_size(16)));
+
+/* The coarse triangle: its first corner, and what one step along each axis makes in the
+ * view: of u, v, height, nothing. */
+struct frame {
+	float at[3], limit;
+	four by[3];
+	uint32_t id;
+};
+
+static void
+cross(float out[3], const float a[3], const float b[3])
+{
+	for (int d = 0; d < 3; d++) {
+		int e = (d + 1) % 3, f = (d + 2) % 3;
+
+		out[d] = a[e] * b[f] - a[f] * b[e];
+	}
+}
+
+/* False: it has no area to speak of. */
+static bool
+frame_init(struct frame *f, const float (*c)[3])
+{
+	float p[3], q[3], n[3], to_u[3], to_v[3];
+
+	fg_minus(p, c[1], c[0]);
+	fg_minus(q, c[2], c[0]);
+	cross(n, p, q);
+	float nn = fg_dot(n, n), size = fg_dot(p, p) + fg_dot(q, q);
+
+	if (!(nn > 1e-6f * size * size))
+		return false;
+	cross(to_u, q, n);
+	cross(to_v, n, p);
+	for (int d = 0; d < 3; d++) {
+		f->at[d] = c[0][d];
+		f->by[d] = (four){to_u[d] / nn, to_v[d] / nn, n[d] / sqrtf(nn), 0};
+	}
+	return true;
+}
+
+static inline const struct fg_cover_view *
+look(struct fg_cover *c, const struct frame *f, uint32_t vertex)
+{
+	struct fg_cover_view *w = &c->view[vertex];
+	const float *p = fg_sheet_at(c->fine, vertex);
+
+	if (w->round == c->round)
+		return w;
+	four r = (p[0] - f->at[0]) * f->by[0] + (p[1] - f->at[1]) * f->by[1] +
+		 (p[2] - f->at[2]) * f->by[2];
+	w->round = c->round;
+	w->u = r[0];
+	w->v = r[1];
+	w->far = fabsf(r[2]) > f->limit;
+	w->outside = (uint8_t)((r[0] <= ROUNDING) | (r[1] <= ROUNDING) << 1 |
+			       (r[0] + r[1] >= 1 - ROUNDING) << 2);
+	if (!w->outside && r[2] * r[2] < c->off2[vertex]) {
+		c->face[vertex] = f->id;
+		c->off2[vertex] = r[2] * r[2];
+	}
+	return w;
+}
+
+/* Which side of the line from a to b the place of counting is on; the same number with
+ * the other sign from b to a, so that it is in one of two triangles at a side. */
+static inline bool
+is_left(const struct fg_cover_view *a, const struct fg_cover_view *b)
+{
+	bool turned = a > b;
+	const struct fg_cover_view *p = turned ? b : a, *q = turned ? a : b;
+	float s = (q->u - p->u) * (HERE_V - p->v) - (q->v - p->v) * (HERE_U - p->u);
+
+	return (s >= 0) != turned;
+}
+
+/* Triangles to begin with: those around a vertex that may be above the inside. */
+static uint32_t
+begin(struct fg_cover *c, const struct frame *f, uint32_t start)
+{
+	const struct fg_sheet *s = c->fine;
+	uint32_t n = 0;
+
+	for (uint32_t i = s->first[start]; i < s->first[start + 1]; i++) {
+		uint32_t t = s->ring[i];
+		const uint32_t *p = s->mesh->index + 3 * (size_t)t;
+		unsigned all = look(c, f, p[0])->outside;
+
+		all &= look(c, f, p[1])->outside;
+		all &= look(c, f, p[2])->outside;
+		if (all || c->seen[t] == c->round)
+			continue;
+		c->seen[t] = c->round;
+		c->stack[n++] = t;
+	}
+	return n;
+}
+
+/* Go on to what is behind the sides of a triangle that are above the inside. False if
+ * the surface ends there. */
+static inline bool
+go_on(struct fg_cover *c, uint32_t t, const struct fg_cover_view *const w[3],
+    uint32_t *n)
+{
+	for (size_t k = 0; k < 3; k++) {
+		if (w[k]->outside & w[(k + 1) % 3]->outside)
+			continue;
+		uint32_t side = c->fine->behind[3 * (size_t)t + k];
+
+		if (side == FG_SHEET_NONE)
+			return false;
+		if (c->seen[side / 3] == c->round)
+			continue;
+		c->seen[side / 3] = c->round;
+		c->stack[(*n)++] = side / 3;
+	}
+	return true;
+}
+
+bool
+fg_cover_triangle(struct fg_cover *c, const float (*corner)[3], uint32_t start,
+    uint32_t id)
+{
+	struct frame f = {.limit = c->limit, .id = id};
+	int covers = 0;
+
+	if (!frame_init(&f, corner))
+		return false;
+	c->round++;
+	for (uint32_t n = begin(c, &f, start); n > 0;) {
+		uint32_t t = c->stack[--n];
+		const uint32_t *p = c->fine->mesh->index + 3 * (size_t)t;
+		const struct fg_cover_view *w[3] = {look(c, &f, p[0]),
+		    look(c, &f, p[1]), look(c, &f, p[2])};
+		int left = 0;
+
+		if (w[0]->far || w[1]->far || w[2]->far || !go_on(c, t, w, &n))
+			return false;
+		for (int k = 0; k < 3; k++)
+			left += is_left(w[k], w[(k + 1) % 3]);
+		covers += left == 3 ? 1 : left == 0 ? -1 : 0;
+	}
+	return covers != 0;
+}
