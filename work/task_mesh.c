@@ -40,7 +40,7 @@
 #define TRIANGLES_MAX UINT64_C(1000000000)
 /* Goes into the hash of what pieces are made from: another algorithm, another number.
  */
-#define ALGORITHM 4
+#define ALGORITHM 5
 
 struct maker {
 	struct fg_task *task;
