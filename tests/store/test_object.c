@@ -590,8 +590,8 @@ test_seeds(void)
 	tap_ok(page_seeds(r, true, FG_OBJECTS_BY_ID) == 0, "is read: none is known");
 	fg_reader_close(r);
 	fg_store_close(s);
-	tap_rc(fg_store_reindex(st_root, &st_opt, st_show, NULL, st_said, &err), &err,
-	    "reindex");
+	tap_rc(fg_store_reindex(st_root, &st_opt, st_show, NULL, st_said, NULL, &err),
+	    &err, "reindex");
 	s = st_open(FG_STORE_WRITE);
 	r = st_reader(s);
 	tap_ok(page_seeds(r, false, FG_OBJECTS_BY_ID) == base &&
