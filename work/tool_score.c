@@ -32,6 +32,7 @@ static const struct fg_tool_option options[] = {
     {"step", "VOXELS", "distance of the nodes on a line (default 8)", 0},
     {"worst", "N", "list the N largest merges and splits (default 5)", 0},
     {"server", "URL", "where both layers are served, for links to Neuroglancer", 0},
+    {"image", "LAYER", "image layer there, shown below them in the links", 0},
     {NULL, NULL, NULL, 0},
 };
 
@@ -250,6 +251,32 @@ list_worst(const struct fg_tool *t, struct pair *p, struct fg_progress *bar,
 	return rc == 0 && p->wrongs > 0 ? count_pairs(p, bar, err) : rc;
 }
 
+/* A layer of a link, from the name of a layer (NAME or NAME@SCALE: viewers choose
+ * scales themselves), with the objects a and b selected. */
+static json_t *
+link_layer(const char *server, const char *of, const char *name, const char *type,
+    uint64_t a, uint64_t b)
+{
+	char *source =
+	    fg_asprintf("precomputed://%s/%.*s", server, (int)strcspn(of, "@"), of);
+	json_t *layer =
+	    json_pack("{s:s, s:s, s:s}", "type", type, "source", source, "name", name);
+	json_t *ids = json_array();
+	char id[24];
+
+	snprintf(id, sizeof id, "%llu", (unsigned long long)a);
+	json_array_append_new(ids, json_string(id));
+	snprintf(id, sizeof id, "%llu", (unsigned long long)b);
+	if (a != b)
+		json_array_append_new(ids, json_string(id));
+	if (strcmp(type, "image") == 0)
+		json_decref(ids);
+	else
+		json_object_set_new(layer, "segments", ids);
+	free(source);
+	return layer;
+}
+
 /* A link that shows the place, with the objects concerned selected; NULL without
  * --server. free(). */
 static char *
@@ -258,26 +285,24 @@ make_link(const struct fg_tool *t, const struct wrong *w)
 	static const char plain[] = "abcdefghijklmnopqrstuvwxyz"
 				    "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~,:";
 	const char *server = fg_tool_text(t, "server", NULL);
+	const char *image = fg_tool_text(t, "image", NULL);
 	const struct fg_score_offender *o = &w->o;
 	struct fg_str s = FG_STR_INIT;
-	char test[2][24], ref[2][24], *state;
 	json_t *layers, *j;
+	char *state;
 
 	if (!server)
 		return NULL;
-	for (int i = 0; i < 2; i++) {
-		uint64_t partner = i ? o->other : o->main;
-
-		snprintf(test[i], sizeof test[i], "%llu",
-		    (unsigned long long)(o->merge ? o->object : partner));
-		snprintf(ref[i], sizeof ref[i], "%llu",
-		    (unsigned long long)(o->merge ? partner : o->object));
-	}
-	layers = json_pack("[{s:s, s:s+++, s:s, s:[s,s]}, {s:s, s:s+++, s:s, s:[s,s]}]",
-	    "type", "segmentation", "source", "precomputed://", server, "/", t->arg[0],
-	    "name", "segmentation", "segments", test[0], test[1], "type",
-	    "segmentation", "source", "precomputed://", server, "/", t->arg[1], "name",
-	    "truth", "segments", ref[0], ref[1]);
+	layers = json_array();
+	if (image)
+		json_array_append_new(layers,
+		    link_layer(server, image, "image", "image", 0, 0));
+	json_array_append_new(layers,
+	    link_layer(server, t->arg[0], "segmentation", "segmentation",
+		o->merge ? o->object : o->main, o->merge ? o->object : o->other));
+	json_array_append_new(layers,
+	    link_layer(server, t->arg[1], "truth", "segmentation",
+		o->merge ? o->main : o->object, o->merge ? o->other : o->object));
 	j = json_pack("{s:o, s:[f,f,f], s:s}", "layers", layers, "position",
 	    (double)w->at[0] + 0.5, (double)w->at[1] + 0.5, (double)w->at[2] + 0.5,
 	    "layout", "4panel");

@@ -158,12 +158,17 @@ with tempfile.TemporaryDirectory() as top:
             is_(f"seed {seed}, {nodes} nodes merge", bad, {})
         check_worst(json.loads(out), seg, truth)
     code, out, err = evaluate(*files, "--skeletons", lines, "--server",
-                              "http://127.0.0.1:8080", "--worst", "1")
+                              "http://127.0.0.1:8080", "--image", "em@8_8_8", "--worst", "1")
     has("as a table", out, "expected run length")
     link = [x.strip() for x in out.splitlines() if "#!" in x][0]
     state = json.loads(unquote(link.split("#!", 1)[1]))
-    ok("with a link", state["layers"][0]["source"].startswith(
+    ok("with a link", state["layers"][1]["source"].startswith(
         "precomputed://http://127.0.0.1:8080/") and len(state["position"]) == 3)
+    is_("to the image as well, which chooses its scales",
+        [(x["type"], x["source"].rsplit("/", 1)[1]) for x in state["layers"]][:1],
+        [("image", "em")])
+    is_("each object once", [len(x["segments"]) == len(set(x["segments"]))
+                             for x in state["layers"][1:]], [True, True])
     folder, code = os.path.join(top, "bones"), evaluate(*files, "--json", "--step", "50",
                                                         "--skeletons", lines)
     want_bones = json.loads(code[1])["skeletons"]
