@@ -93,14 +93,47 @@ fact_length(const char *p)
 	return n == 3 && memcmp(p, "why", 3) == 0 ? strlen(p) : n + strcspn(p + n, " ");
 }
 
+static const char *
+digits(const char *p)
+{
+	return p + strspn(p, "0123456789");
+}
+
+/* Whether JSON would read it as a number: a value may be cut, or not be what the format
+ * made. */
+static bool
+is_json_number(const char *p)
+{
+	const char *q;
+
+	p += *p == '-';
+	q = digits(p);
+	if (q == p || (*p == '0' && q > p + 1))
+		return false;
+	p = q;
+	if (*p == '.') {
+		q = digits(p + 1);
+		if (q == p + 1)
+			return false;
+		p = q;
+	}
+	if (*p == 'e') {
+		p += 1 + (p[1] == '-' || p[1] == '+');
+		q = digits(p);
+		if (q == p)
+			return false;
+		p = q;
+	}
+	return *p == '\0';
+}
+
 /* Whether the fact called so is a number: if the format makes it of one, whatever the
  * value looks like, so that a name of digits does not change a member's type. An id is
  * a name, and may have more digits than readers of JSON keep. */
 static bool
 is_number(const char *fmt, const char *name, size_t n, const char *value)
 {
-	if (value[strspn(value, "-+.0123456789e")] != '\0' ||
-	    (n == 2 && memcmp(name, "id", 2) == 0))
+	if (!is_json_number(value) || (n == 2 && memcmp(name, "id", 2) == 0))
 		return false;
 	for (const char *p = fmt; (p = strstr(p, "=%")) != NULL; p += 2) {
 		const char *end = p + 2 + strspn(p + 2, ".0123456789hlzjt");

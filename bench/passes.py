@@ -163,15 +163,16 @@ def run(args, specimen, names, options):
         daemon.stdout.readline()
         try:
             specimen.prepare(tool, top)
-            before = seconds_of_children() + seconds_of(daemon.pid)
             tool("layer", "add", "seg", "--ffn", "--image", "em", *specimen.layer_options(),
                  *(x.format(scale="_".join([str(2 * specimen.nm)] * 3)) for x in options))
+            seconds = 0  # of the second recipe: with the first, from which it goes on
             for name, stages in zip(names, ("segment,stitch", "resegment")):
                 if not name:
                     continue
+                before = seconds_of_children() + seconds_of(daemon.pid)
                 tool("job", "submit", "seg", "--stages", stages, "--watch")
-                after = seconds_of_children() + seconds_of(daemon.pid)
-                yield name, {**score(tool, specimen), "seconds": after - before}
+                seconds += seconds_of_children() + seconds_of(daemon.pid) - before
+                yield name, {**score(tool, specimen), "seconds": seconds}
         finally:
             daemon.terminate()
             daemon.wait()

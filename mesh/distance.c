@@ -177,6 +177,11 @@ struct pair {
 	 * around; NULL: it is over with the first. */
 	uint8_t *mark;
 	float around;
+	struct spot {
+		float at[3], reach;
+	} * spot; /* around which all is marked */
+	size_t spots, spots_cap;
+	uint32_t marked;   /* triangles, now */
 	bool far;          /* something was */
 	uint32_t far_fine; /* a fine vertex near it */
 	float far_at[3];
@@ -344,7 +349,7 @@ fine_is_near(struct pair *p, uint32_t t, bool *near, struct fg_err *err)
 		far = FG_MAX(far, f[k] == NONE ? INFINITY : p->face_off[v[k]]);
 	/* To something convex a corner is farthest; and no point of a triangle is
 	 * farther from its nearest corner than side / sqrt(3). */
-	if (far <= p->near2 || (far <= p->limit2 && f[0] == f[1] && f[1] == f[2]))
+	if (far < p->near2 || (far <= p->limit2 && f[0] == f[1] && f[1] == f[2]))
 		return 0;
 	fg_sheet_corners(p->fine, t, c);
 	if (sqrtf(far) + sqrtf(reach2((const float(*)[3])c)) <= p->limit)
@@ -487,8 +492,30 @@ coarse_is_near(struct pair *p, const struct part *a, bool *near, struct fg_err *
 
 /* --- all of them */
 
-/* Something is far from the other mesh: mark the fine triangles around it, or be done.
- */
+/* Whether all within `reach` of a place was marked before, but for a quarter of
+ * `around`: what is far lies close together. */
+static bool
+is_marked(struct pair *p, const float at[3], float reach)
+{
+	float v[3];
+
+	for (size_t i = p->spots; i-- > 0;) {
+		const struct spot *s = &p->spot[i];
+
+		fg_minus(v, s->at, at);
+		if (sqrtf(fg_dot(v, v)) + reach <= s->reach + p->around / 4)
+			return true;
+	}
+	if (p->spots == p->spots_cap) {
+		p->spots_cap = p->spots_cap ? 2 * p->spots_cap : 64;
+		p->spot = fg_realloc(p->spot, p->spots_cap, sizeof *p->spot);
+	}
+	p->spot[p->spots++] = (struct spot){{at[0], at[1], at[2]}, reach};
+	return false;
+}
+
+/* Something is far from the other mesh: mark the fine triangles around it, or be done,
+ * also when most are marked: then nobody asks which. */
 static void
 note_far(struct pair *p, struct fg_cover *c, bool *near)
 {
@@ -498,17 +525,20 @@ note_far(struct pair *p, struct fg_cover *c, bool *near)
 	uint32_t n = 0;
 
 	p->far = true;
-	if (!p->mark)
+	if (!p->mark || 2 * (uint64_t)p->marked > s->mesh->triangles)
 		return;
 	*near = true;
 	fg_minus(v, p->far_at, mid);
 	most = p->around + sqrtf(fg_dot(v, v));
+	if (is_marked(p, mid, most))
+		return;
 	c->round++;
 	c->stack[n++] = s->ring[s->first[p->far_fine]];
 	c->seen[c->stack[0]] = c->round;
 	while (n > 0) {
 		uint32_t t = c->stack[--n];
 
+		p->marked += !p->mark[t];
 		p->mark[t] = 1;
 		for (size_t k = 0; k < 3; k++) {
 			uint32_t u = s->mesh->index[3 * (size_t)t + k];
@@ -655,6 +685,7 @@ fg_distance_mark(struct fg_distance *d, const struct fg_mesh *m, double limit_nm
 		rc = match(&p) ? follow(&p, within, err) : search_all(&p, within, err);
 	fg_sheet_fini(&other);
 	free(p.place);
+	free(p.spot);
 	return rc;
 }
 

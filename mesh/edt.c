@@ -430,7 +430,7 @@ check(const struct fg_array *labels, const double nm[3], const struct fg_array *
 		return fg_fail(err, FG_EINVAL,
 		    "labels and distances have different shapes");
 	for (int d = 0; d < 3; d++) {
-		if (!isfinite(nm[d]) || !(nm[d] > 0))
+		if (!(nm[d] >= FG_EDT_NM_MIN && nm[d] <= FG_EDT_NM_MAX))
 			return fg_fail(err, FG_EINVAL, "voxels are %g nm along axis %d",
 			    nm[d], d);
 	}

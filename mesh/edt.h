@@ -9,11 +9,14 @@
 
 #include "base/array.h"
 
+#define FG_EDT_NM_MIN 1e-12
+#define FG_EDT_NM_MAX 1e12
+
 /*
  * Distances of a block.
  *
  *   labels  u8, u16, u32 or u64; shape (x, y, z, 1); 0 is background
- *   nm      size of a voxel, each finite and > 0
+ *   nm      size of a voxel, each in the range below, where no square leaves a float
  *   border  true: what lies outside the block counts as background ("black border");
  *           false: it counts as nothing, and a block full of one label is infinitely
  *           far from everything

@@ -112,11 +112,18 @@ next_stamp(struct fg_section *s, struct fg_err *err)
 
 	if (!s->stamp) {
 		s->stamp = calloc(n + 3, 1); /* rows are read by fours */
+		s->lo = n;
+		s->hi = 0;
 		if (!s->stamp)
 			return fg_fail(err, FG_ENOMEM, "no memory for sections");
 	}
 	if (++s->stamps == 0) {
-		memset(s->stamp, 0, n);
+		/* Only where there are any: a thin neurite's planes are in few layers.
+		 */
+		if (s->lo < s->hi)
+			memset(s->stamp + s->lo, 0, s->hi - s->lo);
+		s->lo = n;
+		s->hi = 0;
 		s->stamps = 1;
 	}
 	return 0;
@@ -141,7 +148,7 @@ plane_off(const struct plane *p, const double nm[3], const int64_t v[3])
 static int
 spread(struct flood *f, const struct plane *p, const int64_t v[3], struct fg_err *err)
 {
-	const struct fg_section *s = f->s;
+	struct fg_section *s = f->s;
 	const int64_t *n = s->n;
 	const uint8_t stamp = s->stamps;
 	const uint32_t all = stamp * 0x010101u;
@@ -154,6 +161,8 @@ spread(struct flood *f, const struct plane *p, const int64_t v[3], struct fg_err
 		for (int64_t i = lo[d]; i <= hi[d]; i++)
 			off[d][i - lo[d]] = axis_off(p, s->nm, d, i);
 	}
+	s->lo = FG_MIN(s->lo, (size_t)(lo[0] + n[0] * (lo[1] + n[1] * lo[2])));
+	s->hi = FG_MAX(s->hi, (size_t)(hi[0] + n[0] * (hi[1] + n[1] * hi[2])) + 1);
 	const uint32_t row_mask = 0xffffffu >> 8 * (2 - (hi[0] - lo[0]));
 	for (int64_t z = lo[2]; z <= hi[2]; z++) {
 		for (int64_t y = lo[1]; y <= hi[1]; y++) {
@@ -190,6 +199,8 @@ section(struct flood *f, const struct plane *p, const int64_t start[3], double *
 	if (next_stamp(f->s, err) < 0)
 		return -1;
 	f->s->stamp[first] = f->s->stamps;
+	f->s->lo = FG_MIN(f->s->lo, first);
+	f->s->hi = FG_MAX(f->s->hi, first + 1);
 	if (f->s->label[first] == f->label && push(f, start, err) < 0)
 		return -1;
 	while (f->top > 0) {

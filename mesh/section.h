@@ -12,6 +12,7 @@ struct fg_section {
 	int64_t origin_vx[3];
 	uint8_t *stamp; /* a number for each voxel, made when first needed */
 	uint8_t stamps;
+	size_t lo, hi; /* voxels that may have one, from lo to hi - 1 */
 };
 
 /*

@@ -171,6 +171,18 @@ simplify_sharp(const struct fg_mesh *in, const struct fg_simplify_params *p,
 		else
 			fg_mesh_fini(&m);
 	}
+	/* Rough all over: a little may still be taken everywhere. */
+	if (rc == 0 && !within) {
+		struct fg_mesh m = FG_MESH_INIT;
+
+		rc = simplify(in, 0.05 * p->error_nm, p->triangles, &m, &planes, err);
+		if (rc == 0)
+			rc = fg_distance_within(d, &m, p->error_nm, &within, err);
+		if (within && rc == 0)
+			*out = m;
+		else
+			fg_mesh_fini(&m);
+	}
 	if (rc == 0 && !within)
 		rc = simplify(in, 0, p->triangles, out, &planes, err);
 	fg_distance_free(d);

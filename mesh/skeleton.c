@@ -45,7 +45,7 @@ check_params(const struct fg_array *labels, const struct fg_skeleton_params *p,
 	double n = 1;
 
 	for (int d = 0; d < 3; d++) {
-		if (!isfinite(p->nm[d]) || !(p->nm[d] > 0))
+		if (!(p->nm[d] >= FG_EDT_NM_MIN && p->nm[d] <= FG_EDT_NM_MAX))
 			return fg_fail(err, FG_EINVAL, "voxels are %g nm along axis %d",
 			    p->nm[d], d);
 		n *= (double)labels->shape[d] + 2;
@@ -58,8 +58,9 @@ check_params(const struct fg_array *labels, const struct fg_skeleton_params *p,
 	if (p->cross_sectional_area && p->cross_sectional_area_smoothing_window < 1)
 		return fg_fail(err, FG_EINVAL,
 		    "a direction cannot be taken over no steps");
-	if (n > UINT32_MAX - 1)
-		return fg_fail(err, FG_EINVAL, "the block has 2^32 voxels or more");
+	/* Numbers of voxels share their words with a bit (FG_TREE_OURS). */
+	if (n > INT32_MAX)
+		return fg_fail(err, FG_EINVAL, "the block has 2^31 voxels or more");
 	return 0;
 }
 

@@ -73,7 +73,7 @@ struct fg_skeletons {
 /*
  * Make the skeletons.
  *
- *   labels  u8, u16, u32 or u64, shape (x, y, z, 1), fewer than 2^32 voxels
+ *   labels  u8, u16, u32 or u64, shape (x, y, z, 1), fewer than 2^31 voxels
  *
  * Vertices are voxel centres (nm), radius the distance to the surface there (nm). What
  * lies inside a component that is thicker than soma_detection_threshold and is not of

@@ -426,8 +426,8 @@ store_update(const struct bf16_model *m, bool begin, const float *residual,
 	}
 }
 
-/* The taps of convolution c on plane z: `plane` gives the planes that it reads. Kernel
- * planes beyond the field of view meet only zeros and are left out. */
+/* The taps of convolution c, which is not the first, on plane z. Kernel planes beyond
+ * the field of view meet only zeros and are left out. */
 static void
 set_taps(const struct bf16_model *m, int c, int64_t z, struct taps *t)
 {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The back end "cpu": one device per processor core that this process may run on.
- * Networks of the published kind run on loops of our own: in bf16 where the core has
- * tiles (seg/bf16.c), in f32 on every core with AVX2 (seg/winograd.c). The others, and
- * bf16 without tiles, run on oneDNN.
+ * Networks of the published kind run on loops of our own: in f32 on every core with
+ * AVX2 (seg/winograd.c), in bf16 where the core can multiply that (seg/bf16.c). All
+ * others run on oneDNN.
  *
  * A patch runs on one thread, bound to its core: two threads on one patch collapse
  * under load. oneDNN may bring OpenMP threads of its own, so the serving thread tells

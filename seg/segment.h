@@ -49,7 +49,7 @@ struct fg_device_desc {
 	char detail[128]; /* model, instruction set */
 	bool usable;
 	char why[128];   /* reason when not usable */
-	bool bf16, f16;  /* fast (hardware) at this precision */
+	bool bf16, f16;  /* the fast precision of networks of the published kind */
 	uint64_t memory; /* bytes; 0 = host memory */
 };
 /* All devices that the built-in back ends and plug-ins see; *out malloc'ed, free().

@@ -123,7 +123,7 @@ pack(struct winograd_model *m, const struct fg_net *net)
 			transform_filter(&net->conv[c], a, a + one,
 			    m->filters + (size_t)(c - 1) * one);
 	}
-	m->last = last->w;
+	memcpy(m->last, last->w, f * sizeof(float));
 	m->last_bias = last->b[0];
 	free(a);
 	return 0;

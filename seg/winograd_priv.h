@@ -28,7 +28,7 @@ struct winograd_model {
 	float *first;       /* weights of the first convolution: [tap][in][out] */
 	float *filters;     /* of the others, transformed: [conv][point][in][out] */
 	float *bias;        /* [conv][features] */
-	const float *last;  /* weights of the 1x1x1 convolution */
+	float last[32];     /* weights of the 1x1x1 convolution */
 	float last_bias;
 	float *in;     /* two channels */
 	float *stream; /* what the modules add to */

@@ -27,7 +27,8 @@
 #include "server/clients.h"
 
 /* Of one thread. With 128 events in one turn libmicrohttpd 0.9 and 1.0 wait once more
- * before serving them. */
+ * before serving them. Its own limit is one more and never reached: 0.9.75 keeps a lock
+ * when it is. */
 #define PER_THREAD 120
 /* How long to wait where the system has no descriptor or memory for a connection. */
 #define RETRY_MS 100
@@ -151,6 +152,7 @@ static void *
 accept_thread(void *ctx)
 {
 	struct fg_accept *a = ctx;
+	int told = 0; /* an error that lasts is told once */
 
 	while (!atomic_load(&a->ended)) {
 		struct sockaddr_storage sa;
@@ -170,8 +172,13 @@ accept_thread(void *ctx)
 			add(a, fd, (struct sockaddr *)&sa, len);
 		else if (errno == EAGAIN)
 			wait_for(a, true, -1);
-		else if (errno != EINTR && errno != ECONNABORTED)
+		else if (errno != EINTR && errno != ECONNABORTED) {
+			if (errno != told)
+				fg_log(FG_LOG_WARN, "accepting connections: %s",
+				    strerror(errno));
+			told = errno;
 			wait_for(a, false, RETRY_MS);
+		}
 	}
 	return NULL;
 }

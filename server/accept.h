@@ -17,9 +17,12 @@ struct fg_accept;
 
 /* What is kept of an open connection: its socket context. Event thread only. */
 struct fg_connection {
-	bool corked;  /* TCP_CORK is set (http.c) */
-	uint8_t held; /* so many replies were, at most UNSURE */
+	bool corked; /* TCP_CORK is set (http.c) */
+	/* Replies that were held back. In the first few the library may still let go,
+	 * as it finds out how a socket is set by setting it. */
+	uint8_t held;
 };
+#define FG_HELD_SURE 4
 
 struct fg_accept_options {
 	unsigned connections;

@@ -294,9 +294,6 @@ connection_of(struct fg_request *r, int *fd)
  * end of each reply is pushed (push_reply), and the kernel lets go by itself after 0.2
  * s.
  */
-#define UNSURE                                                                         \
-	4 /* replies in which the library may still let go, as it finds out how        \
-	   * a socket is set by setting it */
 static void
 hold_packets(struct fg_request *r, bool on)
 {
@@ -305,10 +302,10 @@ hold_packets(struct fg_request *r, bool on)
 
 	if (!c)
 		return;
-	if (c->corked != on || (on && c->held < UNSURE))
+	if (c->corked != on || (on && c->held < FG_HELD_SURE))
 		setsockopt(fd, IPPROTO_TCP, TCP_CORK, &value, sizeof value);
 	c->corked = on;
-	c->held += on && c->held < UNSURE;
+	c->held += on && c->held < FG_HELD_SURE;
 	r->pushed = on;
 }
 
@@ -491,7 +488,8 @@ begin(struct fg_request *r, const char *method, const char *version)
 		FG_COUNT(&s->metrics, foreign);
 	if (refuse_framing(r, version) || refuse_body(r))
 		return send_reply(r);
-	if (r->method == FG_POST) /* may be told to go on before there is a reply */
+	if (r->length > 0 ||
+	    r->encodings > 0) /* may be told to go on before there is a reply */
 		hold_packets(r, false);
 	return MHD_YES;
 }

@@ -116,8 +116,9 @@ out:
 
 #define ALIVE_S 5
 
-/* Ask /healthz through the control socket: accepted, parsed, dispatched and answered by
- * the same code that serves everybody. */
+/* Ask /healthz through the control socket: parsed, dispatched and answered by the same
+ * code that serves everybody. (Connections there are accepted by the HTTP library,
+ * those of the network by server/accept.c.) */
 static bool
 ask_health(const char *path)
 {

@@ -29,8 +29,11 @@ query_number(const struct fg_request *r, const char *key, uint64_t lo, uint64_t 
 	char text[24];
 	unsigned long long v;
 
-	if (!fg_route_query(&r->route, key, text, sizeof text))
-		return 0;
+	if (!fg_route_query(&r->route, key, text, sizeof text)) {
+		if (!fg_route_names(&r->route, key))
+			return 0;
+		*text = '\0'; /* no value, or one of no sensible length */
+	}
 	v = strtoull(text, NULL, 10);
 	if (!*text || text[strspn(text, "0123456789")] || strlen(text) > 19 || v < lo ||
 	    v > hi)

@@ -190,6 +190,22 @@ fg_route_parse(const char *target, struct fg_route *out)
 }
 
 bool
+fg_route_names(const struct fg_route *r, const char *key)
+{
+	size_t key_n = strlen(key);
+
+	for (const char *p = r->query; *p; p += *p == '&') {
+		size_t n = strcspn(p, "&");
+
+		if (n >= key_n && memcmp(p, key, key_n) == 0 &&
+		    (n == key_n || p[key_n] == '='))
+			return true;
+		p += n;
+	}
+	return false;
+}
+
+bool
 fg_route_query(const struct fg_route *r, const char *key, char *out, size_t room)
 {
 	size_t key_n = strlen(key);

@@ -59,6 +59,9 @@ struct fg_route {
 /* Never fails: what is wrong is in out->kind. */
 void fg_route_parse(const char *target, struct fg_route *out);
 
+/* Whether the query has the key, with whatever value or none. */
+bool fg_route_names(const struct fg_route *r, const char *key);
+
 /* Value of a key of the query, at most room - 1 bytes (not %-decoded); false if the
  * key is absent or its value does not fit. The first of several counts. */
 bool fg_route_query(const struct fg_route *r, const char *key, char *out, size_t room);

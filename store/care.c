@@ -359,7 +359,7 @@ fg_store_reindex(const char *root, const struct fg_store_options *opt,
 		return -1;
 	x.path = fg_asprintf("%s.new", x.s->index_path);
 	remove_index(x.path);
-	x.old = fg_index_open(x.s->index_path, FG_INDEX_READ, NULL);
+	x.old = fg_index_open(x.s->index_path, FG_INDEX_OLD, NULL);
 	if (check_slabs(&x, err) < 0 || find_uuid(&x, err) < 0)
 		goto out;
 	for (size_t i = 0; i < x.n; i++) {
@@ -599,7 +599,7 @@ fg_store_backup(const char *root, const struct fg_store_options *opt, const char
 
 	if (!s || check_dest(dest, err) < 0 || fg_file_mkdirs(slabs, err) < 0)
 		goto out;
-	ix = fg_index_open(s->index_path, FG_INDEX_READ, err);
+	ix = fg_index_open(s->index_path, FG_INDEX_OLD, err);
 	if (!ix || fg_index_backup(ix, part, err) < 0 ||
 	    copy_slabs(s, part, slabs, err) < 0)
 		goto out;

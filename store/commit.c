@@ -773,6 +773,7 @@ fg_store_edit_undo(struct fg_store *s, uint32_t layer, const int64_t *edit, size
 	struct fg_known *k = fg_known_find(&s->catalog, layer);
 	size_t missing = 0;
 	bool any = false;
+	int64_t last;
 	int rc;
 
 	fg_assert(s->index != NULL);
@@ -781,6 +782,12 @@ fg_store_edit_undo(struct fg_store *s, uint32_t layer, const int64_t *edit, size
 	if (n > FG_EDITS_MAX)
 		return fg_fail(err, FG_EINVAL, "%zu edits in one call, at most %d", n,
 		    FG_EDITS_MAX);
+	/* Before the writer is held for as long as a million look-ups take. */
+	if (fg_index_last_edit(s->index, &last, err) < 0)
+		return -1;
+	if (n > 0 && edit[n - 1] > last)
+		return fg_fail(err, FG_ENOENT, "there is no edit %lld",
+		    (long long)edit[n - 1]);
 	if (fg_index_begin(s->index, err) < 0)
 		return -1;
 	rc = fg_index_undo_edits(s->index, layer, edit, n, &missing, &any, err);

@@ -233,11 +233,13 @@ check_schema(struct fg_index *ix, enum fg_index_mode mode, struct fg_err *err)
 		    "index has schema %lld, this program knows up to %lld: it was made "
 		    "by a newer version",
 		    (long long)have, (long long)newest);
-	if (have == newest)
+	if (have == newest || mode == FG_INDEX_OLD)
 		return 0;
 	if (mode == FG_INDEX_READ)
 		return fg_fail(err, FG_ENOTSUP,
-		    "index has schema %lld of %lld: open it for writing once",
+		    "index has schema %lld of %lld: start floodgated once, which "
+		    "brings it "
+		    "up to date",
 		    (long long)have, (long long)newest);
 	return upgrade(ix, have, err);
 }
@@ -291,7 +293,7 @@ set_pragmas(struct fg_index *ix, enum fg_index_mode mode, struct fg_err *err)
 	sqlite3_busy_timeout(ix->db, 5000);
 	if (fg_sql_exec(ix, all, err) < 0)
 		return -1;
-	return mode == FG_INDEX_READ ? 0 : fg_sql_exec(ix, writer, err);
+	return mode <= FG_INDEX_READ ? 0 : fg_sql_exec(ix, writer, err);
 }
 
 struct fg_index *
@@ -301,7 +303,7 @@ fg_index_open(const char *path, enum fg_index_mode mode, struct fg_err *err)
 	int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_URI;
 	char *uri;
 
-	flags |= mode == FG_INDEX_READ ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE;
+	flags |= mode <= FG_INDEX_READ ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE;
 	if (mode == FG_INDEX_CREATE)
 		flags |= SQLITE_OPEN_CREATE;
 	ix->path = fg_strdup(path);
@@ -310,7 +312,7 @@ fg_index_open(const char *path, enum fg_index_mode mode, struct fg_err *err)
 		goto fail;
 	}
 	uri = make_uri(path,
-	    mode == FG_INDEX_READ && is_immutable(path) ? "?immutable=1" : "");
+	    mode <= FG_INDEX_READ && is_immutable(path) ? "?immutable=1" : "");
 	if (sqlite3_open_v2(uri, &ix->db, flags, NULL) != SQLITE_OK) {
 		free(uri);
 		fg_sql_fail(ix, err);

@@ -15,10 +15,11 @@
 
 struct fg_index;
 
-enum fg_index_mode { FG_INDEX_READ, FG_INDEX_WRITE, FG_INDEX_CREATE };
+enum fg_index_mode { FG_INDEX_OLD, FG_INDEX_READ, FG_INDEX_WRITE, FG_INDEX_CREATE };
 
 /* Open the file; CREATE makes it, with the newest schema. WRITE brings an older schema
- * up to date, a newer one is FG_ENOTSUP. Fails: FG_ENOENT, FG_EIO, FG_ECORRUPT. */
+ * up to date, READ refuses one, OLD reads it: only what all schemas have. A newer one
+ * is FG_ENOTSUP. Fails: FG_ENOENT, FG_EIO, FG_ECORRUPT. */
 struct fg_index *fg_index_open(const char *path, enum fg_index_mode mode,
     struct fg_err *err) FG_MUST_USE;
 void fg_index_close(struct fg_index *ix);

@@ -10,6 +10,7 @@ import ctypes
 import hashlib
 import os
 import pathlib
+import shlex
 import subprocess
 import tempfile
 
@@ -62,7 +63,7 @@ def _build():
     with tempfile.TemporaryDirectory(dir=cache) as tmp:
         (pathlib.Path(tmp) / "config.h").write_text("")
         out = pathlib.Path(tmp) / "phantom.so"
-        subprocess.run([os.environ.get("CC", "cc"), *FLAGS, f"-I{tmp}", f"-I{ROOT}",
+        subprocess.run([*shlex.split(os.environ.get("CC", "cc")), *FLAGS, f"-I{tmp}", f"-I{ROOT}",
                         *(str(ROOT / s) for s in SOURCES), "-lm", "-o", str(out)],
                        check=True)
         os.replace(out, lib)

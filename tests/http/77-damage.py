@@ -178,7 +178,7 @@ def full(em, model, alone):
                 break
             for path in (FIRST, SECOND):
                 path = path.replace("seg", f"l{i}")
-                r = s.get(path + "?wait=2")
+                r = s.get(path + "?wait=100")
                 if r.status != 200:
                     break
                 kept[path] = r.body

@@ -174,7 +174,8 @@ def decisions(s, layer, wanted):
     is_("120,000 times the same, more than a client may send", status, 201)
     edits = f"/api/layers/{layer}/edits"
     for why, n in (("backwards", f"{many['edits'][0]}?through=1"), ("no number", "1?through=x"),
-                   ("too many", "1?through=9999999")):
+                   ("too many", "1?through=9999999"), ("no value", "1?through"),
+                   ("far too long", "1?through=" + "0" * 40 + "2")):
         is_(f"{why} cannot be withdrawn", s.call("DELETE", f"{edits}/{n}").status, 400)
     last = many["edits"][-1]
     is_("nor one that is not there", s.call("DELETE", f"{edits}/{many['edits'][0]}?through="
@@ -182,8 +183,12 @@ def decisions(s, layer, wanted):
     is_("so that none is", s.get(f"{edits}?after={last - 1}").json()[0]["undone"], False)
     is_("they are withdrawn together", s.call(
         "DELETE", f"{edits}/{many['edits'][0]}?through={last}").status, 200)
-    is_("all of them", {r["undone"] for r in s.get(
-        f"{edits}?after={many['edits'][0] - 1}&max=100000").json()}, {True})
+    first, undone = many["edits"][0] - 1, []
+    while first < last:  # in pages of at most 100,000
+        undone += s.get(f"{edits}?after={first}&max=100000").json()
+        first = undone[-1]["edit"]
+    is_("all of them", ({r["undone"] for r in undone}, len(undone)),
+        ({True}, last - many["edits"][0] + 1))
     ring = [b[0], b[1], a[0]]
     is_("a ring", edit(s, layer, join=list(zip(ring, ring[1:] + ring[:1])))[0], 201)
     is_("without a token", s.request("POST", f"/api/layers/{layer}/edits",

@@ -257,6 +257,27 @@ test_followed(void)
 	    noes);
 }
 
+/* A flat sheet without one triangle, whose three corners are all there. The nearest of
+ * what is left to its middle is an edge: the radius of the inscribed circle away. */
+static void
+test_hole(void)
+{
+	struct fg_mesh fine = square(10, 0, 0), coarse = square(10, 0, 0);
+	const double radius = 10 - 5 * 1.4142136;
+	const uint32_t hole = 101;
+
+	memmove(coarse.index + 3 * (size_t)hole, coarse.index + 3 * (size_t)(hole + 1),
+	    3 * (size_t)(coarse.triangles - hole - 1) * sizeof *coarse.index);
+	coarse.triangles--;
+	tap_ok(!within(&fine, &coarse, 1), "a triangle is missing: not within 1");
+	tap_ok(!within(&fine, &coarse, 0.9 * radius),
+	    "nor within nine tenths of what is");
+	tap_ok(within(&fine, &coarse, 1.5 * radius),
+	    "but within one and a half times it");
+	fg_mesh_fini(&fine);
+	fg_mesh_fini(&coarse);
+}
+
 /* A bound is no less than the distance, and not much more, wherever it is begun. */
 static void
 test_bound(void)
@@ -323,6 +344,7 @@ main(void)
 	test_random();
 	test_within();
 	test_followed();
+	test_hole();
 	test_bound();
 	test_edges();
 	return tap_done();

@@ -362,6 +362,18 @@ shapes(const char *name, struct fg_device *dev, enum fg_precision prec)
 	}
 }
 
+/* A processor that can do bf16, though it is faster in f32. */
+static bool
+has_bf16_core(const struct fg_device_desc *d)
+{
+#if defined(__x86_64__)
+	return strncmp(d->name, "cpu:", 4) == 0 && __builtin_cpu_supports("avx512bf16");
+#else
+	(void)d;
+	return false;
+#endif
+}
+
 static void
 one_device(const struct fg_device_desc *d)
 {
@@ -376,7 +388,7 @@ one_device(const struct fg_device_desc *d)
 	for (int p = FG_PREC_F32; p <= FG_PREC_F16; p++) {
 		enum fg_precision prec = (enum fg_precision)p;
 
-		if ((prec == FG_PREC_BF16 && !d->bf16) ||
+		if ((prec == FG_PREC_BF16 && !d->bf16 && !has_bf16_core(d)) ||
 		    (prec == FG_PREC_F16 && !d->f16))
 			continue;
 		numbers(d->name, dev, prec, 32, 2);

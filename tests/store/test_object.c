@@ -468,7 +468,7 @@ test_edits(void)
 	    "there is no object 999", "an unknown id is refused");
 	int64_t none = 12345;
 	tap_fails(fg_store_edit_undo(s, layer, &none, 1, NULL, &err), &err, FG_ENOENT,
-	    "1 of 1 edits do not exist", "so is an unknown edit");
+	    "there is no edit 12345", "so is an unknown edit");
 	struct fg_edit ring[4];
 	for (int i = 0; i < 4; i++)
 		ring[i] = (struct fg_edit){.kind = FG_EDIT_JOIN,

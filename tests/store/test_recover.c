@@ -398,8 +398,25 @@ test_bad_index(void)
 	st_cleanup();
 }
 
+/* The index as schema 3 had it. */
 static void
-test_reindex_keeps(void)
+make_older(void)
+{
+	char path[600];
+	sqlite3 *db;
+
+	snprintf(path, sizeof path, "%s/index.sqlite", st_root);
+	tap_ok(sqlite3_open(path, &db) == SQLITE_OK &&
+		   sqlite3_exec(db,
+		       "ALTER TABLE objects DROP COLUMN seed;"
+		       "UPDATE meta SET value = 3 WHERE key = 'schema'",
+		       NULL, NULL, NULL) == SQLITE_OK,
+	    "an older index");
+	sqlite3_close(db);
+}
+
+static void
+test_reindex_keeps(bool old_schema)
 {
 	struct fg_err err = FG_ERR_INIT;
 	struct fg_reader *rd;
@@ -413,8 +430,11 @@ test_reindex_keeps(void)
 	tap_fails(fg_store_reindex(st_root, &tight, NULL, NULL, NULL, NULL, &err), &err,
 	    FG_EBUSY, "in use", "no reindex under a writer");
 	fg_store_close(s);
+	if (old_schema)
+		make_older();
 	unlink(st_slab((int)b_slab));
-	tap_int(reindex(), 0, "reindex with a slab missing");
+	tap_int(reindex(), 0, "reindex with a slab missing%s",
+	    old_schema ? ", of an index of the schema before" : "");
 	tap_ok(strstr(st_said, "is missing") != NULL, "which is told");
 	s = st_open_with(FG_STORE_WRITE, &tight);
 	rd = st_reader(s);
@@ -586,7 +606,8 @@ main(void)
 	test_older_index();
 	test_lost_index();
 	test_bad_index();
-	test_reindex_keeps();
+	test_reindex_keeps(false);
+	test_reindex_keeps(true);
 	test_bit_flips();
 	test_foreign();
 	test_backup();

@@ -8,7 +8,8 @@ builddir=${builddir:?}
 PATH=$PATH:/usr/local/cuda/bin
 nvcc=$(command -v nvcc) || skip_all "no nvcc, to build the plug-in for a GPU"
 mkdir "$top/plugins"
-ok "nvcc takes it, without a warning" make -s -C "$builddir" NVCC="$nvcc" floodgate-cuda.so
+ok "nvcc takes it, without a warning" make -s -C "$builddir" NVCC="$nvcc" NVCCFLAGS="-Xcompiler -Werror" \
+	floodgate-cuda.so
 cp "$builddir/floodgate-cuda.so" "$top/plugins/" || exit 1
 so=$top/plugins/floodgate-cuda.so
 for code in sm_80 sm_90 compute_90; do
