@@ -74,7 +74,9 @@ def slabs(s, want):
     s.start()
     served(s, "with its slab back all is there", want)
     s.stop()
-    is_("not a byte of it has changed", contents(path), whole)
+    # What follows a block (coarser chunks, faces) may have been made only now.
+    before, whole = whole, contents(path)
+    ok("not a byte of it has changed", whole[:len(before)] == before)
 
     os.truncate(path, len(whole) // 2)
     s.start()
