@@ -16,6 +16,7 @@
 /* Where the covers are counted: inside, and on no line that lattices have. */
 #define HERE_U 0.3371f
 #define HERE_V 0.2913f
+
 int
 fg_cover_init(struct fg_cover *c, const struct fg_sheet *fine, float limit,
     struct fg_err *err)

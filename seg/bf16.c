@@ -18,9 +18,8 @@
  * the activations are replaced in place behind both. The residual stream is float.
  *
  * The first convolution, of two channels, is done in float, for a millisecond of some
- * 25: the logits of the object map lose in bf16 what all layers after it build on. With
- * it the error of the whole stack is half of what it is without (rms 0.0044 and 0.0083
- * of patches of FIB-25; numpy in float64 is the measure).
+ * 25: the logits of the object map lose in bf16 what all layers after it build on
+ * (bench/RESULTS.md has what it is worth, tests/seg/test_onednn prints the error).
  */
 #include "config.h"
 
@@ -125,16 +124,6 @@ fg_bf16_can_run(const struct fg_net *net, enum fg_bf16_isa isa)
 	       (isa != FG_BF16_TILES || fg_bf16_has_tiles());
 }
 
-/* Round to nearest even; inputs are finite. */
-static uint16_t
-bf16_of(float f)
-{
-	uint32_t u;
-
-	memcpy(&u, &f, sizeof u);
-	return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
-}
-
 /* A tap as two tiles, one for each half of the outputs: row r holds inputs 2r, 2r + 1
  * of 16 outputs. */
 static void
@@ -143,7 +132,7 @@ pack_tap(uint16_t *to, const float *w)
 	for (int o = 0; o < FEATURES; o++) {
 		for (int i = 0; i < FEATURES; i++)
 			to[(o / TILE * TILE + i / 2) * FEATURES + o % TILE * 2 +
-			    i % 2] = bf16_of(w[i * FEATURES + o]);
+			    i % 2] = fg_bf16_of(w[i * FEATURES + o]);
 	}
 }
 

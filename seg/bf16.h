@@ -7,7 +7,19 @@
 #ifndef FG_SEG_BF16_H
 #define FG_SEG_BF16_H
 
+#include <string.h>
+
 #include "seg/device.h"
+
+/* A finite number as bf16: rounded to nearest, of two equally near ones to even. */
+static inline uint16_t
+fg_bf16_of(float f)
+{
+	uint32_t u;
+
+	memcpy(&u, &f, sizeof u);
+	return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
+}
 
 /* What multiplies. FG_BF16_BEST: tiles, or dot products where there are none. */
 enum fg_bf16_isa { FG_BF16_BEST, FG_BF16_DOTS, FG_BF16_TILES };

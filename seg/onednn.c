@@ -28,6 +28,7 @@
 #include <oneapi/dnnl/dnnl.h>
 
 #include "base/clock.h"
+#include "seg/bf16.h"
 
 #define OPENCL_BATCH_MAX 8
 
@@ -602,16 +603,6 @@ fg_onednn_time_bare(struct fg_device *dev, const struct fg_net *net,
 
 /* -------------------------------------------------------------- forward */
 
-/* Round to nearest even; inputs are finite. */
-static uint16_t
-bf16_of(float f)
-{
-	uint32_t u;
-
-	memcpy(&u, &f, sizeof u);
-	return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
-}
-
 /* Planar image and logits -> channels last, in the type of the convolutions. */
 static void
 interleave(const struct onednn_model *m, const float *in, void *to)
@@ -629,8 +620,8 @@ interleave(const struct onednn_model *m, const float *in, void *to)
 		uint16_t *h = to;
 
 		for (size_t i = 0; i < m->voxels; i++) {
-			h[2 * i] = bf16_of(image[i]);
-			h[2 * i + 1] = bf16_of(logit[i]);
+			h[2 * i] = fg_bf16_of(image[i]);
+			h[2 * i + 1] = fg_bf16_of(logit[i]);
 		}
 	}
 }

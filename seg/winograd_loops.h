@@ -188,12 +188,33 @@ row_from_points(const struct winograd_model *m, enum sink sink, const float *bia
 
 /* ------------------------------------------------------------- products */
 
+/* One step of a product: the sums of each row get its factor, `stride` floats from one
+ * row's to the next, times a row of weights. */
+INLINE void
+add_step(vec s[ROWS_MAX][VECTORS_MAX], const float *a, int stride, const float *w,
+    int rows, int vectors)
+{
+	vec b[VECTORS_MAX];
+
+	FG_UNROLL
+	for (int v = 0; v < vectors; v++)
+		b[v] = load(w + v * LANES);
+	FG_UNROLL
+	for (int r = 0; r < rows; r++) {
+		const vec f = all_of(a[r * stride]);
+
+		FG_UNROLL
+		for (int v = 0; v < vectors; v++)
+			s[r][v] = mul_add(f, b[v], s[r][v]);
+	}
+}
+
 /* A block of rows (tiles), features wide, by a square matrix, in place. */
 INLINE void
 multiply(float *a, const float *w, int rows, int vectors)
 {
 	const int features = vectors * LANES;
-	vec s[ROWS_MAX][VECTORS_MAX], b[VECTORS_MAX];
+	vec s[ROWS_MAX][VECTORS_MAX];
 
 	FG_UNROLL
 	for (int r = 0; r < rows; r++) {
@@ -201,19 +222,8 @@ multiply(float *a, const float *w, int rows, int vectors)
 		for (int v = 0; v < vectors; v++)
 			s[r][v] = zero();
 	}
-	for (int k = 0; k < features; k++, w += features) {
-		FG_UNROLL
-		for (int v = 0; v < vectors; v++)
-			b[v] = load(w + v * LANES);
-		FG_UNROLL
-		for (int r = 0; r < rows; r++) {
-			const vec f = all_of(a[r * features + k]);
-
-			FG_UNROLL
-			for (int v = 0; v < vectors; v++)
-				s[r][v] = mul_add(f, b[v], s[r][v]);
-		}
-	}
+	for (int k = 0; k < features; k++, w += features)
+		add_step(s, a + k, features, w, rows, vectors);
 	FG_UNROLL
 	for (int r = 0; r < rows; r++) {
 		FG_UNROLL
@@ -281,7 +291,7 @@ first_voxels(const struct winograd_model *m, const float *in, float *to, int64_t
 {
 	int64_t features = vectors * LANES;
 	const float *w = m->first;
-	vec s[ROWS_MAX][VECTORS_MAX], b[VECTORS_MAX];
+	vec s[ROWS_MAX][VECTORS_MAX];
 
 	FG_UNROLL
 	for (int r = 0; r < rows; r++) {
@@ -293,19 +303,8 @@ first_voxels(const struct winograd_model *m, const float *in, float *to, int64_t
 		const float *a = in + 2 * (k / 3 * m->plane + k % 3 * m->row);
 
 		/* Three neighbours of two channels each. */
-		for (int i = 0; i < 6; i++, w += features) {
-			FG_UNROLL
-			for (int v = 0; v < vectors; v++)
-				b[v] = load(w + v * LANES);
-			FG_UNROLL
-			for (int r = 0; r < rows; r++) {
-				const vec f = all_of(a[2 * r + i]);
-
-				FG_UNROLL
-				for (int v = 0; v < vectors; v++)
-					s[r][v] = mul_add(f, b[v], s[r][v]);
-			}
-		}
+		for (int i = 0; i < 6; i++, w += features)
+			add_step(s, a + i, 2, w, rows, vectors);
 	}
 	FG_UNROLL
 	for (int r = 0; r < rows; r++) {

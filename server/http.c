@@ -488,8 +488,8 @@ begin(struct fg_request *r, const char *method, const char *version)
 		FG_COUNT(&s->metrics, foreign);
 	if (refuse_framing(r, version) || refuse_body(r))
 		return send_reply(r);
-	if (r->length > 0 ||
-	    r->encodings > 0) /* may be told to go on before there is a reply */
+	/* Who sends a body may be told to go on before there is a reply. */
+	if (r->length > 0 || r->encodings > 0)
 		hold_packets(r, false);
 	return MHD_YES;
 }

@@ -8,6 +8,7 @@
 #define FG_TESTS_STORE_TEST_H
 
 #include <fcntl.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -349,6 +350,23 @@ st_verify(const char *root)
 }
 
 /* The only file of that ending in slabs/, or the given one. */
+/* The index, which nobody has open, as schema 3 had it. */
+static inline void
+st_make_older(void)
+{
+	char path[600];
+	sqlite3 *db;
+
+	snprintf(path, sizeof path, "%s/index.sqlite", st_root);
+	tap_ok(sqlite3_open(path, &db) == SQLITE_OK &&
+		   sqlite3_exec(db,
+		       "ALTER TABLE objects DROP COLUMN seed;"
+		       "UPDATE meta SET value = 3 WHERE key = 'schema'",
+		       NULL, NULL, NULL) == SQLITE_OK,
+	    "an older index");
+	sqlite3_close(db);
+}
+
 static inline char *
 st_slab(int n)
 {

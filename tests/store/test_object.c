@@ -559,8 +559,6 @@ test_seeds(void)
 	struct fg_err err = FG_ERR_INIT;
 	struct fg_store *s;
 	struct fg_reader *r;
-	char path[512];
-	sqlite3 *db;
 	int base, whole;
 
 	rnd_state = 6;
@@ -577,14 +575,7 @@ test_seeds(void)
 	    "in either order");
 	fg_reader_close(r);
 	fg_store_close(s);
-	snprintf(path, sizeof path, "%s/index.sqlite", st_root);
-	tap_ok(sqlite3_open(path, &db) == SQLITE_OK &&
-		   sqlite3_exec(db,
-		       "ALTER TABLE objects DROP COLUMN seed;"
-		       "UPDATE meta SET value = 3 WHERE key = 'schema'",
-		       NULL, NULL, NULL) == SQLITE_OK,
-	    "an index without");
-	sqlite3_close(db);
+	st_make_older();
 	s = st_open(FG_STORE_WRITE);
 	r = st_reader(s);
 	tap_ok(page_seeds(r, true, FG_OBJECTS_BY_ID) == 0, "is read: none is known");

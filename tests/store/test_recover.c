@@ -398,23 +398,6 @@ test_bad_index(void)
 	st_cleanup();
 }
 
-/* The index as schema 3 had it. */
-static void
-make_older(void)
-{
-	char path[600];
-	sqlite3 *db;
-
-	snprintf(path, sizeof path, "%s/index.sqlite", st_root);
-	tap_ok(sqlite3_open(path, &db) == SQLITE_OK &&
-		   sqlite3_exec(db,
-		       "ALTER TABLE objects DROP COLUMN seed;"
-		       "UPDATE meta SET value = 3 WHERE key = 'schema'",
-		       NULL, NULL, NULL) == SQLITE_OK,
-	    "an older index");
-	sqlite3_close(db);
-}
-
 static void
 test_reindex_keeps(bool old_schema)
 {
@@ -431,7 +414,7 @@ test_reindex_keeps(bool old_schema)
 	    FG_EBUSY, "in use", "no reindex under a writer");
 	fg_store_close(s);
 	if (old_schema)
-		make_older();
+		st_make_older();
 	unlink(st_slab((int)b_slab));
 	tap_int(reindex(), 0, "reindex with a slab missing%s",
 	    old_schema ? ", of an index of the schema before" : "");
