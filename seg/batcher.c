@@ -26,6 +26,8 @@
 #define BATCH_MAX 64
 /* What a flood needs between two steps is well below this. */
 #define LINGER_NS (2 * FG_NS_PER_MS)
+/* A device without steps for this long gives back the memory of its canvases. */
+#define IDLE_NS FG_NS_PER_S
 
 struct fg_client {
 	struct fg_batcher *batcher;
@@ -334,10 +336,34 @@ more_soon(const struct fg_batcher *b, int batch_max)
 	return false;
 }
 
+/* With the lock held: wait for a request, or forever where this device has nothing to
+ * give back. */
+static void
+wait_for_work(struct fg_batcher *b, struct fg_step_work *w, bool *holds)
+{
+	int64_t until = fg_clock_ns() + IDLE_NS;
+
+	while (*holds && !b->first && !b->stop) {
+		if (fg_clock_ns() < until) {
+			cond_wait_until(&b->work, &b->lock, until);
+			continue;
+		}
+		/* Closing canvases may wait for the device. */
+		pthread_mutex_unlock(&b->lock);
+		fg_step_work_idle(w);
+		*holds = false;
+		pthread_mutex_lock(&b->lock);
+	}
+	if (!b->first && !b->stop)
+		pthread_cond_wait(&b->work, &b->lock);
+}
+
 /* With the lock held: wait for work and take up to batch_max requests; 0 = stop. */
 static int
-next_batch(struct fg_batcher *b, int batch_max, struct fg_request **batch)
+next_batch(struct fg_batcher *b, int batch_max, struct fg_step_work *w,
+    struct fg_request **batch)
 {
+	bool holds = true;
 	int64_t linger = 0;
 	int n = 0;
 
@@ -347,7 +373,7 @@ next_batch(struct fg_batcher *b, int batch_max, struct fg_request **batch)
 		if (b->stop)
 			return 0;
 		if (!r) {
-			pthread_cond_wait(&b->work, &b->lock);
+			wait_for_work(b, w, &holds);
 			linger = 0;
 			continue;
 		}
@@ -434,7 +460,7 @@ serve(struct fg_batcher *b, struct fg_model *m, struct fg_step_work *w,
 		pthread_cond_broadcast(&c->wake);
 	/* A block that finds no memory fails alone; the device serves on. */
 	while ((rc == 0 || err->code == FG_ENOMEM) &&
-	       (n = next_batch(b, most, batch)) > 0) {
+	       (n = next_batch(b, most, w, batch)) > 0) {
 		pthread_mutex_unlock(&b->lock);
 		int64_t start = fg_clock_ns();
 		for (int i = 0; i < n; i++)

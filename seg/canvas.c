@@ -393,12 +393,18 @@ let_go(struct fg_step_work *w, struct held *h)
 }
 
 void
+fg_step_work_idle(struct fg_step_work *w)
+{
+	for (int i = 0; i < w->held_n; i++)
+		let_go(w, &w->held[i]);
+}
+
+void
 fg_step_work_free(struct fg_step_work *w)
 {
 	if (!w)
 		return;
-	for (int i = 0; i < w->held_n; i++)
-		let_go(w, &w->held[i]);
+	fg_step_work_idle(w);
 	free(w->held);
 	free(w->in);
 	free(w->out);

@@ -61,6 +61,9 @@ struct fg_step_work;
 struct fg_step_work *fg_step_work_new(const struct fg_model *m,
     struct fg_err *err) FG_MUST_USE;
 void fg_step_work_free(struct fg_step_work *w);
+/* No steps for a while: what the device holds of canvases is given back. The next step
+ * on one writes it anew. */
+void fg_step_work_idle(struct fg_step_work *w);
 
 /*
  * Run n steps (1 <= n <= batch_max, different canvases): gather, NaN becomes the pad

@@ -11,10 +11,14 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
+#include "base/clock.h"
+#include "seg/batcher.h"
 #include "seg/canvas.h"
 #include "seg/plugin.h"
 #include "seg/probe.h"
+#include "seg/segment.h"
 #include "tests/tap.h"
 
 #define BATCH 64
@@ -253,6 +257,8 @@ run_steps(struct steps *t)
 			    fg_canvas_set(t->b[1], at, 2.5f, &err) < 0)
 				return -1;
 		}
+		if (k == 4)
+			fg_step_work_idle(t->own);
 		t->params.freeze = k % 3 == 2 ? -1 : 0;
 		if (round_of_steps(t, &seed) < 0)
 			return -1;
@@ -337,6 +343,119 @@ out:
 	fg_net_free(net);
 }
 
+/* ------------------------------------------------------------- an idle device */
+
+/* Canvases in the memory of a device, counted between the steps and the back end. */
+static const struct fg_backend *counted;
+static _Atomic int canvases, opened;
+
+static int
+count_open(struct fg_model *m, const struct fg_array *image, double mean, double stddev,
+    struct fg_remote **out, struct fg_err *e)
+{
+	int rc = counted->canvas_open(m, image, mean, stddev, out, e);
+
+	canvases += rc == 0;
+	opened += rc == 0;
+	return rc;
+}
+
+static void
+count_close(struct fg_remote *r)
+{
+	counted->canvas_close(r);
+	canvases--;
+}
+
+struct idle_server {
+	struct fg_batcher *b;
+	struct fg_model *m;
+};
+
+static void *
+serve_idle(void *arg)
+{
+	struct idle_server *s = arg;
+
+	return fg_batcher_serve_model(s->b, s->m, NULL) == 0 ? s : NULL;
+}
+
+static bool
+one_step(struct fg_client *c, struct fg_step *s)
+{
+	struct fg_request r = {.step = s};
+
+	fg_client_active(c, 1);
+	fg_client_submit(c, &r);
+	for (int i = 0; i < 60 && fg_client_take(c, FG_NS_PER_S) != &r; i++) {
+	}
+	fg_client_active(c, 0);
+	return r.rc == 0;
+}
+
+/* Memory on a GPU is not kept while nothing is flooded, though the block stays. */
+static void
+idle(const char *name, struct fg_device *dev, enum fg_precision prec)
+{
+	const int64_t shape[4] = {NX, NY, NZ, 1};
+	const struct fg_step_params params = {.init = 3,
+	    .pad = -0.5f,
+	    .move = 0.25f,
+	    .segment = 0.4f,
+	    .freeze = -1,
+	    .delta = {2, 2, 2}};
+	_Atomic int cls = FG_INTERACTIVE;
+	struct fg_net *net = fg_probe_net(2, 16, 9);
+	struct fg_array image = FG_ARRAY_INIT;
+	struct idle_server s = {NULL, NULL};
+	struct fg_backend counting;
+	pthread_t thread;
+	void *ended;
+
+	if (fg_array_init(&image, FG_U8, shape, &err) < 0)
+		abort();
+	memset(image.data, 99, NX * NY * NZ);
+	if (!did(dev->backend->load(dev, net, prec, 1, &s.m, &err), "%s: to be idle",
+		name))
+		goto out;
+	counted = s.m->backend;
+	if (!counted->step) {
+		s.m->backend->unload(s.m);
+		goto out;
+	}
+	counting = *counted;
+	counting.canvas_open = count_open;
+	counting.canvas_close = count_close;
+	s.m->backend = &counting;
+	canvases = opened = 0;
+	s.b = fg_batcher_new(net, prec, 0, &err);
+	if (!s.b || pthread_create(&thread, NULL, serve_idle, &s) != 0)
+		abort();
+	struct fg_client *client = fg_client_enter(s.b, &cls);
+	struct fg_canvas *canvas = fg_canvas_new(&image, 128, 33);
+	struct fg_step step = {.canvas = canvas,
+	    .params = &params,
+	    .centre = {NX / 2, NY / 2, NZ / 2}};
+
+	for (int k = 0; k < 2; k++) {
+		tap_ok(one_step(client, &step), "a step%s", k ? " after that" : "");
+		tap_int(opened, k + 1, "the device took its canvas");
+		for (int i = 0; i < 1000 && canvases > 0; i++)
+			usleep(10000);
+		tap_int(canvases, 0, "and gives its memory back when nothing follows");
+	}
+	fg_client_leave(client);
+	fg_canvas_free(canvas);
+	fg_batcher_stop(s.b);
+	pthread_join(thread, &ended);
+	tap_ok(ended != NULL, "the device served to the end");
+	fg_batcher_free(s.b);
+	counted->unload(s.m);
+out:
+	fg_array_fini(&image);
+	fg_net_free(net);
+}
+
 /* ------------------------------------------------------------- refusals */
 
 /* Shapes that a device may not take: right or refused with a reason, nothing else. */
@@ -396,6 +515,7 @@ one_device(const struct fg_device_desc *d)
 		places(d->name, dev, prec);
 		steps(d->name, dev, prec, prec == FG_PREC_F16);
 		shapes(d->name, dev, prec);
+		idle(d->name, dev, prec);
 	}
 	b->close(dev);
 }
