@@ -83,6 +83,13 @@ add_header(struct MHD_Response *m, const char *name, const char *value)
 		fg_log(FG_LOG_DEBUG, "reply header %s left out", name);
 }
 
+/* What is for a path; of "*" the whole server is asked. */
+static const char *
+methods_of(const struct fg_request *r)
+{
+	return r->route.kind == FG_ROUTE_API ? METHODS : "GET, HEAD, OPTIONS";
+}
+
 static void
 add_cors(struct fg_request *r, struct MHD_Response *m)
 {
@@ -93,7 +100,7 @@ add_cors(struct fg_request *r, struct MHD_Response *m)
 	    "Content-Encoding, Content-Range, ETag, Retry-After, X-Request-Id");
 	if (r->method != FG_OPTIONS)
 		return;
-	add_header(m, "Access-Control-Allow-Methods", METHODS);
+	add_header(m, "Access-Control-Allow-Methods", methods_of(r));
 	add_header(m, "Access-Control-Allow-Headers",
 	    "Authorization, Content-Type, If-None-Match, Range");
 	add_header(m, "Access-Control-Max-Age", "86400");
@@ -510,7 +517,7 @@ static void
 reply_options(struct fg_request *r)
 {
 	fg_reply_bytes(r, 204, NULL, NULL);
-	r->reply.allow = METHODS;
+	r->reply.allow = methods_of(r);
 }
 
 static void
@@ -581,8 +588,7 @@ dispatch(struct fg_request *r)
 	} else if (r->method == FG_METHOD_OTHER ||
 		   (!reading && r->route.kind != FG_ROUTE_API && !nowhere)) {
 		fg_reply_error(r, 405, "this method is not for this path");
-		r->reply.allow =
-		    r->route.kind == FG_ROUTE_API ? METHODS : "GET, HEAD, OPTIONS";
+		r->reply.allow = methods_of(r);
 	} else if (atomic_load(&s->draining) && r->route.kind != FG_ROUTE_HEALTHZ) {
 		/* Not a refused connection: a viewer takes that for "nothing there". */
 		fg_reply_later(r, 10, "shutting down");

@@ -41,10 +41,14 @@ def preflight(s):
         "Access-Control-Request-Headers": "range",
         "Access-Control-Request-Private-Network": "true"})
     is_("a preflight", (r.status, r.body), (204, b""))
-    has("allows GET", r["Access-Control-Allow-Methods"], "GET")
+    is_("allows what a chunk is for", (r["Access-Control-Allow-Methods"], r["Allow"]),
+        ("GET, HEAD, OPTIONS", "GET, HEAD, OPTIONS"))
     has("allows Range", r["Access-Control-Allow-Headers"], "Range")
     is_("lasts a day", r["Access-Control-Max-Age"], "86400")
     is_("allows the private network", r["Access-Control-Allow-Private-Network"], "true")
+    r = s.request("OPTIONS", "/api/layers", headers={
+        "Origin": NEUROGLANCER, "Access-Control-Request-Method": "POST"})
+    has("and POST below /api/", r["Access-Control-Allow-Methods"], "POST")
     r = s.request("OPTIONS", CHUNK, headers={"Origin": "https://evil.example"})
     is_("one of somebody else", (r.status, r["Access-Control-Allow-Methods"]), (204, None))
     is_("OPTIONS *", s.raw("OPTIONS * HTTP/1.1\r\nHost: localhost\r\n"
