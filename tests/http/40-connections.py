@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Many connections: none stalls at 128 or 512, each is used again, idle ones are closed.
 import os
+import resource
 import select
 import time
 
@@ -137,6 +138,40 @@ def limit_of_one_address():
             c.close()
 
 
+def no_descriptors():
+    """The system has none left for a while: who is connected is served, others wait."""
+    with Server() as s:
+        pid = s.process.pid
+        was = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        with s.socket() as old, s.socket() as late:
+            ok("a client is connected", answered(old))
+            ok("and another", answered(late))
+            # Below what is open: nothing that is there is lost, nothing new is given.
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, was[1]))
+            with s.socket() as new:
+                new.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                wait_for("the log has the reason",
+                         lambda: "accepting connections: Too many open files" in s.errors())
+                is_("who was there is served", [answered(old), answered(late)], [True] * 2)
+                time.sleep(0.5)
+                is_("the log has it once", s.errors().count("Too many open files"), 1)
+                is_("a new one waits", select.select([new], [], [], 0)[0], [])
+                busy = seconds_of(pid)
+                time.sleep(1)
+                ok(f"at no cost ({seconds_of(pid) - busy:.2f} s)", seconds_of(pid) - busy < 0.5)
+                resource.prlimit(pid, resource.RLIMIT_NOFILE, was)
+                new.settimeout(PATIENCE)
+                ok("and is served when there are some",
+                   new.recv(4096).startswith(b"HTTP/1.1 200"))
+        is_("it stops cleanly", s.stop(), 0)
+
+
+def seconds_of(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+        words = f.read().rsplit(")", 1)[1].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
 with Server() as server:
     em = Volume(os.path.join(server.root, "em"))
     server.add_layer("em", em.path)
@@ -150,4 +185,5 @@ with Server("--idle-s", "1") as server:
     is_("stops cleanly", server.stop(), 0)
 limit_of_all()
 limit_of_one_address()
+no_descriptors()
 done()
