@@ -615,7 +615,7 @@ run_list(struct fg_tool *t)
 	fg_catalog_list(s.catalog, &layer, &n);
 	if (!t->json && n > 0)
 		printf("%-20s %-12s %-22s %-8s %6s  %-8s %s\n", "NAME", "KIND", "SIZE",
-		    "DATA", "SCALES", "STATE", "");
+		    "DATA", "SCALES", "STATE", "ORIGIN");
 	for (size_t i = 0; i < n; i++) {
 		if (t->json)
 			json_array_append_new(list, fg_layer_describe(layer[i], NULL));

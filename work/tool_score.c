@@ -251,6 +251,16 @@ list_worst(const struct fg_tool *t, struct pair *p, struct fg_progress *bar,
 	return rc == 0 && p->wrongs > 0 ? count_pairs(p, bar, err) : rc;
 }
 
+/* As everywhere, a text: readers of JSON round large numbers. */
+static json_t *
+id_text(uint64_t id)
+{
+	char text[24];
+
+	snprintf(text, sizeof text, "%llu", (unsigned long long)id);
+	return json_string(text);
+}
+
 /* A layer of a link, from the name of a layer (NAME or NAME@SCALE: viewers choose
  * scales themselves), with the objects a and b selected. */
 static json_t *
@@ -262,13 +272,10 @@ link_layer(const char *server, const char *of, const char *name, const char *typ
 	json_t *layer =
 	    json_pack("{s:s, s:s, s:s}", "type", type, "source", source, "name", name);
 	json_t *ids = json_array();
-	char id[24];
 
-	snprintf(id, sizeof id, "%llu", (unsigned long long)a);
-	json_array_append_new(ids, json_string(id));
-	snprintf(id, sizeof id, "%llu", (unsigned long long)b);
+	json_array_append_new(ids, id_text(a));
 	if (a != b)
-		json_array_append_new(ids, json_string(id));
+		json_array_append_new(ids, id_text(b));
 	if (strcmp(type, "image") == 0)
 		json_decref(ids);
 	else
@@ -329,11 +336,11 @@ wrong_json(const struct fg_tool *t, const struct pair *p)
 		char *link = make_link(t, w);
 
 		json_array_append_new(list,
-		    json_pack("{s:s, s:I, s:I, s:I, s:I, s:o, s:s*}", "kind",
-			w->o.merge ? "merge" : "split", "object",
-			(json_int_t)w->o.object, "main", (json_int_t)w->o.main, "other",
-			(json_int_t)w->o.other, "voxels", (json_int_t)w->o.voxels, "at",
-			fg_json_int3(w->at), "link", link));
+		    json_pack("{s:s, s:o, s:o, s:o, s:I, s:o, s:s*}", "kind",
+			w->o.merge ? "merge" : "split", "object", id_text(w->o.object),
+			"main", id_text(w->o.main), "other", id_text(w->o.other),
+			"voxels", (json_int_t)w->o.voxels, "at", fg_json_int3(w->at),
+			"link", link));
 		free(link);
 	}
 	return list;

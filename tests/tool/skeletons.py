@@ -128,7 +128,7 @@ def check_worst(j, seg, truth):
         is_(f"the worst {kind}s", [w["voxels"] for w in got],
             [round(v) for v in want[:len(got)]])
         is_("are where they are said to be", [
-            (w["object"], w["other"]) for w in got],
+            (int(w["object"]), int(w["other"])) for w in got],
             [((int(seg[at]), int(truth[at])) if kind == "merge" else
               (int(truth[at]), int(seg[at])))
              for w in got for at in [tuple(reversed(w["at"]))]])
