@@ -8,7 +8,6 @@
 #include "seg/winograd_priv.h"
 
 #define FEATURES_MAX 32
-#define LANES_MAX 16
 #define ALIGN 64
 
 /* The filter transform: row p takes the three weights along an axis to the factor of
@@ -167,6 +166,7 @@ winograd_unload(struct fg_model *base)
 	free(m->mid);
 	free(m->planes);
 	free(m->points);
+	free(m->sums);
 	free(m);
 }
 
@@ -211,10 +211,11 @@ fg_winograd_load(const struct fg_net *net, enum fg_winograd_isa isa,
 	m->in = zeroed(2 * (voxels + WINOGRAD_SLACK));
 	m->stream = zeroed(voxels * f);
 	m->mid = zeroed(voxels * f);
-	m->planes = zeroed(25 * (size_t)m->row * LANES_MAX);
-	m->points = zeroed(WINOGRAD_POINTS * (size_t)m->tiles[0] * f);
+	m->planes = zeroed(25 * (size_t)m->row * f);
+	m->points = zeroed(WINOGRAD_IN * (size_t)m->tiles[0] * f);
+	m->sums = zeroed(25 * WINOGRAD_OUT * (size_t)m->tiles[0] * f);
 	if (!m->first || !m->filters || !m->bias || !m->in || !m->stream || !m->mid ||
-	    !m->planes || !m->points || pack(m, net) < 0) {
+	    !m->planes || !m->points || !m->sums || pack(m, net) < 0) {
 		winograd_unload(&m->base);
 		return fg_fail(err, FG_ENOMEM, "no memory for activations");
 	}

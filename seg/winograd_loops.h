@@ -4,11 +4,11 @@
  * seg/winograd_avx512.c define the vector, its operations and RUN, and include this.
  *
  * A convolution works on one row of tiles along x at a time. Their inputs are
- * transformed along z and y, where neighbours along x share the work, then along x;
- * each of the 125 points is a matrix, tiles by features, that is multiplied by the
- * point's filter in place; and the products are transformed back. A row's points (176
- * KB for the published network) and a convolution's filters (512 KB) stay in the
- * second-level cache.
+ * transformed along z and y, where neighbours along x share the work. Each of the 25
+ * lines that this gives is transformed along x, its five points are multiplied by their
+ * filters in place, and go back along x: all in the first-level cache (7 KB for the
+ * published network). Then the 25 lines of sums go back along z and y. What is between
+ * (218 KB) and a convolution's filters (512 KB) stay in the second-level cache.
  *
  * Sums over features run in one chain from the first to the last feature, whatever the
  * width of the vector.
@@ -80,34 +80,38 @@ column_to_points(const float *from, int64_t row, int64_t plane, bool relu, float
 	}
 }
 
-/* The row of tiles (ty, tz): all its points. */
+/* The row of tiles (ty, tz): its columns to m->planes. */
 INLINE void
-row_to_points(const struct winograd_model *m, const float *from, bool relu, int64_t ty,
-    int64_t tz, int vectors)
+columns_to_points(const struct winograd_model *m, const float *from, bool relu,
+    int64_t ty, int64_t tz, int vectors)
 {
-	int64_t features = vectors * LANES, tiles = m->tiles[0];
+	int64_t features = vectors * LANES;
 
 	from += WINOGRAD_OUT * (tz * m->plane + ty * m->row) * features;
-	for (int v = 0; v < vectors; v++, from += LANES) {
-		for (int64_t x = 0; x < m->row; x++)
-			column_to_points(from + x * features, m->row * features,
-			    m->plane * features, relu, m->planes + x * LANES,
-			    m->row * LANES);
-		for (int64_t zy = 0; zy < 25; zy++) {
-			const float *line = m->planes + zy * m->row * LANES;
-			float *to = m->points + zy * 5 * tiles * features + v * LANES;
+	for (int64_t x = 0; x < m->row * features; x += LANES)
+		column_to_points(from + x, m->row * features, m->plane * features, relu,
+		    m->planes + x, m->row * features);
+}
 
-			for (int64_t x = 0; x < tiles; x++, to += features) {
-				vec d[5], t[5];
+/* A line along x of the columns to the points of its tiles. */
+INLINE void
+line_to_points(const struct winograd_model *m, const float *line, int vectors)
+{
+	int64_t features = vectors * LANES, step = m->tiles[0] * features;
 
-				FG_UNROLL
-				for (int i = 0; i < 5; i++)
-					d[i] = load(line + (3 * x + i) * LANES);
-				to_points(d, t);
-				FG_UNROLL
-				for (int i = 0; i < 5; i++)
-					store(to + i * tiles * features, t[i]);
-			}
+	for (int64_t t = 0; t < m->tiles[0]; t++, line += WINOGRAD_OUT * features) {
+		FG_UNROLL
+		for (int v = 0; v < vectors; v++) {
+			float *to = m->points + t * features + v * LANES;
+			vec d[5], p[5];
+
+			FG_UNROLL
+			for (int i = 0; i < 5; i++)
+				d[i] = load(line + i * features + v * LANES);
+			to_points(d, p);
+			FG_UNROLL
+			for (int i = 0; i < 5; i++)
+				store(to + i * step, p[i]);
 		}
 	}
 }
@@ -124,16 +128,23 @@ put(const struct winograd_model *m, enum sink sink, int64_t at, vec sum)
 		store(m->stream + at, add(load(m->stream + at), sum));
 }
 
-/* The column x of a tile, h[z][y] of it, to its outputs inside the field of view. */
+/* A column, [z][y] with `line` from one to the next, to its outputs inside the field of
+ * view. */
 INLINE void
-column_from_points(const struct winograd_model *m, enum sink sink, const vec h[25],
-    vec bias, int64_t at, int64_t ny, int64_t nz, int64_t features)
+column_from_points(const struct winograd_model *m, enum sink sink, const float *from,
+    int64_t line, vec bias, int64_t at, int64_t ny, int64_t nz, int64_t features)
 {
 	vec g[5][3];
 
 	FG_UNROLL
-	for (int z = 0; z < 5; z++)
-		from_points(h + 5 * z, g[z]);
+	for (int z = 0; z < 5; z++) {
+		vec h[5];
+
+		FG_UNROLL
+		for (int y = 0; y < 5; y++)
+			h[y] = load(from + (5 * z + y) * line);
+		from_points(h, g[z]);
+	}
 	FG_UNROLL
 	for (int y = 0; y < 3; y++) {
 		const vec c[5] = {g[0][y], g[1][y], g[2][y], g[3][y], g[4][y]};
@@ -150,39 +161,43 @@ column_from_points(const struct winograd_model *m, enum sink sink, const vec h[2
 	}
 }
 
+/* The products of a line's tiles to its sums. */
 INLINE void
-row_from_points(const struct winograd_model *m, enum sink sink, const float *bias,
-    int64_t ty, int64_t tz, int vectors)
+line_from_points(const struct winograd_model *m, float *line, int vectors)
 {
-	int64_t features = vectors * LANES, tiles = m->tiles[0];
-	int64_t ny = m->n[1] - 3 * ty, nz = m->n[2] - 3 * tz;
+	int64_t features = vectors * LANES, step = m->tiles[0] * features;
 
-	for (int64_t t = 0; t < tiles; t++) {
-		int64_t at =
-		    (3 * tz + 1) * m->plane + (3 * ty + 1) * m->row + 3 * t + 1;
-
+	for (int64_t t = 0; t < m->tiles[0]; t++, line += WINOGRAD_OUT * features) {
+		FG_UNROLL
 		for (int v = 0; v < vectors; v++) {
 			const float *from = m->points + t * features + v * LANES;
-			vec h[3][25];
+			vec p[5], o[3];
 
-			for (int zy = 0; zy < 25; zy++) {
-				vec p[5], o[3];
-
-				FG_UNROLL
-				for (int i = 0; i < 5; i++) {
-					p[i] = load(from);
-					from += tiles * features;
-				}
-				from_points(p, o);
-				FG_UNROLL
-				for (int i = 0; i < 3; i++)
-					h[i][zy] = o[i];
-			}
-			for (int64_t x = 0; x < 3 && 3 * t + x < m->n[0]; x++)
-				column_from_points(m, sink, h[x],
-				    load(bias + v * LANES),
-				    (at + x) * features + v * LANES, ny, nz, features);
+			FG_UNROLL
+			for (int i = 0; i < 5; i++)
+				p[i] = load(from + i * step);
+			from_points(p, o);
+			FG_UNROLL
+			for (int i = 0; i < 3; i++)
+				store(line + i * features + v * LANES, o[i]);
 		}
+	}
+}
+
+/* The columns of m->sums to where the convolution puts them. */
+INLINE void
+columns_from_points(const struct winograd_model *m, enum sink sink, const float *bias,
+    int64_t ty, int64_t tz, int vectors)
+{
+	int64_t features = vectors * LANES, line = 3 * m->tiles[0] * features;
+	int64_t ny = m->n[1] - 3 * ty, nz = m->n[2] - 3 * tz;
+	int64_t at = (3 * tz + 1) * m->plane + (3 * ty + 1) * m->row + 1;
+
+	for (int64_t x = 0; x < m->n[0]; x++) {
+		for (int v = 0; v < vectors; v++)
+			column_from_points(m, sink, m->sums + x * features + v * LANES,
+			    line, load(bias + v * LANES),
+			    (at + x) * features + v * LANES, ny, nz, features);
 	}
 }
 
@@ -263,7 +278,7 @@ multiply_rows(float *a, const float *w, int64_t rows, int vectors)
 	}
 }
 
-/* All points of a row of tiles by their filters, in blocks of like size. */
+/* The five points of a line's tiles by their filters, in blocks of like size. */
 INLINE void
 products(const struct winograd_model *m, const float *filters, int vectors,
     int rows_max)
@@ -271,7 +286,7 @@ products(const struct winograd_model *m, const float *filters, int vectors,
 	int64_t features = vectors * LANES, tiles = m->tiles[0];
 	int64_t rows = fg_div_ceil(tiles, fg_div_ceil(tiles, rows_max));
 
-	for (int p = 0; p < WINOGRAD_POINTS; p++) {
+	for (int p = 0; p < WINOGRAD_IN; p++) {
 		float *a = m->points + p * tiles * features;
 		const float *w = filters + p * features * features;
 
@@ -335,6 +350,19 @@ first_convolution(const struct winograd_model *m, int vectors, int rows)
 	}
 }
 
+/* Along x, one line after the other: points, products, sums. */
+INLINE void
+lines(const struct winograd_model *m, const float *filters, int vectors, int rows)
+{
+	int64_t features = vectors * LANES;
+
+	for (int64_t zy = 0; zy < 25; zy++) {
+		line_to_points(m, m->planes + zy * m->row * features, vectors);
+		products(m, filters + zy * 5 * features * features, vectors, rows);
+		line_from_points(m, m->sums + zy * 3 * m->tiles[0] * features, vectors);
+	}
+}
+
 /* Convolution c, not the first: mid to stream, or relu of the stream to mid. */
 INLINE void
 convolution(const struct winograd_model *m, int c, enum sink sink, int vectors,
@@ -346,11 +374,11 @@ convolution(const struct winograd_model *m, int c, enum sink sink, int vectors,
 
 	for (int64_t tz = 0; tz < m->tiles[2]; tz++) {
 		for (int64_t ty = 0; ty < m->tiles[1]; ty++) {
-			row_to_points(m, relu ? m->stream : m->mid, relu, ty, tz,
+			columns_to_points(m, relu ? m->stream : m->mid, relu, ty, tz,
 			    vectors);
-			products(m, filters, vectors, rows);
-			row_from_points(m, sink, m->bias + (int64_t)c * m->features, ty,
-			    tz, vectors);
+			lines(m, filters, vectors, rows);
+			columns_from_points(m, sink, m->bias + (int64_t)c * m->features,
+			    ty, tz, vectors);
 		}
 	}
 }

@@ -33,9 +33,9 @@ struct winograd_model {
 	float *in;     /* two channels */
 	float *stream; /* what the modules add to */
 	float *mid;    /* between the convolutions of a module */
-	float *planes; /* a row of tiles, transformed along z and y: [25][x][lanes] */
-	float *
-	    points; /* the same along x too, then its products: [point][tile][feature]*/
+	float *planes; /* a row of tiles, transformed along z and y: [25][x][feature] */
+	float *points; /* a line of it along x too, then products: [5][tile][feature] */
+	float *sums;   /* the products, back along x: [25][x][feature] */
 };
 
 #if defined(__x86_64__)
