@@ -21,6 +21,7 @@
  */
 #include "config.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -785,6 +786,11 @@ main(int argc, char **argv)
 		    "[--threads N] [--precision P] [--cache FOLDER] [--consensus]\n"
 		    "       stitch --objects N\n");
 		return 2;
+	}
+	/* Not after the first block, which takes minutes. */
+	if (o.cache && mkdir(o.cache, 0777) < 0 && errno != EEXIST) {
+		fprintf(stderr, "%s: %s\n", o.cache, strerror(errno));
+		return 1;
 	}
 	if (o.objects > 0)
 		run_objects(o.objects);

@@ -7,7 +7,8 @@
  * Files go out byte for byte: one stored compressed is sent with its Content-Encoding
  * to a client that takes it, and decompressed otherwise or for a Range. Large files and
  * shards are never read whole: the part that a Range asks for is read by the io thread,
- * anything longer goes out from the descriptor.
+ * anything longer goes out from the descriptor, or a window at a time where it has to
+ * be brought from a disk (server/download.h).
  */
 #include "config.h"
 
@@ -270,6 +271,25 @@ read_remote_shard(struct fg_request *r)
 	r->reply.caching = FG_NO_CACHE;
 }
 
+/* Whether all that is wanted of a file, which is remembered, can be sent without
+ * waiting for a disk. */
+static bool
+is_in_memory(struct fg_request *r, uint64_t size)
+{
+	uint64_t first = 0, last = size - 1, known, etag;
+	struct fg_part *part = fg_parts_find(r->srv->parts, r->layer->id,
+	    r->layer->uuid, r->route.rest, &known, &etag);
+	bool there;
+
+	if (r->range && fg_range_parse(r->range, size, &first, &last) != FG_RANGE_OK) {
+		first = 0;
+		last = size - 1;
+	}
+	there = part && known == size && fg_parts_has(part, first, last - first + 1);
+	fg_parts_unref(part);
+	return there;
+}
+
 /* On an io thread: a shard or another large file. Its tag is made of what the file
  * system knows of it, as reading it all for a hash would cost too much. False: it is
  * small, or not there under that very name. */
@@ -302,6 +322,8 @@ open_large(struct fg_request *r, struct fg_err *err)
 	    mark[1], fg_hash64(mark, sizeof mark));
 	r->reply.has_file = true;
 	r->reply.file = fd;
+	r->reply.in_memory =
+	    !part && !*r->srv->set->tls_cert && is_in_memory(r, mark[1]);
 	r->reply.file_size = mark[1];
 	r->reply.body_at = first;
 	r->reply.tagged = true;
@@ -339,7 +361,7 @@ answer_part(struct fg_request *r)
 	if (fd < 0 && !bytes)
 		return false;
 	fg_reply_bytes(r, 200, type_of(r->route.rest), bytes);
-	r->reply.has_file = fd >= 0;
+	r->reply.has_file = r->reply.in_memory = fd >= 0;
 	r->reply.file = fd;
 	r->reply.sized = fd < 0;
 	r->reply.file_size = size;

@@ -25,6 +25,7 @@
 #include "base/log.h"
 #include "server/accept.h"
 #include "server/events.h"
+#include "server/download.h"
 #include "server/headers.h"
 #include "server/http.h"
 #include "server/request.h"
@@ -256,8 +257,9 @@ read_nothing(void *ctx FG_UNUSED, uint64_t pos FG_UNUSED, char *buf FG_UNUSED,
 }
 
 static struct MHD_Response *
-make_response(struct fg_reply *p, uint64_t first, uint64_t len)
+make_response(struct fg_request *r, uint64_t first, uint64_t len)
 {
+	struct fg_reply *p = &r->reply;
 	static char nothing[1];
 	struct MHD_Response *m;
 
@@ -273,7 +275,10 @@ make_response(struct fg_reply *p, uint64_t first, uint64_t len)
 		return MHD_create_response_from_callback(len, 4096, read_nothing, NULL,
 		    NULL);
 	fg_assert(p->has_file);
-	m = MHD_create_response_from_fd_at_offset64(len, p->file, first);
+	if (!p->in_memory)
+		m = fg_download_response(r->srv->sched, r->conn, p->file, first, len);
+	else
+		m = MHD_create_response_from_fd_at_offset64(len, p->file, first);
 	if (m)
 		p->has_file = false; /* the descriptor is the library's now */
 	return m;
@@ -346,8 +351,8 @@ send_reply(struct fg_request *r)
 		fg_reply_fini(p);
 	}
 	apply_range(r, etag, &first, &len, content_range);
-	file = p->has_file;
-	m = p->stream ? fg_events_response(r) : make_response(p, first, len);
+	file = p->has_file && p->in_memory;
+	m = p->stream ? fg_events_response(r) : make_response(r, first, len);
 	if (!m)
 		return MHD_NO;
 	/* The library took the descriptor. */

@@ -213,13 +213,17 @@ is_in_memory(struct fg_part *e, uint64_t first, uint64_t len)
 	return unit > last || has_pages(e, first, len);
 }
 
+bool
+fg_parts_has(struct fg_part *e, uint64_t first, uint64_t len)
+{
+	return e->map && first < e->size && len <= e->size - first &&
+	       is_in_memory(e, first, len);
+}
+
 int
 fg_parts_open(struct fg_part *e, uint64_t first, uint64_t len)
 {
-	return e->map && first < e->size && len <= e->size - first &&
-		       is_in_memory(e, first, len)
-		   ? fcntl(e->fd, F_DUPFD_CLOEXEC, 0)
-		   : -1;
+	return fg_parts_has(e, first, len) ? fcntl(e->fd, F_DUPFD_CLOEXEC, 0) : -1;
 }
 
 struct fg_buf *

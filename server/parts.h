@@ -35,6 +35,8 @@ void fg_parts_unref(struct fg_part *e);
  * was found in memory is believed for some seconds.
  */
 int fg_parts_open(struct fg_part *e, uint64_t first, uint64_t len) FG_MUST_USE;
+/* Whether all of these bytes are, as far as the system says so: false if in doubt. */
+bool fg_parts_has(struct fg_part *e, uint64_t first, uint64_t len);
 /* A copy of these bytes, if that needs no waiting; else NULL. */
 struct fg_buf *fg_parts_read(struct fg_part *e, uint64_t first,
     uint64_t len) FG_MUST_USE;

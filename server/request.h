@@ -68,7 +68,8 @@ struct fg_reply {
 	/* A large file, sent from its descriptor; body then holds a part of it that
 	 * was read ahead (or NULL), from byte body_at on. */
 	bool has_file;
-	int file; /* owned descriptor, if has_file */
+	bool in_memory; /* what is wanted of it: the kernel sends it without waiting */
+	int file;       /* owned descriptor, if has_file */
 	uint64_t file_size, body_at;
 	/* Body is the part that is wanted, from body_at on, of file_size bytes that are
 	 * elsewhere: there is no file. */
