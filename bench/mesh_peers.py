@@ -3,8 +3,8 @@
 """bench/mesh beside zmesh, edt and kimimaro in one run: processor time of one thread, and
 the most memory beyond the labels. Each figure comes from a process of its own.
 
-usage: mesh_peers.py BENCH_MESH LABELS.u32 NX NY NZ [surfaces|distances|skeletons]
-                                                         ours, the peer's, the ratios
+usage: mesh_peers.py BENCH_MESH LABELS.u32 NX NY NZ [surfaces|distances|skeletons]...
+                            ours, the peer's, the ratios; at last a table for RESULTS.md
        mesh_peers.py zmesh|edt|kimimaro LABELS.u32 NX NY NZ
 """
 import re
@@ -60,14 +60,18 @@ def main():
     if program in ("zmesh", "edt", "kimimaro"):
         return one(program, path, shape)
     args = [path, *map(str, shape)]
-    only = sys.argv[6:]
+    only, table = sys.argv[6:], []
     for what, peer in ("surfaces", "zmesh"), ("distances", "edt"), ("skeletons", "kimimaro"):
         if only and what not in only:
             continue
         s, mb = call([program, *args, what])
         t, peer_mb = call([sys.executable, __file__, peer, *args])
+        table.append(f"| {what} | {s:.2f} s, {mb:.0f} MB | {peer} {t:.2f} s, {peer_mb:.0f} MB "
+                     f"| {t / s:.1f} | {mb / max(peer_mb, 1):.2f} |")
         print(f"{what}: {t / s:.1f} times {peer}, {mb / max(peer_mb, 1):.2f} of its memory",
               flush=True)
+    print("\n| what | here | peer | times the peer | of its memory |\n|---|---|---|---|---|",
+          *table, sep="\n")
 
 
 main()

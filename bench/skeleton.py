@@ -7,7 +7,8 @@ only for the blocks). Prints a table for bench/RESULTS.md; processor seconds.
 usage: skeleton.py BUILD [SIDE [BLOCK [KEY=VALUE,...]]]     (192, 96; phantom:seed=1)
        skeleton.py peers BUILD [SIDE [KEY=VALUE,...]]                     (512; seed=1)
        Speed and memory of distances and skeletons of such labels beside edt's and
-       kimimaro's, one thread each, one after the other in this one run (bench/mesh_peers.py).
+       kimimaro's, one thread each, one after the other in this one run (bench/mesh_peers.py),
+       and a table of both with the ratios; 512^3 takes about nine minutes
        BUILD: a build folder with bench/skeleton, bench/mesh and tests/mesh/peer
        (make bench check)
 """
@@ -93,9 +94,8 @@ def beside_peers(build, side="512", phantom="seed=1"):
               f"{(labels > 0).mean():.0%} of the voxels labelled", flush=True)
         del ids, labels
         peers = os.path.join(os.path.dirname(os.path.abspath(__file__)), "mesh_peers.py")
-        for what in "distances", "skeletons":
-            subprocess.run([sys.executable, peers, os.path.join(build, "bench", "mesh"), raw,
-                            *[side] * 3, what], check=True)
+        subprocess.run([sys.executable, peers, os.path.join(build, "bench", "mesh"), raw,
+                        *[side] * 3, "distances", "skeletons"], check=True)
 
 
 def main():

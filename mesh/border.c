@@ -43,8 +43,10 @@ rank_of(const struct face *f, const double centre[2], int64_t u, int64_t v)
 		double end = fmin((double)at[d], (double)(f->side[d] - 1 - at[d]));
 
 		r.by[1] += pow(f->nm[d] * ((double)at[d] - centre[d]), 2);
+		/* Half of the face in nm, taken as voxels: see the header. */
 		r.by[2] +=
-		    pow(f->nm[d] * ((double)at[d] - (double)(f->side[d] - 1) / 2), 2);
+		    pow(f->nm[d] * ((double)at[d] - f->nm[d] * (double)f->side[d] / 2),
+			2);
 		corner += pow(f->nm[d] * end, 2);
 		r.by[4] = fmin(r.by[4], f->nm[d] * end);
 	}
@@ -76,6 +78,10 @@ choose(const struct face *f, const struct fg_component *c, int64_t at[2])
 		centre[0] += len * (r->x0 + r->x1 - 1) / 2 / (double)c->voxels;
 		centre[1] += len * r->y / (double)c->voxels;
 	}
+	/* To a voxel, towards the middle: so are kimimaro's, and blocks that either has
+	 * made are to meet. */
+	for (int d = 0; d < 2; d++)
+		centre[d] = floor(centre[d]) + (2 * centre[d] < (double)f->side[d]);
 	for (size_t i = 0; i < c->runs; i++) {
 		const struct fg_run *r = &f->patches.run[c->first_run + i];
 

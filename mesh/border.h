@@ -13,9 +13,12 @@ struct fg_target {
 /*
  * On each of the six faces of a block, for each connected patch (8 neighbours) of a
  * component, the voxel farthest from the patch's border. Of several: the one nearest to
- * the patch's centre of mass, then to the middle of the face, then to a corner of it,
- * then to an edge, then the first. So two blocks that have the layer in common choose
- * the same voxel.
+ * the voxel of the patch's centre of mass (rounded towards the middle of the face),
+ * then to the middle of the face, then to a corner of it, then to an edge, then the
+ * first. So two blocks that have the layer in common choose the same voxel. It is the
+ * one that kimimaro chooses, so that pieces of either meet; therefore the middle of the
+ * second step is where kimimaro has it: as many voxels from the first as half the face
+ * has nm.
  *
  *   component  of each voxel, 0 for background; shape n
  *   faces      those looked at, a bit for each: 1 x low, 2 x high, 4 y low, ...

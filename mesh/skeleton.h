@@ -8,6 +8,8 @@
  * Again and again the voxel farthest from the root that is not covered yet is joined to
  * the tree by the path with the least penalty (which keeps to the middle), and all that
  * lies within  scale * (distance to the surface) + const  of the path is covered.
+ * Skeletons are those of kimimaro, most of them vertex for vertex (tests/mesh/peers.py
+ * says what is left).
  */
 #ifndef FG_MESH_SKELETON_H
 #define FG_MESH_SKELETON_H

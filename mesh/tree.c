@@ -2,9 +2,9 @@
 /*
  * The tree of one component: root, penalties, paths, and what each path covers.
  *
- * Paths: the search for the least sum of penalties begins at the target and ends at the
- * first voxel of the tree that it takes from the queue. So after the first path, which
- * may take all of the component, it looks round the new branch only. Without
+ * Paths: the search for the least sum of penalties begins at the target and ends where
+ * it first sees a voxel of the tree, which costs nothing more. So after the first path,
+ * which may take all of the component, it looks round the new branch only. Without
  * fix_branching, one search from the root outward serves all targets.
  */
 #include "config.h"
@@ -14,54 +14,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "mesh/tree_priv.h"
-
-/* --- queues */
-
-static int
-heap_push(struct fg_tree_heap *h, float key, uint32_t v, struct fg_err *err)
-{
-	size_t i = h->count;
-
-	if (i == h->room) {
-		size_t room = h->room * 2 + 1024;
-		struct fg_tree_item *p = realloc(h->item, room * sizeof *p);
-
-		if (!p)
-			return fg_fail(err, FG_ENOMEM, "no memory for a queue");
-		h->item = p;
-		h->room = room;
-	}
-	h->count++;
-	for (; i > 0 && h->item[(i - 1) / 4].key > key; i = (i - 1) / 4)
-		h->item[i] = h->item[(i - 1) / 4];
-	h->item[i] = (struct fg_tree_item){key, v};
-	return 0;
-}
-
-static struct fg_tree_item
-heap_pop(struct fg_tree_heap *h)
-{
-	struct fg_tree_item top = h->item[0], last = h->item[--h->count];
-	size_t i = 0;
-
-	for (;;) {
-		size_t first = 4 * i + 1, end = FG_MIN(first + 4, h->count), k = first;
-
-		if (first >= h->count)
-			break;
-		for (size_t j = first + 1; j < end; j++) {
-			if (h->item[j].key < h->item[k].key)
-				k = j;
-		}
-		if (h->item[k].key >= last.key)
-			break;
-		h->item[i] = h->item[k];
-		i = k;
-	}
-	h->item[i] = last;
-	return top;
-}
+#include "mesh/tree_heap.h"
 
 /* Number of a voxel of the block, given as x + nx (y + ny z); FG_TREE_NONE if not ours.
  */
@@ -118,20 +71,22 @@ soma_root(const struct fg_tree *t)
 }
 
 /* PDRF = pdrf_scale (1 - DBF / max(DBF)^1.01)^pdrf_exponent + DAF / max(DAF), in
- * floats throughout: what is equally deep must have equal penalties, to the bit. They
- * take the place of DAF. */
+ * floats throughout: what is equally deep must have equal penalties, to the bit. It is
+ * multiplied by inverses, also floats, as kimimaro's are: the last bit decides between
+ * ways that are equally good. Penalties take the place of DAF. */
 static void
 fill_penalty(struct fg_tree *t)
 {
-	const float top = (float)pow((double)t->dbf_max, 1.01);
+	const float shrink = 1 / powf(t->dbf_max, 1.01f);
 	const double e = t->p->pdrf_exponent;
 	const bool whole = e >= 0 && e <= 64 && e == floor(e);
 	float far = 0, *at = t->daf;
 
 	for (uint32_t v = 0; v < t->n; v++)
 		far = fmaxf(far, isfinite(at[v]) ? at[v] : 0);
+	const float near = far > 0 ? 1 / far : 0;
 	for (uint32_t v = 0; v < t->n; v++) {
-		float base = fmaxf(0, 1 - t->depth[v].nm / top), power = 1;
+		float base = fmaxf(0, 1 - t->depth[v].nm * shrink), power = 1;
 
 		if (whole) {
 			for (unsigned k = (unsigned)e; k; k >>= 1, base *= base)
@@ -139,7 +94,7 @@ fill_penalty(struct fg_tree *t)
 		} else {
 			power = (float)pow((double)base, e);
 		}
-		at[v] = (float)t->p->pdrf_scale * power + (far > 0 ? at[v] / far : 0);
+		at[v] = (float)t->p->pdrf_scale * power + at[v] * near;
 	}
 	t->penalty = at;
 	t->daf = NULL;
@@ -203,7 +158,7 @@ hand_on(struct fg_tree *t, uint32_t v, uint32_t by, const struct centre *centre,
 		}
 		t->state[u] |= FG_TREE_OFFERED;
 		t->owner[u] = by;
-		if (heap_push(&t->heap, (float)d2, u, err) < 0)
+		if (fg_tree_push(&t->heap, (float)d2, u, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -211,7 +166,10 @@ hand_on(struct fg_tree *t, uint32_t v, uint32_t by, const struct centre *centre,
 
 /* Cover what is within scale * DBF + const of the path's voxels, which are vertices. A
  * voxel is covered from the nearest of those that can hand it on through their own
- * balls. */
+ * balls. Voxels of the path that had been covered before cover no more: where a path
+ * runs close to another one, its neighbourhood has been looked after (and kimimaro does
+ * so).
+ */
 static int
 cover(struct fg_tree *t, const uint32_t *path, size_t len, double scale,
     double constant, const float *radius, struct fg_err *err)
@@ -228,15 +186,17 @@ cover(struct fg_tree *t, const uint32_t *path, size_t len, double scale,
 
 		fg_tree_place(t, v, centre[i].at);
 		centre[i].reach = (float)(scale * depth + constant);
+		if (!(t->state[v] & FG_TREE_ALIVE))
+			continue;
 		t->left -= t->state[v] & FG_TREE_ALIVE;
 		t->state[v] &= (uint8_t)~FG_TREE_ALIVE;
 		t->state[v] |= FG_TREE_OFFERED;
 		t->owner[v] = (uint32_t)i;
-		if (heap_push(&t->heap, 0, v, err) < 0)
+		if (fg_tree_push(&t->heap, 0, v, err) < 0)
 			goto out;
 	}
 	while (t->heap.count > 0) {
-		uint32_t v = heap_pop(&t->heap).v, by = t->owner[v];
+		uint32_t v = fg_tree_pop(&t->heap).v, by = t->owner[v];
 
 		/* From a nearer one, already. */
 		if (!(t->state[v] & FG_TREE_OFFERED))
@@ -282,7 +242,7 @@ queue(struct fg_tree *t, uint32_t v, float cost, unsigned from, struct fg_err *e
 		t->touched[t->touches] = v;
 	t->touches++;
 	set_from(t, v, from);
-	return heap_push(&t->heap, cost, v, err);
+	return fg_tree_push(&t->heap, cost, v, err);
 }
 
 /* The voxel from which the last search came to v; FG_TREE_NONE: it began there. */
@@ -307,16 +267,18 @@ reach(struct fg_tree *t, uint32_t start, uint32_t *end, struct fg_err *err)
 	unsigned turns = 0;
 
 	forget(t);
+	if (end && t->state[start] & FG_TREE_VERTEX) {
+		*end = start;
+		set_from(t, start, FG_TREE_START);
+		t->touched[t->touches++] = start;
+		return 0;
+	}
 	if (queue(t, start, 0, FG_TREE_START, err) < 0)
 		return -1;
 	while (t->heap.count > 0) {
-		struct fg_tree_item top = heap_pop(&t->heap);
+		struct fg_tree_item top = fg_tree_pop(&t->heap);
 		const fg_tree_cell *map = t->map + t->cell[top.v];
 
-		if (end && t->state[top.v] & FG_TREE_VERTEX) {
-			*end = top.v;
-			return 0;
-		}
 		if ((++turns & 0xffff) == 0 && t->p->cancel && *t->p->cancel)
 			return fg_fail(err, FG_ECANCELED, "cancelled");
 		for (unsigned k = 0; k < 26; k++) {
@@ -329,6 +291,10 @@ reach(struct fg_tree *t, uint32_t start, uint32_t *end, struct fg_err *err)
 				continue;
 			if (queue(t, u, top.key + t->penalty[u], k, err) < 0)
 				return -1;
+			if (end && t->state[u] & FG_TREE_VERTEX) {
+				*end = u;
+				return 0;
+			}
 		}
 	}
 	fg_assert(!end);
@@ -469,32 +435,39 @@ add_path(struct fg_tree *t, uint32_t target, struct fg_tree_out *o, struct fg_er
 		return -1;
 	if (t->soma)
 		cut_in_soma(t);
-	/* At least the target is covered, or the loop would not end. */
-	t->left -= t->state[target] & FG_TREE_ALIVE;
-	t->state[target] &= (uint8_t)~FG_TREE_ALIVE;
 	for (size_t i = 0; i + 1 < t->path_len; i++) {
 		if (add_edge(t, o, t->path[i], t->path[i + 1], err) < 0)
 			return -1;
 		t->penalty[t->path[i]] = 0;
 	}
-	return cover(t, t->path, t->path_len, t->p->scale, t->p->const_nm, o->radius,
-	    err);
+	if (cover(t, t->path, t->path_len, t->p->scale, t->p->const_nm, o->radius,
+		err) < 0)
+		return -1;
+	/* At least the target is covered, or the loop would not end. */
+	t->left -= t->state[target] & FG_TREE_ALIVE;
+	t->state[target] &= (uint8_t)~FG_TREE_ALIVE;
+	return 0;
 }
 
+/* *first: the first target, or NONE if that is an ordinary one. */
 static int
-choose_root(struct fg_tree *t, uint32_t *forced, size_t *count, struct fg_err *err)
+choose_root(struct fg_tree *t, uint32_t *forced, size_t *count, uint32_t *first,
+    struct fg_err *err)
 {
+	*first = FG_TREE_NONE;
 	t->soma = (double)t->dbf_max > t->p->soma_acceptance_threshold;
 	if (t->soma) {
 		t->root = soma_root(t);
 	} else if (*count > 0) {
 		t->root = forced[--*count];
 	} else {
-		if (fg_tree_geodesic(t, 0, 0, err) < 0)
+		if (fg_tree_geodesic(t, 0, 0, err) < 0 ||
+		    fg_tree_farthest(t, 0, &t->root, err) < 0)
 			return -1;
-		t->root = fg_tree_farthest(t);
 	}
-	return fg_tree_geodesic(t, t->root, t->soma ? (double)t->dbf_max : 0, err);
+	if (fg_tree_geodesic(t, t->root, t->soma ? (double)t->dbf_max : 0, err) < 0)
+		return -1;
+	return t->soma || *count > 0 ? 0 : fg_tree_farthest(t, t->root, first, err);
 }
 
 /* The order of targets, and penalties: what is left of the distances from the root. */
@@ -518,12 +491,13 @@ trace(struct fg_tree *t, uint32_t *forced, size_t count, struct fg_tree_out *o,
     struct fg_err *err)
 {
 	uint64_t limit = t->p->max_paths ? t->p->max_paths : UINT64_MAX;
+	uint32_t first;
 
 	t->daf = fg_try_alloc(t->n, sizeof *t->daf);
 	if (!t->daf)
 		return fg_fail(err, FG_ENOMEM,
 		    "no memory for the skeleton of %u voxels", t->n);
-	if (choose_root(t, forced, &count, err) < 0)
+	if (choose_root(t, forced, &count, &first, err) < 0)
 		return -1;
 	if (count >= limit)
 		return 0;
@@ -543,6 +517,8 @@ trace(struct fg_tree *t, uint32_t *forced, size_t count, struct fg_tree_out *o,
 
 		if (count > 0) {
 			target = forced[--count];
+		} else if (i == 0 && first != FG_TREE_NONE) {
+			target = first;
 		} else {
 			while (!(t->state[t->order[cursor - 1]] & FG_TREE_ALIVE))
 				cursor--;

@@ -7,7 +7,7 @@
  */
 #include "config.h"
 
-#include "mesh/tree_priv.h"
+#include "mesh/tree_heap.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -125,17 +125,63 @@ out:
 	return rc;
 }
 
-uint32_t
-fg_tree_farthest(const struct fg_tree *t)
+/* The distances again, with one queue, up to the first that is `most`. *at: that one.
+ */
+static int
+search_again(struct fg_tree *t, uint32_t from, float most, uint32_t *at,
+    struct fg_err *err)
+{
+	float *dist = t->daf;
+
+	for (uint32_t v = 0; v < t->n; v++)
+		dist[v] = INFINITY;
+	dist[from] = 0;
+	t->heap.count = 0;
+	if (fg_tree_push(&t->heap, 0, from, err) < 0)
+		return -1;
+	for (size_t turns = 1;; turns++) {
+		fg_assert(t->heap.count > 0);
+		struct fg_tree_item top = fg_tree_pop(&t->heap);
+		const fg_tree_cell *map = t->map + t->cell[top.v];
+
+		if (top.key >= most) {
+			*at = top.v;
+			return 0;
+		}
+		if ((turns & 0xffff) == 0 && t->p->cancel && *t->p->cancel)
+			return fg_fail(err, FG_ECANCELED, "cancelled");
+		if (top.key > dist[top.v])
+			continue;
+		for (int k = 0; k < 26; k++) {
+			uint32_t u = map[t->off[k]];
+
+			if (!(u & FG_TREE_OURS))
+				continue;
+			u ^= FG_TREE_OURS;
+			float there = top.key + t->step[k];
+			if (!(there < dist[u]))
+				continue;
+			dist[u] = there;
+			if (fg_tree_push(&t->heap, there, u, err) < 0)
+				return -1;
+		}
+	}
+}
+
+/* Buckets do not say which of equal ones a queue comes to first. All nearer than the
+ * farthest have then been done, so all distances are known again. */
+int
+fg_tree_farthest(struct fg_tree *t, uint32_t from, uint32_t *at, struct fg_err *err)
 {
 	const float *dist = t->daf;
-	uint32_t best = 0;
+	uint32_t equal = 0;
 
+	*at = 0;
 	for (uint32_t v = 1; v < t->n; v++) {
-		if (dist[v] >= dist[best])
-			best = v;
+		equal = dist[v] > dist[*at] ? 0 : equal + (dist[v] >= dist[*at]);
+		*at = dist[v] > dist[*at] ? v : *at;
 	}
-	return best;
+	return equal ? search_again(t, from, dist[*at], at, err) : 0;
 }
 
 /* Two rounds of 16 bits; the bits of floats >= 0 are in the floats' order. */
@@ -165,20 +211,22 @@ fg_tree_sort(struct fg_tree *t, uint32_t *spare)
 
 /* --- the component's arrays */
 
-/* The 26 neighbours, by faces first, then by edges, then by corners: floats make many
- * ways equal, and of these the straighter is found first. */
+/* The 26 neighbours in kimimaro's order: by faces, by edges (along its first axis the
+ * lower two first), by corners (fewer steps up first). Floats make many ways equal, and
+ * the order decides which of these is found. */
 static void
 list_steps(struct fg_tree *t)
 {
 	/* Bits for x, y, z: which axes, and on which of them upwards. */
 	static const uint8_t axes[] = {1, 2, 4, 3, 6, 5, 7};
-	static const uint8_t sides[] = {0, 1, 2, 4, 3, 5, 6, 7};
+	static const uint8_t sides[2][8] = {{0, 4, 2, 1, 3, 5, 6, 7},
+	    {0, 1, 2, 4, 3, 5, 6, 7}};
 	const double *nm = t->p->nm;
 	int i = 0;
 
 	for (size_t k = 0; k < FG_COUNTOF(axes); k++) {
-		for (size_t j = 0; j < FG_COUNTOF(sides); j++) {
-			const unsigned side = sides[j];
+		for (size_t j = 0; j < 8; j++) {
+			const unsigned side = sides[axes[k] == 7][j];
 			double d2 = 0;
 			int64_t off = 0;
 

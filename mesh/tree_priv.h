@@ -96,8 +96,10 @@ void fg_tree_tear_down(struct fg_tree *t);
  * within `radius` of it. Fails: FG_ENOMEM, FG_ECANCELED. */
 int fg_tree_geodesic(struct fg_tree *t, uint32_t from, double radius,
     struct fg_err *err) FG_MUST_USE;
-/* By DAF. Of several, the last: as later targets are taken. */
-uint32_t fg_tree_farthest(const struct fg_tree *t);
+/* By DAF, from which it was measured without a radius. Of several, the one that a
+ * search with mesh/tree_heap.h comes to first. Fails: FG_ENOMEM, FG_ECANCELED. */
+int fg_tree_farthest(struct fg_tree *t, uint32_t from, uint32_t *at,
+    struct fg_err *err) FG_MUST_USE;
 /* order: all voxels by ascending DAF, equal ones by number. spare: n values. */
 void fg_tree_sort(struct fg_tree *t, uint32_t *spare);
 

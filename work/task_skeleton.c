@@ -38,7 +38,7 @@
 #define PIECE_HEAD 8 /* u64 hash; then a skeleton file */
 /* Goes into the hash of what pieces are made from: another algorithm, another number.
  */
-#define ALGORITHM 2
+#define ALGORITHM 3
 
 struct maker {
 	struct fg_task *task;

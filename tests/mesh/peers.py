@@ -5,11 +5,15 @@ same labels: tubes whose centre lines are known, and the ground truth of the FIB
 
 Skeletons are compared with the default parameters of both (scale 1.5, const 300 nm, soma
 750 and 3500 nm, branching fixed, components of 1,000 voxels or less left out), but without
-border targets: kimimaro takes those in the order of a hash table, and what the first path
-covers decides which further ones there are. Sums of penalties are floats, so that many ways
-cost the same; which one is found first decides about twigs. On the whole ground truth that
-leaves 99.04 and 99.11 % within two voxels. Kimimaro held against itself on the mirrored
-volume has 99.6 and 99.5 % (along x) and 90.3 and 90.7 % (along z, where roots change)."""
+border targets, or with them in one order: kimimaro takes those as a Python set of tuples has
+them, and what the first path covers decides which further ones there are.
+
+Sums of penalties are floats, so that many ways cost the same, and many voxels are equally
+far. Which of them counts has been read off kimimaro's results on made-up volumes and is the
+same here (mesh/tree_heap.h), but for two things, which are all that the comparison leaves
+room for: a voxel equally near to two of a path with different reach may be covered from the
+other one (the same order would take three times as long: bench/RESULTS.md), and of targets
+equally far it may take any (its sort is not stable)."""
 import os
 import struct
 import subprocess
@@ -29,6 +33,8 @@ try:
     from scipy.spatial import cKDTree
 except ModuleNotFoundError as e:
     missing(f"Python package of tests/requirements.txt: {e}")
+
+BLOCKS_ALIKE = 0.63, 0.67  # shares of vertices within one and two voxels
 
 PEER = os.path.join(BUILD, "tests", "mesh", "peer")
 
@@ -154,13 +160,32 @@ def check_surfaces(name, a, nm):
        max(off_volume) < 0.01 and max(off_area) < 0.03)
 
 
-def check_skeletons(name, a, nm, share, objects):
-    mine = skeletons(a, nm, "borders=0")
+def voxels(v, nm):
+    return set(map(tuple, np.floor(v / nm).astype(int).tolist()))
+
+
+def order_border_targets():
+    """Kimimaro's border targets, of a set, in the order of ours from now on."""
+    find = kimimaro.intake.compute_border_targets
+
+    def ordered(*args):
+        targets = find(*args)
+        for k in list(targets):
+            targets[k] = targets[k][np.lexsort(targets[k].T)]
+        return targets
+
+    kimimaro.intake.compute_border_targets = ordered
+
+
+def check_skeletons(name, a, nm, shares, same, borders=False):
+    """shares: of their vertices near ours, and the reverse; same: of the objects, those with
+    the same vertices."""
+    mine = skeletons(a, nm, f"borders={int(borders)}")
     theirs = kimimaro.skeletonize(a, anisotropy=nm, dust_threshold=1000, progress=False,
-                                  parallel=1, fix_borders=False)
+                                  parallel=1, fix_borders=borders)
     is_(f"{name}: skeletons of the same objects", sorted(mine), sorted(map(int, theirs)))
     mine = {k: mine[k] for k in mine if k in theirs}
-    there, back, length, within = [], [], [0.0, 0.0], 0
+    there, back, length, within, equal = [], [], [0.0, 0.0], 0, 0
     for label, (v, e, _) in mine.items():
         k = theirs[label]
         q = np.asarray(k.vertices, float) + np.array(nm) / 2
@@ -169,14 +194,17 @@ def check_skeletons(name, a, nm, share, objects):
         one = cable(v, e), float(k.cable_length())
         length = [length[0] + one[0], length[1] + one[1]]
         within += abs(one[0] / one[1] - 1) < 0.05
+        equal += voxels(v, nm) == voxels(q, nm)
     ok(f"{name}: cable length {length[0] / length[1]:.4f} of kimimaro's",
        abs(length[0] / length[1] - 1) < 0.05)
     ok(f"{name}: {within} of {len(mine)} objects within 5 %",
-       within >= objects * len(mine))
+       within >= 0.95 * len(mine))
+    ok(f"{name}: {equal} of {len(mine)} objects have the same vertices",
+       equal >= same * len(mine))
     there, back = np.concatenate(there), np.concatenate(back)
     near = (there <= 2).mean(), (back <= 2).mean()
     ok(f"{name}: {near[0]:.2%} of kimimaro's vertices within 2 voxels of ours, "
-       f"{near[1]:.2%} of ours of theirs", min(near) >= share)
+       f"{near[1]:.2%} of ours of theirs", near[0] >= shares[0] and near[1] >= shares[1])
     return mine, theirs
 
 
@@ -249,6 +277,31 @@ def check_blocks(lines, a, nm, whole):
            abs(cable(v, e) / cable(*one[:2]) - 1) < 0.05)
 
 
+def check_blocks_of_neurites(name, a, nm, block):
+    """From blocks, with what joins them as in work/task_skeleton.c, beside those in one go:
+    other roots and ends at the seams make other trees, but of one length and mostly in the
+    same place (bench/RESULTS.md says what is due to what)."""
+    whole = skeletons(a, nm, "borders=0")
+    parts = {}
+    for key, b in ours("joined", a, nm, block, "tick=600", "length=300").items():
+        nv, ne = struct.unpack_from("<II", b)
+        parts[int(key)] = (np.frombuffer(b, "<f4", 3 * nv, 8).reshape(nv, 3).astype(float),
+                           np.frombuffer(b, "<u4", 2 * ne, 8 + 12 * nv).reshape(ne, 2))
+    keys = [k for k in whole if k in parts]
+    pairs = [(parts[k][0] / nm, whole[k][0] / nm) for k in keys]
+    there = np.concatenate([cKDTree(q).query(p)[0] for p, q in pairs])
+    back = np.concatenate([cKDTree(p).query(q)[0] for p, q in pairs])
+    share = [(d <= far).mean() for far in (1, 2) for d in (there, back)]
+    ok(f"{name} from blocks of {block}^3: {share[0]:.1%} within a voxel of those in one go, "
+       f"the reverse {share[1]:.1%}; within two {share[2]:.1%} and {share[3]:.1%}",
+       min(share[:2]) > BLOCKS_ALIKE[0] and min(share[2:]) > BLOCKS_ALIKE[1])
+    length = [sum(cable(*s[k][:2]) for k in keys) for s in (parts, whole)]
+    ok(f"{name} from blocks of {block}^3: cable {length[0] / length[1]:.3f} of those in one go",
+       abs(length[0] / length[1] - 1) < 0.07)
+    loops = sum(len(parts[k][1]) >= len(parts[k][0]) for k in parts)
+    is_(f"{name} from blocks of {block}^3: loops", loops, 0)
+
+
 def main():
     if not os.path.exists(PEER):
         missing("tests/mesh/peer (make check builds it)")
@@ -258,7 +311,7 @@ def main():
     a = tubes(lines, radii)
     check_distances("tubes", a, (16, 16, 40), [1, 2, 3, 4])
     check_surfaces("tubes", a, (16, 16, 40))
-    mine, theirs = check_skeletons("tubes", a, nm, 1, 1)
+    mine, theirs = check_skeletons("tubes", a, nm, (1, 1), 1)
     check_centre_lines(lines, mine, theirs, nm)
     check_blocks(lines, a, nm, mine)
     part = np.asfortranarray(truth[60:190, 50:180, 90:210])
@@ -266,8 +319,15 @@ def main():
     check_distances("a part of the ground truth", part, nm,
                     [int(v) for v in label[np.argsort(-count)] if v][:3])
     check_surfaces("a part of the ground truth", part, nm)
-    check_skeletons("a part of the ground truth", part, nm, 0.99, 0.9)
-    check_all(a, nm)
+    check_skeletons("a part of the ground truth", part, nm, (0.999, 0.99), 0.9)
+    flat = np.asfortranarray(truth[60:160, 50:150, 90:150])
+    check_skeletons("a part of the ground truth, 16 x 16 x 40 nm", flat, (16, 16, 40),
+                    (0.999, 0.99), 0.9)
+    order_border_targets()
+    check_skeletons("the same with border targets", flat, (16, 16, 40), (0.99, 0.99), 0.9,
+                    borders=True)
+    check_blocks_of_neurites("a part of the ground truth", part, nm, 65)
+    check_all(truth, nm)
     done()
 
 

@@ -7,6 +7,8 @@
 
 #include "mesh/skeleton.h"
 
+#include "mesh/border.h"
+#include "mesh/tree_heap.h"
 #include "tests/mesh/geometry.h"
 
 static struct fg_err err = FG_ERR_INIT;
@@ -271,6 +273,64 @@ in_nucleus(const double p[3])
 	return r2 < 28 * 28;
 }
 
+/* Which of equal ones: nearest to the centre of mass, that is to its voxel, rounded
+ * towards the middle of the face. */
+static void
+test_border_ties(void)
+{
+	static const struct {
+		int64_t lo, hi, want;
+	} row[] = {{2, 4, 4}, {2, 5, 4}, {16, 18, 17}, {15, 18, 16}};
+	const int64_t n[3] = {21, 21, 2};
+
+	for (size_t i = 0; i < FG_COUNTOF(row); i++) {
+		uint32_t component[21 * 21 * 2] = {0};
+		struct fg_target *target = NULL;
+		size_t count = 0;
+
+		for (int64_t x = row[i].lo; x <= row[i].hi; x++)
+			component[x + n[0] * 10] = 1;
+		if (fg_border_find(component, n, (double[3]){10, 10, 10}, 1u << 4,
+			&target, &count, &err) < 0)
+			printf("# %s\n", err.msg);
+		tap_int(count, 1, "a row of %d voxels: a target",
+		    (int)(row[i].hi - row[i].lo + 1));
+		tap_int(count ? (int64_t)target->voxel - n[0] * 10 : -1, row[i].want,
+		    "the one towards the middle");
+		free(target);
+	}
+}
+
+/* The order among equal keys is what decides between ways that cost the same. */
+static void
+test_queue(void)
+{
+	static const uint32_t want[] = {3, 0, 1, 2};
+	struct fg_tree_heap h = {0};
+	int bad = 0, unsorted = 0;
+	uint32_t seed = 1;
+	float last = 0;
+
+	for (uint32_t v = 0; v < FG_COUNTOF(want); v++)
+		bad += fg_tree_push(&h, 7, v, &err) < 0;
+	for (size_t i = 0; i < FG_COUNTOF(want); i++)
+		bad += fg_tree_pop(&h).v != want[i];
+	tap_int(bad, 0, "what is put in rises past equal ones, then the left one");
+	for (uint32_t v = 0; v < 3000; v++) {
+		seed = seed * 1664525 + 1013904223;
+		bad += fg_tree_push(&h, (float)(seed >> 24), v, &err) < 0;
+	}
+	for (int i = 0; i < 3000; i++) {
+		float key = fg_tree_pop(&h).key;
+
+		unsorted += key < last;
+		last = key;
+	}
+	tap_int(bad + unsorted, 0, "3,000 keys come out in order");
+	tap_int(h.count, 0, "and no more");
+	free(h.item);
+}
+
 static void
 test_soma(void)
 {
@@ -458,6 +518,8 @@ main(void)
 	test_fork();
 	test_large_box();
 	test_borders();
+	test_border_ties();
+	test_queue();
 	test_soma();
 	test_areas();
 	test_noise();
