@@ -40,6 +40,9 @@
  * that one may; what needs more is made after them, alone. So neither limits nor
  * results depend on the number of threads. */
 #define BESIDE 8
+/* Not in blocks of more voxels than these (400^3): there is a byte for each, besides.
+ */
+#define BESIDE_VOXELS (INT64_C(1) << 26)
 /* Where the settings give no limits. */
 #define SURFACE_MEMORY (UINT64_C(4) << 30)
 #define LOD_MEMORY (UINT64_C(1) << 30)
@@ -501,9 +504,11 @@ add_pieces(struct maker *m, struct fg_err *err)
 {
 	struct job job[BESIDE];
 	size_t n = 0, end = m->pieces, made = 0;
+	const int64_t *b = m->body.block;
+	size_t most = b[0] * b[1] * b[2] > BESIDE_VOXELS ? 1 : BESIDE;
 	int rc = -1;
 
-	for (; end < m->blocks && n < BESIDE; end++) {
+	for (; end < m->blocks && n < most; end++) {
 		struct fg_piece *p = &m->piece[end];
 		bool found = false;
 
