@@ -6,7 +6,8 @@
  *
  * chunks: all labels of each chunk of 64^3 voxels (and the layer that it shares with
  * the next) from labels to Draco, simplified to a distance of one voxel: milliseconds
- * of a chunk.
+ * of a chunk; processor time of one thread, then by the clock with its labels on all
+ * the cores that the process may run on, the largest first (the bytes are the same).
  *
  * usage: mesh LABELS.u32 NX NY NZ [surfaces|distances|skeletons|chunks]
  *        (plain uint32, x fastest; 10 nm voxels; without a word all of them)
@@ -18,12 +19,15 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/file.h"
+#include "base/hash.h"
 #include "mesh/draco.h"
 #include "mesh/edt.h"
 #include "mesh/simplify.h"
 #include "mesh/skeleton.h"
 #include "mesh/surface.h"
+#include "work/parallel.h"
 
 static struct fg_err err = FG_ERR_INIT;
 
@@ -101,28 +105,38 @@ skeletons(const struct fg_array *a)
 #define CHUNK 64
 #define NM 10.0
 
-/* What one chunk took, in seconds. */
+/* What one chunk took, in seconds: processor time, or all of it by the clock as
+ * `surface`. */
 struct chunk {
 	double surface, simplify, encode;
 	size_t meshes, triangles, left, bytes;
+	uint64_t hash; /* of all bytes */
+};
+
+/* A label of it. */
+struct label {
+	const struct fg_mesh *in;
+	const int64_t *lo;
+	double simplify, encode;
+	uint32_t left;
+	struct fg_buf *out;
 };
 
 static double
-lap(clock_t *t)
+thread_s(void)
 {
-	clock_t now = clock();
-	double s = (double)(now - *t) / CLOCKS_PER_SEC;
+	struct timespec t;
 
-	*t = now;
-	return s;
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
 /* On the lattice of half voxels, from the block's first voxel centre. */
 static int
-encode(const struct fg_mesh *m, const int64_t lo[3], size_t *bytes)
+encode(const struct fg_mesh *m, const int64_t lo[3], struct fg_buf **out,
+    struct fg_err *e)
 {
 	int32_t *at = fg_calloc(3 * (size_t)m->vertices + 1, sizeof *at);
-	struct fg_buf *out = NULL;
 	int rc;
 
 	for (size_t i = 0; i < 3 * (size_t)m->vertices; i++) {
@@ -130,24 +144,55 @@ encode(const struct fg_mesh *m, const int64_t lo[3], size_t *bytes)
 
 		at[i] = (int32_t)(half * (65535.0 / (2 * CHUNK + 2)) + 0.5);
 	}
-	rc = fg_draco_encode(at, m->vertices, m->index, m->triangles, &out, &err);
-	*bytes += rc == 0 ? out->len : 0;
-	fg_buf_unref(out);
+	rc = fg_draco_encode(at, m->vertices, m->index, m->triangles, out, e);
 	free(at);
 	return rc;
 }
 
 static int
-one_chunk(const struct fg_array *a, const struct fg_box *box, struct chunk *c)
+one_label(void *arg, size_t i, struct fg_err *e)
+{
+	struct fg_simplify_params sp = {.error_nm = NM, .sharp = true};
+	struct label *l = (struct label *)arg + i;
+	struct fg_mesh m = FG_MESH_INIT;
+	double t0 = thread_s(), t1;
+	int rc = 0;
+
+	if (fg_simplify_make(l->in, &sp, &m, NULL, e) < 0)
+		return -1;
+	t1 = thread_s();
+	if (m.triangles > 0)
+		rc = encode(&m, l->lo, &l->out, e);
+	l->simplify = t1 - t0;
+	l->encode = thread_s() - t1;
+	l->left = m.triangles;
+	fg_mesh_fini(&m);
+	return rc;
+}
+
+static int
+by_size(const void *a, const void *b)
+{
+	const struct fg_mesh *x = ((const struct label *)a)->in,
+			     *y = ((const struct label *)b)->in;
+
+	if (x->triangles != y->triangles)
+		return x->triangles < y->triangles ? 1 : -1;
+	return (x->label > y->label) - (x->label < y->label);
+}
+
+static int
+one_chunk(const struct fg_array *a, const struct fg_box *box, int threads,
+    struct chunk *c)
 {
 	struct fg_surface_params p = {.nm = {NM, NM, NM},
 	    .origin_vx = {box->lo[0], box->lo[1], box->lo[2]}};
-	struct fg_simplify_params sp = {.error_nm = NM, .sharp = true};
 	struct fg_box all = {.hi = {a->shape[0], a->shape[1], a->shape[2]}};
-	int64_t shape[4] = {1, 1, 1, 1};
+	int64_t shape[4] = {1, 1, 1, 1}, t0 = fg_clock_ns();
+	double began = thread_s();
 	struct fg_array part;
 	struct fg_surface s;
-	clock_t t = clock();
+	struct label *l;
 
 	*c = (struct chunk){0};
 	fg_box_shape(box, shape);
@@ -156,23 +201,32 @@ one_chunk(const struct fg_array *a, const struct fg_box *box, struct chunk *c)
 	fg_array_copy_box(&part, box, a, &all);
 	if (fg_surface_make(&part, &p, &s, &err) < 0)
 		return -1;
-	c->surface = lap(&t);
+	c->surface = thread_s() - began;
+	l = fg_calloc(s.count + 1, sizeof *l);
+	for (size_t i = 0; i < s.count; i++)
+		l[i] = (struct label){.in = &s.mesh[i], .lo = box->lo};
+	qsort(l, s.count, sizeof *l, by_size);
+	if (fg_parallel_for(s.count, threads, one_label, l, NULL, &err) < 0)
+		return -1;
 	for (size_t i = 0; i < s.count; i++) {
-		struct fg_mesh m = FG_MESH_INIT;
-
-		if (fg_simplify_make(&s.mesh[i], &sp, &m, NULL, &err) < 0)
-			return -1;
-		c->simplify += lap(&t);
-		if (m.triangles > 0 && encode(&m, box->lo, &c->bytes) < 0)
-			return -1;
-		c->encode += lap(&t);
+		c->simplify += l[i].simplify;
+		c->encode += l[i].encode;
 		c->meshes++;
-		c->triangles += s.mesh[i].triangles;
-		c->left += m.triangles;
-		fg_mesh_fini(&m);
+		c->triangles += l[i].in->triangles;
+		c->left += l[i].left;
+		if (!l[i].out)
+			continue;
+		c->bytes += l[i].out->len;
+		c->hash = c->hash * 31 + fg_hash64(l[i].out->data, l[i].out->len);
+		fg_buf_unref(l[i].out);
 	}
+	free(l);
 	fg_surface_fini(&s);
 	fg_array_fini(&part);
+	if (threads > 1) {
+		c->surface = (double)(fg_clock_ns() - t0) * 1e-9;
+		c->simplify = c->encode = 0;
+	}
 	return 0;
 }
 
@@ -220,10 +274,50 @@ say_chunks(struct chunk *c, size_t n)
 	    1e-3 * (double)sum.bytes / (double)n);
 }
 
+/* The same on all cores. */
+static int
+say_cores(struct chunk *c, size_t n, int threads, uint64_t hash)
+{
+	uint64_t same = 0;
+	double sum = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		same = same * 31 + c[i].hash;
+		sum += total(&c[i]);
+	}
+	if (same != hash)
+		return fg_fail(&err, FG_ECORRUPT, "other bytes on %d threads", threads);
+	qsort(c, n, sizeof *c, by_total);
+	printf("           on %d threads, by the clock: mean %.1f ms, median %.1f, p95 "
+	       "%.1f, worst %.1f\n",
+	    threads, 1e3 * sum / (double)n, 1e3 * total(&c[n / 2]),
+	    1e3 * total(&c[n * 95 / 100]), 1e3 * total(&c[n - 1]));
+	return 0;
+}
+
+static int
+all_chunks(const struct fg_array *a, const int64_t g[3], int threads, struct chunk *c)
+{
+	for (int64_t n = 0; n < g[0] * g[1] * g[2]; n++) {
+		int64_t at[3] = {n % g[0], n / g[0] % g[1], n / g[0] / g[1]};
+		struct fg_box box;
+
+		for (int d = 0; d < 3; d++) {
+			box.lo[d] = at[d] * CHUNK;
+			box.hi[d] = FG_MIN(box.lo[d] + CHUNK + 1, a->shape[d]);
+		}
+		if (one_chunk(a, &box, threads, &c[n]) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 static int
 chunks(const struct fg_array *a)
 {
-	size_t n = 0, all = 1;
+	int threads = fg_parallel_cores(), rc = -1;
+	size_t all = 1;
+	uint64_t hash = 0;
 	struct chunk *c;
 	int64_t g[3];
 
@@ -236,21 +330,19 @@ chunks(const struct fg_array *a)
 	if (all == 0)
 		return fg_fail(&err, FG_EINVAL, "no chunk of %d^3 voxels", CHUNK);
 	c = fg_calloc(all, sizeof *c);
-	for (; n < all; n++) {
-		int64_t at[3] = {(int64_t)n % g[0], (int64_t)n / g[0] % g[1],
-		    (int64_t)n / g[0] / g[1]};
-		struct fg_box box;
-
-		for (int d = 0; d < 3; d++) {
-			box.lo[d] = at[d] * CHUNK;
-			box.hi[d] = FG_MIN(box.lo[d] + CHUNK + 1, a->shape[d]);
-		}
-		if (one_chunk(a, &box, &c[n]) < 0)
-			return -1;
-	}
-	say_chunks(c, n);
+	if (all_chunks(a, g, 1, c) < 0)
+		goto out;
+	for (size_t i = 0; i < all; i++)
+		hash = hash * 31 + c[i].hash;
+	say_chunks(c, all);
+	fflush(stdout);
+	if (threads > 1 &&
+	    (all_chunks(a, g, threads, c) < 0 || say_cores(c, all, threads, hash) < 0))
+		goto out;
+	rc = 0;
+out:
 	free(c);
-	return 0;
+	return rc;
 }
 
 int

@@ -62,11 +62,9 @@ struct frame {
 static void
 cross(float out[3], const float a[3], const float b[3])
 {
-	for (int d = 0; d < 3; d++) {
-		int e = (d + 1) % 3, f = (d + 2) % 3;
-
-		out[d] = a[e] * b[f] - a[f] * b[e];
-	}
+	out[0] = a[1] * b[2] - a[2] * b[1];
+	out[1] = a[2] * b[0] - a[0] * b[2];
+	out[2] = a[0] * b[1] - a[1] * b[0];
 }
 
 /* False: it has no area to speak of. */
@@ -104,10 +102,12 @@ look(struct fg_cover *c, const struct frame *f, uint32_t vertex)
 	w->round = c->round;
 	w->u = r[0];
 	w->v = r[1];
-	w->far = fabsf(r[2]) > f->limit;
+	w->off = r[2];
 	w->outside = (uint8_t)((r[0] <= ROUNDING) | (r[1] <= ROUNDING) << 1 |
 			       (r[0] + r[1] >= 1 - ROUNDING) << 2);
-	if (!w->outside && r[2] * r[2] < c->off2[vertex]) {
+	/* On a side it is above the triangle, too. */
+	if (r[0] >= -ROUNDING && r[1] >= -ROUNDING && r[0] + r[1] <= 1 + ROUNDING &&
+	    r[2] * r[2] < c->off2[vertex]) {
 		c->face[vertex] = f->id;
 		c->off2[vertex] = r[2] * r[2];
 	}
@@ -124,6 +124,91 @@ is_left(const struct fg_cover_view *a, const struct fg_cover_view *b)
 	float s = (q->u - p->u) * (HERE_V - p->v) - (q->v - p->v) * (HERE_U - p->u);
 
 	return (s >= 0) != turned;
+}
+
+/* Where the coarse triangle's corners are of the line from a to b. */
+struct sides {
+	float least, most;
+};
+
+static inline struct sides
+sides_of(const struct fg_cover_view *a, const struct fg_cover_view *b)
+{
+	float du = b->u - a->u, dv = b->v - a->v;
+	float first = dv * a->u - du * a->v, second = first - dv, third = first + du;
+
+	return (struct sides){FG_MIN(FG_MIN(first, second), third),
+	    FG_MAX(FG_MAX(first, second), third)};
+}
+
+/* The part of a polygon on the inner side of a line, where `in` is positive; its number
+ * of corners. There is room for one more. */
+static uint32_t
+cut(float (*c)[3], uint32_t n, float (*in)(const float c[3]))
+{
+	float out[6][3];
+	uint32_t m = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		const float *p = c[i], *q = c[i + 1 == n ? 0 : i + 1];
+		float a = in(p), b = in(q);
+
+		if (a > 0)
+			memcpy(out[m++], p, sizeof out[0]);
+		if ((a > 0) != (b > 0)) {
+			for (int d = 0; d < 3; d++)
+				out[m][d] = p[d] + a / (a - b) * (q[d] - p[d]);
+			m++;
+		}
+	}
+	memcpy(c, out, m * sizeof out[0]);
+	return m;
+}
+
+static float
+in_u(const float c[3])
+{
+	return c[0] - ROUNDING;
+}
+
+static float
+in_v(const float c[3])
+{
+	return c[1] - ROUNDING;
+}
+
+static float
+in_w(const float c[3])
+{
+	return 1 - ROUNDING - c[0] - c[1];
+}
+
+/* How far the part of a fine triangle that is above the coarse one is from it; -1:
+ * there is none. */
+static float
+off_above(const struct fg_cover_view *const w[3])
+{
+	float c[6][3], off = -1;
+	uint32_t n = 3;
+
+	for (int k = 0; k < 3; k++) {
+		c[k][0] = w[k]->u;
+		c[k][1] = w[k]->v;
+		c[k][2] = w[k]->off;
+	}
+	n = cut(c, n, in_u);
+	n = cut(c, n, in_v);
+	n = cut(c, n, in_w);
+	for (uint32_t i = 0; i < n; i++)
+		off = FG_MAX(off, fabsf(c[i][2]));
+	return off;
+}
+
+static inline bool
+is_far(const struct frame *f, const struct fg_cover_view *const w[3])
+{
+	return fabsf(w[0]->off) > f->limit || fabsf(w[1]->off) > f->limit ||
+	       fabsf(w[2]->off) > f->limit;
 }
 
 /* Triangles to begin with: those around a vertex that may be above the inside. */
@@ -155,8 +240,16 @@ go_on(struct fg_cover *c, uint32_t t, const struct fg_cover_view *const w[3],
     uint32_t *n)
 {
 	for (size_t k = 0; k < 3; k++) {
-		if (w[k]->outside & w[(k + 1) % 3]->outside)
+		const struct fg_cover_view *a = w[k], *b = w[k == 2 ? 0 : k + 1];
+
+		if (a->outside & b->outside)
 			continue;
+		if (a->outside && b->outside) {
+			struct sides of = sides_of(a, b);
+
+			if (of.least > 0 || of.most < 0)
+				continue;
+		}
 		uint32_t side = c->fine->behind[3 * (size_t)t + k];
 
 		if (side == FG_SHEET_NONE)
@@ -186,7 +279,15 @@ fg_cover_triangle(struct fg_cover *c, const float (*corner)[3], uint32_t start,
 		    look(c, &f, p[1]), look(c, &f, p[2])};
 		int left = 0;
 
-		if (w[0]->far || w[1]->far || w[2]->far || !go_on(c, t, w, &n))
+		if (is_far(&f, w)) {
+			float off = off_above(w);
+
+			if (off > f.limit)
+				return false;
+			if (off < 0)
+				continue;
+		}
+		if (!go_on(c, t, w, &n))
 			return false;
 		for (int k = 0; k < 3; k++)
 			left += is_left(w[k], w[(k + 1) % 3]);

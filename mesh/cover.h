@@ -12,8 +12,8 @@
 struct fg_cover_view {
 	uint32_t round;  /* of the triangle */
 	float u, v;      /* parts of the way to its second and third corner */
+	float off;       /* from its plane, to either side */
 	uint8_t outside; /* a bit for each side that it is beyond */
-	bool far;        /* from its plane */
 };
 
 struct fg_cover {
@@ -47,7 +47,7 @@ void fg_cover_fini(struct fg_cover *c);
  * is above the triangle, each of its points is covered as many times (counted with
  * sign) as any other, by what winding numbers are: and it is enough to count at one.
  * What covers a point is no farther from it than the corners of its triangle are from
- * the plane.
+ * the plane; or those of the part of it that is above the triangle.
  */
 bool fg_cover_triangle(struct fg_cover *c, const float (*corner)[3], uint32_t start,
     uint32_t id);

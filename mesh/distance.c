@@ -655,6 +655,14 @@ fg_distance_free(struct fg_distance *d)
 	free(d);
 }
 
+const struct fg_sheet *
+fg_distance_sheet(struct fg_distance *d, struct fg_err *err)
+{
+	if (!d->sheet.behind && fg_sheet_pair(&d->sheet, err) < 0)
+		return NULL;
+	return &d->sheet;
+}
+
 int
 fg_distance_mark(struct fg_distance *d, const struct fg_mesh *m, double limit_nm,
     double around_nm, uint8_t *mark, bool *within, struct fg_err *err)

@@ -28,6 +28,12 @@ struct fg_distance *fg_distance_new(const struct fg_mesh *m,
     struct fg_err *err) FG_MUST_USE;
 void fg_distance_free(struct fg_distance *d); /* NULL: nothing */
 
+/* The surface with its pairs (mesh/sheet.h), for mesh/simplify.c. Fails: as
+ * fg_sheet_pair. */
+struct fg_sheet;
+const struct fg_sheet *fg_distance_sheet(struct fg_distance *d,
+    struct fg_err *err) FG_MUST_USE;
+
 /*
  * Whether the Hausdorff distance of the two surfaces is limit_nm at most. "Yes" is
  * certain but for rounding: triangles are divided until each part is near enough to the

@@ -17,8 +17,9 @@ fg_dot(const float a[3], const float b[3])
 static inline void
 fg_minus(float out[3], const float a[3], const float b[3])
 {
-	for (int d = 0; d < 3; d++)
-		out[d] = a[d] - b[d];
+	out[0] = a[0] - b[0];
+	out[1] = a[1] - b[1];
+	out[2] = a[2] - b[2];
 }
 
 /* Squared distance of p from the segment a + t ab, t in 0..1; ap = p - a. */
@@ -29,8 +30,9 @@ fg_off_segment(const float ap[3], const float ab[3])
 	float v[3];
 
 	t = FG_MIN(FG_MAX(t, 0), 1);
-	for (int d = 0; d < 3; d++)
-		v[d] = ap[d] - t * ab[d];
+	v[0] = ap[0] - t * ab[0];
+	v[1] = ap[1] - t * ab[1];
+	v[2] = ap[2] - t * ab[2];
 	return fg_dot(v, v);
 }
 
@@ -50,10 +52,13 @@ fg_off_triangle(const float p[3], const float (*c)[3])
 		float s = bb * u - x * v, t = aa * v - x * u;
 
 		if (s >= 0 && t >= 0 && s + t <= det) {
-			float r[3];
+			float r[3], by = 1 / det;
 
-			for (int d = 0; d < 3; d++)
-				r[d] = ap[d] - s / det * ab[d] - t / det * ac[d];
+			s *= by;
+			t *= by;
+			r[0] = ap[0] - s * ab[0] - t * ac[0];
+			r[1] = ap[1] - s * ab[1] - t * ac[1];
+			r[2] = ap[2] - s * ab[2] - t * ac[2];
 			return fg_dot(r, r);
 		}
 	}

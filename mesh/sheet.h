@@ -55,8 +55,11 @@ fg_sheet_at(const struct fg_sheet *s, uint32_t v)
 static inline void
 fg_sheet_corners(const struct fg_sheet *s, uint32_t t, float c[3][3])
 {
-	for (size_t k = 0; k < 3; k++)
-		memcpy(c[k], fg_sheet_at(s, s->mesh->index[3 * (size_t)t + k]), 12);
+	const uint32_t *v = s->mesh->index + 3 * (size_t)t;
+
+	memcpy(c[0], fg_sheet_at(s, v[0]), 12);
+	memcpy(c[1], fg_sheet_at(s, v[1]), 12);
+	memcpy(c[2], fg_sheet_at(s, v[2]), 12);
 }
 
 /* Squared distance of a point from triangle t. */

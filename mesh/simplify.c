@@ -13,10 +13,13 @@
 #include <meshoptimizer.h>
 
 #include "mesh/distance.h"
+#include "mesh/thin.h"
 
-/* Vertices that the index uses, in their order; the index renumbered. */
+/* Vertices that the index uses, in their order; the index renumbered. from: NULL, or
+ * room for the numbers that they had. */
 static int
-keep_used(const struct fg_mesh *in, struct fg_mesh *m, struct fg_err *err)
+keep_used(const struct fg_mesh *in, struct fg_mesh *m, uint32_t *from,
+    struct fg_err *err)
 {
 	uint32_t *place = calloc((size_t)in->vertices + 1, sizeof *place);
 	size_t n = 3 * (size_t)m->triangles;
@@ -25,8 +28,13 @@ keep_used(const struct fg_mesh *in, struct fg_mesh *m, struct fg_err *err)
 		goto none;
 	for (size_t i = 0; i < n; i++)
 		place[m->index[i]] = 1;
-	for (uint32_t v = 0; v < in->vertices; v++)
-		place[v] = place[v] ? m->vertices++ : 0;
+	for (uint32_t v = 0; v < in->vertices; v++) {
+		if (!place[v])
+			continue;
+		if (from)
+			from[m->vertices] = v;
+		place[v] = m->vertices++;
+	}
 	m->xyz = fg_try_alloc(3 * (size_t)m->vertices, sizeof *m->xyz);
 	if (!m->xyz)
 		goto none;
@@ -44,17 +52,17 @@ none:
 	    in->vertices);
 }
 
-/* Triangles of the vertices of `in`, fewer: out has room for all. Not measured. */
+/* Fewer triangles of the vertices of `in`: out has room for all. Not measured. */
 static uint32_t
-collapse(const struct fg_mesh *in, const uint32_t *index, uint32_t triangles,
-    double want_nm, uint32_t target, uint32_t *out, double *error_nm)
+collapse(const struct fg_mesh *in, double want_nm, uint32_t target, uint32_t *out,
+    double *error_nm)
 {
-	size_t n = 3 * (size_t)triangles, left = 0;
+	size_t n = 3 * (size_t)in->triangles, left = 0;
 	float reached = 0, scale = 0;
 
 	if (n > 0) {
 		scale = meshopt_simplifyScale(in->xyz, in->vertices, 12);
-		left = meshopt_simplify(out, index, n, in->xyz, in->vertices, 12,
+		left = meshopt_simplify(out, in->index, n, in->xyz, in->vertices, 12,
 		    FG_MIN(3 * (size_t)target, n),
 		    scale > 0 ? (float)(want_nm / (double)scale) : 0,
 		    meshopt_SimplifyLockBorder, &reached);
@@ -73,9 +81,8 @@ simplify(const struct fg_mesh *in, double want_nm, uint32_t triangles,
 	if (!m.index)
 		return fg_fail(err, FG_ENOMEM, "no memory to simplify %u triangles",
 		    in->triangles);
-	m.triangles = collapse(in, in->index, in->triangles, want_nm, triangles,
-	    m.index, error_nm);
-	if (keep_used(in, &m, err) < 0) {
+	m.triangles = collapse(in, want_nm, triangles, m.index, error_nm);
+	if (keep_used(in, &m, NULL, err) < 0) {
 		fg_mesh_fini(&m);
 		return -1;
 	}
@@ -94,44 +101,46 @@ static const struct {
 /* All but what is marked is simplified, twice. The border of a hole is held fast, so
  * that what is marked still fits in. */
 static int
-simplify_around(const struct fg_mesh *in, const uint8_t *mark, size_t try,
-    const struct fg_simplify_params *p, struct fg_mesh *out, struct fg_err *err)
+simplify_around(struct fg_distance *d, const struct fg_mesh *in, const uint8_t *mark,
+    size_t try, const struct fg_simplify_params *p, struct fg_mesh *out,
+    struct fg_err *err)
 {
+	const struct fg_sheet *s = fg_distance_sheet(d, err);
 	size_t n = 3 * (size_t)in->triangles;
-	uint32_t *rest = fg_try_alloc(n, sizeof *rest);
-	uint32_t *once = fg_try_alloc(n, sizeof *once);
-	struct fg_mesh m = {.label = in->label};
-	uint32_t plain = 0, left;
+	uint32_t *from = fg_try_alloc((size_t)in->vertices + 1, sizeof *from);
+	struct fg_mesh m = {.label = in->label}, thin = {.label = in->label};
 	double planes;
 	int rc = -1;
 
 	m.index = fg_try_alloc(n, sizeof *m.index);
-	if (!rest || !once || !m.index) {
+	thin.index = fg_try_alloc(n, sizeof *thin.index);
+	if (!from || !m.index || !thin.index) {
 		fg_fail(err, FG_ENOMEM, "no memory to simplify %u triangles",
 		    in->triangles);
 		goto out;
 	}
-	for (size_t t = 0; t < in->triangles; t++) {
-		if (!mark[t])
-			memcpy(rest + 3 * (size_t)plain++, in->index + 3 * t, 12);
-	}
-	left = collapse(in, rest, plain, tries[try].first * p->error_nm, p->triangles,
-	    once, &planes);
-	m.triangles = collapse(in, once, left, tries[try].further * p->error_nm,
-	    p->triangles, m.index, &planes);
+	if (!s ||
+	    fg_thin_make(s, mark, (float)(tries[try].first * p->error_nm), thin.index,
+		&thin.triangles, err) < 0 ||
+	    keep_used(in, &thin, from, err) < 0)
+		goto out;
+	m.triangles = collapse(&thin, tries[try].further * p->error_nm, p->triangles,
+	    m.index, &planes);
+	for (size_t i = 0; i < 3 * (size_t)m.triangles; i++)
+		m.index[i] = from[m.index[i]];
 	for (size_t t = 0; t < in->triangles; t++) {
 		if (mark[t])
 			memcpy(m.index + 3 * (size_t)m.triangles++, in->index + 3 * t,
 			    12);
 	}
-	if (keep_used(in, &m, err) < 0)
+	if (keep_used(in, &m, NULL, err) < 0)
 		goto out;
 	*out = m;
 	m = FG_MESH_INIT;
 	rc = 0;
 out:
-	free(rest);
-	free(once);
+	free(from);
+	fg_mesh_fini(&thin);
 	fg_mesh_fini(&m);
 	return rc;
 }
@@ -163,7 +172,7 @@ simplify_sharp(const struct fg_mesh *in, const struct fg_simplify_params *p,
 		if (2 * marked > in->triangles)
 			break;
 		rc = -1;
-		if (simplify_around(in, mark, i, p, &m, err) == 0)
+		if (simplify_around(d, in, mark, i, p, &m, err) == 0)
 			rc = fg_distance_mark(d, &m, p->error_nm,
 			    tries[i].around * p->error_nm, mark, &within, err);
 		if (within && rc == 0)

@@ -514,6 +514,7 @@ init_conditions(struct fg_sched *s)
 	pthread_cond_init(&s->models, &attr);
 	pthread_cond_init(&s->idle, &attr);
 	pthread_cond_init(&s->making, &attr);
+	pthread_cond_init(&s->sharing, &attr);
 	for (int r = 0; r < RESOURCES; r++) {
 		pthread_cond_init(&s->others[r], &attr);
 		for (int c = 0; c < FG_CLASSES; c++)
@@ -599,6 +600,7 @@ fg_sched_stop(struct fg_sched *s, int64_t deadline_ns)
 	s->quit = true;
 	pthread_cond_broadcast(&s->models);
 	pthread_cond_broadcast(&s->making);
+	pthread_cond_broadcast(&s->sharing);
 	for (int r = 0; r < RESOURCES; r++)
 		pthread_cond_broadcast(&s->others[r]);
 	pthread_mutex_unlock(&s->lock);
@@ -621,6 +623,7 @@ fg_sched_free(struct fg_sched *s)
 	pthread_cond_destroy(&s->models);
 	pthread_cond_destroy(&s->idle);
 	pthread_cond_destroy(&s->making);
+	pthread_cond_destroy(&s->sharing);
 	for (int r = 0; r < RESOURCES; r++)
 		pthread_cond_destroy(&s->others[r]);
 	free(s->thread);

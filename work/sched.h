@@ -10,8 +10,8 @@
  * what each guards is written at the top of sched.c.
  *
  * The scheduler owns the worker threads (io, cpu, task drivers, makers of meshes and
- * skeletons), the device threads of
- * the engines and the committer (group commit: 64 results or 5 ms).
+ * skeletons, and those that help them), the device threads of the engines and the
+ * committer (group commit: 64 results or 5 ms).
  */
 #ifndef FG_WORK_SCHED_H
 #define FG_WORK_SCHED_H

@@ -3,7 +3,8 @@
  * What the files of the scheduler share: sched.c (tasks, waiters, begin and end),
  * sched_want.c (asking, admission), sched_run.c (threads, tries, results), sched_bulk.c
  * (boxes of blocks), sched_coarse.c, sched_stitch.c, sched_artefact.c (meshes and
- * skeletons), sched_view.c (numbers). Nobody else includes this.
+ * skeletons), sched_share.c (parts of one task), sched_view.c (numbers). Nobody else
+ * includes this.
  */
 #ifndef FG_WORK_SCHED_PRIV_H
 #define FG_WORK_SCHED_PRIV_H
@@ -14,6 +15,7 @@
 #include "work/sched.h"
 
 struct job;
+struct share; /* sched_share.c */
 
 /* Whether tasks of a kind flood, and so run on a driver. */
 static inline bool
@@ -108,11 +110,14 @@ struct fg_sched {
 	pthread_mutex_t lock;  /* guards everything below and every struct task */
 	pthread_cond_t models; /* a block task came, a driver became free */
 	pthread_cond_t others[RESOURCES];
-	pthread_cond_t making; /* an artefact task came, or a thread became free */
-	pthread_cond_t idle;   /* running or committing went down, a job left */
+	pthread_cond_t making;  /* an artefact task came, or a thread became free */
+	pthread_cond_t sharing; /* parts came that others may do */
+	pthread_cond_t idle;    /* running or committing went down, a job left */
 	struct task *table[TABLE_SIZE];
 	struct list blocks[FG_CLASSES], coarse[FG_CLASSES], artefacts[FG_CLASSES],
 	    delayed, running, committing;
+	struct share *share; /* tasks with parts to be done, the oldest first */
+	int helping;         /* threads that do such parts for another */
 	struct failed failed[FAILED_SIZE]; /* a ring */
 	uint64_t faileds;
 	struct calls calls[RESOURCES][FG_CLASSES];
@@ -244,6 +249,15 @@ int fg_sched_put_part(void *ctx, struct fg_result *res, size_t bytes,
 int fg_sched_scan(struct fg_sched *s, const struct fg_layer *l,
     const _Atomic bool *cancel, _Atomic uint64_t *done, struct fg_err *err) FG_MUST_USE;
 void *fg_sched_make_artefacts(void *sched);
+
+/* ------------------------------------------------------------- sched_share.c; not
+ * under the lock */
+
+/* For struct fg_env; ctx is the scheduler. */
+int fg_sched_share(void *ctx, const struct fg_task *t, size_t n,
+    int (*fn)(void *arg, size_t i, struct fg_err *err), void *arg,
+    struct fg_err *err) FG_MUST_USE;
+void *fg_sched_help(void *sched);
 
 /* ------------------------------------------------------------- sched_view.c */
 

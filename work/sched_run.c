@@ -322,6 +322,7 @@ fg_sched_fill_env(struct fg_sched *s, struct fg_env *env)
 	    .piece = fg_sched_read_piece,
 	    .has = fg_sched_has_piece,
 	    .put = fg_sched_put_part,
+	    .share = fg_sched_share,
 	    .ctx = s,
 	    .skeleton_whole = s->opt.skeleton_whole,
 	    .mesh = s->opt.mesh,
@@ -601,7 +602,9 @@ int
 fg_sched_start_threads(struct fg_sched *s, struct fg_err *err)
 {
 	int drivers = s->devices + 2;
-	int others = s->opt.io_threads + s->opt.cpu_threads + s->opt.net_threads;
+	int helpers = s->opt.cpu_threads - 1;
+	int others =
+	    s->opt.io_threads + s->opt.cpu_threads + s->opt.net_threads + helpers;
 
 	s->thread =
 	    fg_calloc((size_t)(drivers + others + s->makers), sizeof *s->thread);
@@ -609,7 +612,8 @@ fg_sched_start_threads(struct fg_sched *s, struct fg_err *err)
 	    start(s, s->opt.io_threads, work_io, err) < 0 ||
 	    start(s, s->opt.cpu_threads, work_cpu, err) < 0 ||
 	    start(s, s->opt.net_threads, work_net, err) < 0 ||
-	    start(s, s->makers, fg_sched_make_artefacts, err) < 0)
+	    start(s, s->makers, fg_sched_make_artefacts, err) < 0 ||
+	    start(s, helpers, fg_sched_help, err) < 0)
 		return -1;
 	return 0;
 }

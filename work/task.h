@@ -64,6 +64,12 @@ struct fg_env {
 	    bool *there, struct fg_err *err);
 	/* The same: commit a part of the work now; returns when it is done. */
 	int (*put)(void *ctx, struct fg_result *res, size_t bytes, struct fg_err *err);
+	/* MESH: call fn(arg, i, err) once for each i in 0..n-1, from this thread and
+	 * from those that have nothing else to do; as fg_parallel_for. NULL: one by
+	 * one. */
+	int (*share)(void *ctx, const struct fg_task *t, size_t n,
+	    int (*fn)(void *arg, size_t i, struct fg_err *err), void *arg,
+	    struct fg_err *err);
 	void *ctx;
 	struct fg_mesh_limits mesh;
 	int64_t skeleton_whole; /* voxels of a box that is traced in one go; 0: 2^27 */

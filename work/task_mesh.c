@@ -3,7 +3,8 @@
  * The task that makes the mesh of one object: a piece for every block that it has
  * surface in, and the table that names them.
  *
- * Pieces are made one after the other and handed to the store whenever FLUSH_BYTES of
+ * Pieces are made a few at a time, on threads that have nothing else to do, and handed
+ * to the store in their order whenever FLUSH_BYTES of
  * them have come together, so that an object of any size takes bounded memory; nobody
  * sees them before the table is there, which is the last thing to be committed. A piece
  * that an earlier generation has, made from the same voxels, is taken over; so is one
@@ -20,6 +21,7 @@
 #include "work/artefact.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -34,19 +36,27 @@
 /* Limits of simplification below this share of a voxel are taken as 0. */
 #define TINY_ERROR 0.05
 #define FLUSH_BYTES (64u << 20)
+/* Pieces that are made beside each other: each may take so many parts of the memory
+ * that one may; what needs more is made after them, alone. So neither limits nor
+ * results depend on the number of threads. */
+#define BESIDE 8
+/* Not in blocks of more voxels than these (400^3): there is a byte for each, besides.
+ */
+#define BESIDE_VOXELS (INT64_C(1) << 26)
 /* Where the settings give no limits. */
 #define SURFACE_MEMORY (UINT64_C(4) << 30)
 #define LOD_MEMORY (UINT64_C(1) << 30)
 #define TRIANGLES_MAX UINT64_C(1000000000)
 /* Goes into the hash of what pieces are made from: another algorithm, another number.
  */
-#define ALGORITHM 5
+#define ALGORITHM 6
 
 struct maker {
 	struct fg_task *task;
 	struct fg_env *env;
 	struct fg_mesh_limits most;
 	struct fg_body body;
+	pthread_mutex_t reading; /* guards the body while its voxels are read */
 	double error_nm;
 	uint64_t *block; /* Morton codes of the blocks to visit, ascending */
 	size_t blocks;
@@ -58,6 +68,16 @@ struct maker {
 	int64_t started_ms;
 	/* statistics */
 	uint64_t reused, triangles;
+	int64_t surface_ns, simplify_ns;
+};
+
+/* A piece that is being made. */
+struct job {
+	struct maker *m;
+	struct fg_piece *piece;
+	bool alone; /* with all the memory that one may have */
+	bool large; /* it needs that */
+	struct fg_mesh mesh;
 	int64_t surface_ns, simplify_ns;
 };
 
@@ -153,9 +173,10 @@ closed_faces(const struct fg_body *b, const struct fg_box *hull)
 
 /* Simplified, unless so little is there that nothing would be left of it. */
 static int
-simplify(struct maker *m, const struct fg_mesh *in, struct fg_mesh *out,
+simplify(struct job *j, const struct fg_mesh *in, struct fg_mesh *out,
     struct fg_err *err)
 {
+	const struct maker *m = j->m;
 	const double *nm = m->body.scale->nm;
 	/* To keep a limit far below a voxel takes endless measuring, for hardly a
 	 * triangle less. */
@@ -173,7 +194,7 @@ simplify(struct maker *m, const struct fg_mesh *in, struct fg_mesh *out,
 		if (fg_simplify_make(in, &p, &s, NULL, err) < 0)
 			return -1;
 	}
-	m->simplify_ns += fg_clock_ns() - t0;
+	j->simplify_ns += fg_clock_ns() - t0;
 	*out = s;
 	return 0;
 }
@@ -181,13 +202,14 @@ simplify(struct maker *m, const struct fg_mesh *in, struct fg_mesh *out,
 /* The surface in the cells of a box of voxels; no triangles if the object is not in it
  * or fills it. */
 static int
-make_surface(struct maker *m, const struct fg_box *vx, struct fg_mesh *out,
+make_surface(struct job *j, const struct fg_box *vx, struct fg_mesh *out,
     struct fg_err *err)
 {
 	static const uint64_t one = 1;
+	struct maker *m = j->m;
 	struct fg_surface_params p = {.only = &one,
 	    .only_count = 1,
-	    .memory = m->most.piece_bytes};
+	    .memory = m->most.piece_bytes / (j->alone ? 1 : BESIDE)};
 	struct fg_array mask = FG_ARRAY_INIT;
 	struct fg_surface s = {0};
 	struct fg_box hull;
@@ -198,7 +220,10 @@ make_surface(struct maker *m, const struct fg_box *vx, struct fg_mesh *out,
 	*out = FG_MESH_INIT;
 	if (fg_box_is_empty(vx))
 		return 0;
-	if (fg_body_mask(&m->body, vx, &mask, &hull, err) < 0)
+	pthread_mutex_lock(&m->reading);
+	rc = fg_body_mask(&m->body, vx, &mask, &hull, err);
+	pthread_mutex_unlock(&m->reading);
+	if (rc < 0)
 		return -1;
 	if (!mask.data)
 		return 0;
@@ -207,13 +232,17 @@ make_surface(struct maker *m, const struct fg_box *vx, struct fg_mesh *out,
 	p.close = closed_faces(&m->body, &hull);
 	t0 = fg_clock_ns();
 	rc = fg_surface_make(&mask, &p, &s, err);
-	m->surface_ns += fg_clock_ns() - t0;
+	j->surface_ns += fg_clock_ns() - t0;
 	fg_array_fini(&mask);
+	if (rc < 0 && err->code == FG_EFULL && !j->alone) {
+		j->large = true;
+		return -1;
+	}
 	if (rc < 0)
 		return refuse(m, "mesh_piece_mb", err);
 	found = fg_surface_find(&s, 1);
 	if (found)
-		rc = simplify(m, found, out, err);
+		rc = simplify(j, found, out, err);
 	fg_surface_fini(&s);
 	return rc;
 }
@@ -257,10 +286,10 @@ append(struct fg_mesh *a, struct fg_mesh *b, struct fg_err *err)
  * have surface. Slab d is one cell thick along axis d and leaves out the cells of the
  * slabs before it. */
 static int
-make_rim(struct maker *m, const struct fg_box *core, struct fg_mesh *out,
+make_rim(struct job *j, const struct fg_box *core, struct fg_mesh *out,
     struct fg_err *err)
 {
-	const struct fg_box *bounds = &m->body.bounds;
+	const struct fg_box *bounds = &j->m->body.bounds;
 
 	*out = FG_MESH_INIT;
 	for (int d = 0; d < 3; d++) {
@@ -272,7 +301,7 @@ make_rim(struct maker *m, const struct fg_box *core, struct fg_mesh *out,
 		vx.lo[d] = core->hi[d] - 1;
 		for (int k = d; k < 3; k++)
 			vx.hi[k] = FG_MIN(core->hi[k] + 1, bounds->hi[k]);
-		if (make_surface(m, &vx, &one, err) < 0 || append(out, &one, err) < 0) {
+		if (make_surface(j, &vx, &one, err) < 0 || append(out, &one, err) < 0) {
 			fg_mesh_fini(out);
 			return -1;
 		}
@@ -281,8 +310,10 @@ make_rim(struct maker *m, const struct fg_box *core, struct fg_mesh *out,
 }
 
 static int
-make_mesh(struct maker *m, uint64_t at, struct fg_mesh *out, struct fg_err *err)
+make_mesh(struct job *j, struct fg_err *err)
 {
+	const struct maker *m = j->m;
+	const uint64_t at = j->piece->at;
 	int64_t blk[3];
 	struct fg_box vx;
 	size_t first;
@@ -290,10 +321,10 @@ make_mesh(struct maker *m, uint64_t at, struct fg_mesh *out, struct fg_err *err)
 	fg_morton_decode(at, blk);
 	fg_body_core(&m->body, blk, &vx);
 	if (fg_body_find(&m->body, at, &first) == 0)
-		return make_rim(m, &vx, out, err);
+		return make_rim(j, &vx, &j->mesh, err);
 	for (int d = 0; d < 3; d++)
 		vx.hi[d] = FG_MIN(vx.hi[d] + 1, m->body.bounds.hi[d]);
-	return make_surface(m, &vx, out, err);
+	return make_surface(j, &vx, &j->mesh, err);
 }
 
 /* ------------------------------------------------------------- all of them */
@@ -390,34 +421,70 @@ find_left(struct maker *m, struct fg_piece *p, bool *found, struct fg_err *err)
 	return rc;
 }
 
+/* The next piece as it is in the store; *found is false if it is to be made. */
 static int
-add_piece(struct maker *m, uint64_t at, struct fg_err *err)
+find_piece(struct maker *m, struct fg_piece *p, uint64_t at, bool *found,
+    struct fg_err *err)
 {
-	struct fg_piece *p = &m->piece[m->pieces];
-	struct fg_mesh mesh = FG_MESH_INIT;
 	const struct fg_piece *old;
 	int64_t blk[3];
-	bool found = false;
-	int rc;
 
 	fg_morton_decode(at, blk);
 	*p = (struct fg_piece){.at = at,
 	    .gen = m->body.object.gen,
 	    .inputs = hash_inputs(m, blk)};
 	old = find_old(m, at, p->inputs);
-	if (old) {
-		*p = *old;
-		m->reused++;
-	} else if (find_left(m, p, &found, err) < 0) {
+	*found = old != NULL;
+	if (!old)
+		return find_left(m, p, found, err);
+	*p = *old;
+	m->reused++;
+	return 0;
+}
+
+/* One of a group, on any thread. */
+static int
+make_beside(void *arg, size_t i, struct fg_err *err)
+{
+	struct job *j = (struct job *)arg + i;
+
+	if (j->m->task->cancel)
+		return fg_fail(err, FG_ECANCELED, "cancelled");
+	if (make_mesh(j, err) == 0)
+		return 0;
+	if (!j->large)
 		return -1;
-	} else if (!found) {
-		if (make_mesh(m, at, &mesh, err) < 0)
+	fg_err_clear(err);
+	return 0;
+}
+
+static int
+make_group(struct maker *m, struct job *job, size_t n, struct fg_err *err)
+{
+	if (n > 1 && m->env->share) {
+		if (m->env->share(m->env->ctx, m->task, n, make_beside, job, err) < 0)
 			return -1;
-		rc = encode_piece(m, &mesh, p, err);
-		fg_mesh_fini(&mesh);
-		if (rc < 0)
+	} else {
+		for (size_t i = 0; i < n; i++) {
+			job[i].alone = true;
+			if (make_beside(job, i, err) < 0)
+				return -1;
+		}
+	}
+	for (size_t i = 0; i < n; i++) {
+		if (!job[i].large)
+			continue;
+		job[i].alone = true;
+		job[i].large = false;
+		if (make_beside(job, i, err) < 0)
 			return -1;
 	}
+	return 0;
+}
+
+static int
+count_piece(struct maker *m, const struct fg_piece *p, struct fg_err *err)
+{
 	m->triangles += p->triangles;
 	if (m->triangles > m->most.triangles) {
 		fg_fail(err, FG_EFULL,
@@ -428,6 +495,48 @@ add_piece(struct maker *m, uint64_t at, struct fg_err *err)
 	m->pieces++;
 	m->task->progress = m->pieces;
 	return 0;
+}
+
+/* The next pieces up to BESIDE that are to be made, and those in the store between
+ * them. */
+static int
+add_pieces(struct maker *m, struct fg_err *err)
+{
+	struct job job[BESIDE];
+	size_t n = 0, end = m->pieces, made = 0;
+	const int64_t *b = m->body.block;
+	size_t most = b[0] * b[1] * b[2] > BESIDE_VOXELS ? 1 : BESIDE;
+	int rc = -1;
+
+	for (; end < m->blocks && n < most; end++) {
+		struct fg_piece *p = &m->piece[end];
+		bool found = false;
+
+		if (find_piece(m, p, m->block[end], &found, err) < 0)
+			goto out;
+		if (!found)
+			job[n++] = (struct job){.m = m, .piece = p};
+	}
+	if (make_group(m, job, n, err) < 0)
+		goto out;
+	while (m->pieces < end) {
+		struct fg_piece *p = &m->piece[m->pieces];
+
+		if (made < n && job[made].piece == p) {
+			if (encode_piece(m, &job[made].mesh, p, err) < 0)
+				goto out;
+			m->surface_ns += job[made].surface_ns;
+			m->simplify_ns += job[made].simplify_ns;
+			fg_mesh_fini(&job[made++].mesh);
+		}
+		if (count_piece(m, p, err) < 0)
+			goto out;
+	}
+	rc = 0;
+out:
+	for (; made < n; made++)
+		fg_mesh_fini(&job[made].mesh);
+	return rc;
 }
 
 static int
@@ -565,16 +674,17 @@ fg_task_mesh(struct fg_task *t, struct fg_env *env, struct fg_output *out,
 	    .levels_bytes =
 		env->mesh.levels_bytes ? env->mesh.levels_bytes : LOD_MEMORY,
 	    .triangles = env->mesh.triangles ? env->mesh.triangles : TRIANGLES_MAX};
+	pthread_mutex_init(&m.reading, NULL);
 	if (fg_body_init(&m.body, t, env, err) < 0 || list_blocks(&m, err) < 0 ||
 	    read_old(&m, err) < 0)
 		goto out;
 	t->progress_all = m.blocks;
-	for (size_t i = 0; i < m.blocks; i++) {
+	while (m.pieces < m.blocks) {
 		if (t->cancel) {
 			fg_fail(err, FG_ECANCELED, "cancelled");
 			goto out;
 		}
-		if (add_piece(&m, m.block[i], err) < 0)
+		if (add_pieces(&m, err) < 0)
 			goto out;
 	}
 	if (put_table(&m, err) < 0)
@@ -591,6 +701,7 @@ fg_task_mesh(struct fg_task *t, struct fg_env *env, struct fg_output *out,
 	finish(&m, out);
 	rc = 0;
 out:
+	pthread_mutex_destroy(&m.reading);
 	fg_body_fini(&m.body);
 	fg_output_fini(&m.out);
 	free(m.block);

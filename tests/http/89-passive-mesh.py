@@ -5,6 +5,7 @@
 import array
 import json
 import os
+import random
 import sqlite3
 import struct
 import subprocess
@@ -85,6 +86,32 @@ def places(top):
     ok("by more threads in the same places", found[0] == found[1])
 
 
+def threads(top):
+    """The pieces of one object, made by one thread and by several."""
+    path, size = os.path.join(top, "rough"), (1100, 64, 64)
+    write(os.path.join(path, "info"), json.dumps({
+        "@type": "neuroglancer_multiscale_volume", "type": "segmentation",
+        "data_type": "uint8", "num_channels": 1, "scales": [{
+            "key": "s", "size": size, "voxel_offset": [0] * 3, "resolution": [NM] * 3,
+            "chunk_sizes": [[64] * 3], "encoding": "raw"}]}))
+    rnd, none = random.Random(1), bytes(64)
+    for x in range(0, size[0], 64):
+        n = min(64, size[0] - x)
+        full = bytes(rnd.choice((0, 3)) for _ in range(5)) + bytes([3]) * 59
+        write(os.path.join(path, "s", f"{x}-{x + n}_0-64_0-64"), b"".join(
+            (full if 8 <= y < 40 + rnd.randrange(4) and 8 <= z < 40 else none)[:n]
+            for z in range(64) for y in range(64)))
+    got = []
+    for n in "1", "5":
+        with Server("--cpu-threads", n) as s:
+            s.add_layer("rough", path)
+            names = s.get(f"/rough/mesh/3:0{LATE}").json()["fragments"]
+            got.append([s.get(f"/rough/mesh/{name}").body for name in names])
+            is_(f"{n} threads stop cleanly", s.stop(), 0)
+    is_("a rod of five pieces", len(got[0]), 5)
+    ok("is the same bytes by one thread and by several", got[0] == got[1])
+
+
 with Server() as s:
     path = os.path.join(s.own.name, "labels")
     count = make(path)
@@ -131,6 +158,7 @@ with Server() as s:
     is_("what is not there is known not to be", s.get(f"/seg/mesh/9:0{LATE}").status, 404)
 
     places(s.own.name)
+    threads(s.own.name)
     own = os.path.join(s.own.name, "own")
     make(own, mesh="m")
     write(os.path.join(own, "m", "7:0"), '{"fragments":["a"]}')

@@ -252,7 +252,7 @@ open_world(struct world *w, const struct fg_sched_options *opt)
 	struct fg_sched_options o = opt ? *opt : (struct fg_sched_options){0};
 	struct fg_err err = FG_ERR_INIT;
 
-	o.run = fake_run;
+	o.run = o.run ? o.run : fake_run;
 	if (!o.devices)
 		o.devices = "a,b";
 	o.retry_ms = o.retry_ms ? o.retry_ms : 5;

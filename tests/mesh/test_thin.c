@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Surfaces thinned out: what is flat is gone, the rest is as near as was asked, closed,
+ * of the same shape; what may not be touched is not.
+ */
+#include "config.h"
+
+#include "mesh/thin.h"
+
+#include "mesh/distance.h"
+#include "mesh/surface.h"
+#include "tests/mesh/geometry.h"
+
+#define NM 10.0
+
+static struct fg_err err = FG_ERR_INIT;
+
+static bool
+in_cube(const double p[3])
+{
+	return p[0] > 9 && p[0] < 31 && p[1] > 9 && p[1] < 31 && p[2] > 9 && p[2] < 31;
+}
+
+static bool
+in_ball(const double p[3])
+{
+	double x = p[0] - 20, y = p[1] - 20, z = p[2] - 20;
+
+	return x * x + y * y + z * z < 15 * 15;
+}
+
+static bool
+in_ring(const double p[3])
+{
+	double x = p[0] - 20, y = p[1] - 20, z = p[2] - 20,
+	       r = sqrt(x * x + y * y) - 12;
+
+	return r * r + z * z < 5 * 5;
+}
+
+/* Every other voxel, more or less: surfaces that meet in edges and corners. */
+static bool
+in_noise(const double p[3])
+{
+	uint32_t x = (uint32_t)p[0] * 73856093u ^ (uint32_t)p[1] * 19349663u ^
+		     (uint32_t)p[2] * 83492791u;
+
+	x = (x ^ x >> 15) * 0x2c1b3c6du;
+	return (x ^ x >> 12) >> 7 & 1;
+}
+
+static struct fg_surface
+surface(bool (*inside)(const double p[3]), unsigned close)
+{
+	struct fg_surface_params p = {.nm = {NM, NM, NM}, .close = close};
+	struct fg_array a = blank(FG_U32, 40, 40, 40);
+	struct fg_surface s = {0};
+
+	paint(&a, 1, inside);
+	tap_rc(fg_surface_make(&a, &p, &s, &err), &err, "a surface");
+	fg_array_fini(&a);
+	return s;
+}
+
+/* Its vertices are the old ones, all of them. */
+static struct fg_mesh
+thin(const struct fg_mesh *in, const uint8_t *mark, double error)
+{
+	const double origin[3] = {0, 0, 0};
+	struct fg_mesh m = *in;
+	struct fg_sheet s = {0};
+	uint8_t *none = calloc(in->triangles + 1, 1);
+
+	m.index = calloc(3 * (size_t)in->triangles + 1, sizeof *m.index);
+	tap_ok(fg_sheet_init(&s, in, origin, &err) == 0 && fg_sheet_pair(&s, &err) == 0,
+	    "its sheet");
+	tap_rc(fg_thin_make(&s, mark ? mark : none, (float)error, m.index, &m.triangles,
+		   &err),
+	    &err, "thinned");
+	fg_sheet_fini(&s);
+	free(none);
+	return m;
+}
+
+static double
+off(const struct fg_mesh *a, const struct fg_mesh *b)
+{
+	double nm = -1;
+
+	tap_rc(fg_distance_measure(a, b, 1, &nm, &err), &err, "measure");
+	return nm;
+}
+
+/* Vertices less edges and triangles: 2 of a ball, 0 of a ring. */
+static long
+euler(const struct fg_mesh *m)
+{
+	uint8_t *used = calloc(m->vertices + 1, 1);
+	long n = 0;
+
+	for (size_t i = 0; i < 3 * (size_t)m->triangles; i++) {
+		n += !used[m->index[i]];
+		used[m->index[i]] = 1;
+	}
+	free(used);
+	return n - (long)count_edges_of(m).all + (long)m->triangles;
+}
+
+static void
+test_flat(void)
+{
+	struct fg_surface s = surface(in_cube, FG_FACE_ALL);
+	const struct fg_mesh *in = &s.mesh[0];
+	struct fg_mesh m = thin(in, NULL, 0.001);
+
+	tap_ok(m.triangles > 0 && m.triangles < in->triangles / 4,
+	    "a cube without error: %u of %u triangles", m.triangles, in->triangles);
+	tap_ok(off(in, &m) < NM / 4, "it is where it was");
+	tap_near(mesh_volume(&m), mesh_volume(in), 1e-6, "its volume");
+	tap_near(mesh_area(&m), mesh_area(in), 1e-5, "its area: nothing lies twice");
+	tap_int(count_edges_of(&m).unbalanced, 0, "closed");
+	free(m.index);
+	fg_surface_fini(&s);
+}
+
+static void
+test_shapes(void)
+{
+	static const struct {
+		const char *name;
+		bool (*inside)(const double p[3]);
+		long euler;
+	} shapes[] = {{"ball", in_ball, 2}, {"ring", in_ring, 0}};
+
+	for (size_t i = 0; i < FG_COUNTOF(shapes); i++) {
+		struct fg_surface s = surface(shapes[i].inside, FG_FACE_ALL);
+		const struct fg_mesh *in = &s.mesh[0];
+		struct fg_mesh m = thin(in, NULL, 0.15 * NM);
+
+		tap_ok(m.triangles < in->triangles * 0.6, "a %s: %u of %u triangles",
+		    shapes[i].name, m.triangles, in->triangles);
+		tap_ok(off(in, &m) < NM, "within a voxel");
+		tap_near(mesh_volume(&m), mesh_volume(in), 0.01, "its volume");
+		free(m.index);
+		/* As far as it goes: still what it was. */
+		m = thin(in, NULL, 1000 * NM);
+		tap_ok(m.triangles >= 4, "at any price %u triangles", m.triangles);
+		tap_int(count_edges_of(&m).unbalanced, 0, "closed");
+		tap_int(count_edges_of(&m).crowded, 0, "touches itself nowhere");
+		tap_int(euler(&m), shapes[i].euler, "of the same kind");
+		free(m.index);
+		fg_surface_fini(&s);
+	}
+}
+
+static void
+test_noise(void)
+{
+	struct fg_surface s = surface(in_noise, FG_FACE_ALL);
+	const struct fg_mesh *in = &s.mesh[0];
+	struct edges was = count_edges_of(in);
+
+	tap_ok(was.crowded > 0, "noise has %zu edges of four triangles", was.crowded);
+	for (double error = 0.01; error < 1000; error *= 10) {
+		struct fg_mesh m = thin(in, NULL, error);
+
+		tap_int(count_edges_of(&m).unbalanced, 0,
+		    "noise: %u of %u triangles, closed", m.triangles, in->triangles);
+		tap_ok(count_edges_of(&m).crowded <= was.crowded,
+		    "no more edges of four than before: %zu of %zu",
+		    count_edges_of(&m).crowded, was.crowded);
+		free(m.index);
+	}
+	fg_surface_fini(&s);
+}
+
+/* Half of a ball, and marks on the rest of it: both borders stay. */
+static void
+test_borders(void)
+{
+	struct fg_surface s = surface(in_ball, FG_FACE_ALL);
+	const struct fg_mesh *in = &s.mesh[0];
+	uint8_t *mark = calloc(in->triangles + 1, 1);
+	struct fg_mesh m, rest = *in, open;
+	const struct fg_mesh *both[2];
+	uint32_t marked = 0;
+
+	rest.index = calloc(3 * (size_t)in->triangles + 1, sizeof *rest.index);
+	for (size_t t = 0; t < in->triangles; t++) {
+		const uint32_t *c = in->index + 3 * t;
+
+		mark[t] = in->xyz[3 * (size_t)c[0]] > 25 * NM;
+		if (mark[t])
+			memcpy(rest.index + 3 * (size_t)marked++, c, 12);
+	}
+	rest.triangles = marked;
+	m = thin(in, mark, NM);
+	both[0] = &m;
+	both[1] = &rest;
+	tap_ok(m.triangles > 0 && m.triangles < (in->triangles - marked) / 2,
+	    "%u triangles of %u that are not marked", m.triangles,
+	    in->triangles - marked);
+	tap_int(count_edges(both, 2).unbalanced, 0, "the marked ones fit in");
+	/* Now as a mesh with a border of its own. */
+	open = thin(&rest, NULL, NM);
+	both[1] = &open;
+	tap_ok(open.triangles > 0 && open.triangles < marked / 2,
+	    "the others, with a border: %u of %u", open.triangles, marked);
+	tap_int(count_edges(both, 2).unbalanced, 0, "they fit, too");
+	free(m.index);
+	free(open.index);
+	free(rest.index);
+	free(mark);
+	fg_surface_fini(&s);
+}
+
+int
+main(void)
+{
+	test_flat();
+	test_shapes();
+	test_noise();
+	test_borders();
+	return tap_done();
+}
