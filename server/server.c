@@ -73,6 +73,7 @@ start_parts(struct fg_server *s, const char *root, bool create, struct fg_err *e
 	    .mesh = {.piece_bytes = (size_t)set->mesh_piece_mb << 20,
 		.levels_bytes = (size_t)set->mesh_levels_mb << 20,
 		.triangles = (uint64_t)(set->mesh_max_mtri * 1e6)},
+	    .mesh_keep_ms = set->mesh_keep_s * 1000,
 	};
 
 	if (*set->plugin_dir)

@@ -32,9 +32,11 @@ struct fg_sched_options {
 	int attempts;                /* failed tries before a block is given up; 0: 3 */
 	int64_t skeleton_whole;      /* see struct fg_env */
 	struct fg_mesh_limits mesh;
-	int retry_ms;    /* first delay, doubled each time; 0: 1000 */
-	fg_task_fn *run; /* NULL: fg_task_run. Tests put their own here; no
-			    engine is made then */
+	int64_t mesh_keep_ms; /* how long old generations stay (work/prune.h); 0: for
+				 ever */
+	int retry_ms;         /* first delay, doubled each time; 0: 1000 */
+	fg_task_fn *run;      /* NULL: fg_task_run. Tests put their own here; no
+				 engine is made then */
 };
 
 struct fg_sched *fg_sched_new(struct fg_store *s, struct fg_catalog *c,

@@ -3,7 +3,8 @@
  * What the files of the scheduler share: sched.c (tasks, waiters, begin and end),
  * sched_want.c (asking, admission), sched_run.c (threads, tries, results), sched_bulk.c
  * (boxes of blocks), sched_coarse.c, sched_stitch.c, sched_artefact.c (meshes and
- * skeletons), sched_view.c (numbers). Nobody else includes this.
+ * skeletons), sched_prune.c (their old generations), sched_view.c (numbers). Nobody
+ * else includes this.
  */
 #ifndef FG_WORK_SCHED_PRIV_H
 #define FG_WORK_SCHED_PRIV_H
@@ -104,12 +105,14 @@ struct fg_sched {
 	char worker[80];
 	pthread_t *thread;
 	int threads;
+	_Atomic bool prune_cancel;
 
 	pthread_mutex_t lock;  /* guards everything below and every struct task */
 	pthread_cond_t models; /* a block task came, a driver became free */
 	pthread_cond_t others[RESOURCES];
-	pthread_cond_t making; /* an artefact task came, or a thread became free */
-	pthread_cond_t idle;   /* running or committing went down, a job left */
+	pthread_cond_t making;  /* an artefact task came, or a thread became free */
+	pthread_cond_t idle;    /* running or committing went down, a job left */
+	pthread_cond_t pruning; /* stopping */
 	struct task *table[TABLE_SIZE];
 	struct list blocks[FG_CLASSES], coarse[FG_CLASSES], artefacts[FG_CLASSES],
 	    delayed, running, committing;
@@ -244,6 +247,10 @@ int fg_sched_put_part(void *ctx, struct fg_result *res, size_t bytes,
 int fg_sched_scan(struct fg_sched *s, const struct fg_layer *l,
     const _Atomic bool *cancel, _Atomic uint64_t *done, struct fg_err *err) FG_MUST_USE;
 void *fg_sched_make_artefacts(void *sched);
+
+/* ------------------------------------------------------------- sched_prune.c */
+
+void *fg_sched_prune(void *sched);
 
 /* ------------------------------------------------------------- sched_view.c */
 

@@ -390,12 +390,29 @@ find_left(struct maker *m, struct fg_piece *p, bool *found, struct fg_err *err)
 	return rc;
 }
 
+/* Take a piece of the old table over, if it is there: a repair removes rows whose bytes
+ * are lost, and a reindex may bring a table back without its pieces. */
+static int
+take_old(struct maker *m, struct fg_piece *p, bool *found, struct fg_err *err)
+{
+	const struct fg_piece *old = find_old(m, p->at, p->inputs);
+	struct fg_key key = key_of(m, FG_PRODUCT_PIECE);
+
+	*found = old != NULL;
+	if (old && old->bytes > 0 &&
+	    m->env->has(m->env->ctx, &key, old->at, old->gen, found, err) < 0)
+		return -1;
+	if (*found)
+		*p = *old;
+	m->reused += *found;
+	return 0;
+}
+
 static int
 add_piece(struct maker *m, uint64_t at, struct fg_err *err)
 {
 	struct fg_piece *p = &m->piece[m->pieces];
 	struct fg_mesh mesh = FG_MESH_INIT;
-	const struct fg_piece *old;
 	int64_t blk[3];
 	bool found = false;
 	int rc;
@@ -404,13 +421,10 @@ add_piece(struct maker *m, uint64_t at, struct fg_err *err)
 	*p = (struct fg_piece){.at = at,
 	    .gen = m->body.object.gen,
 	    .inputs = hash_inputs(m, blk)};
-	old = find_old(m, at, p->inputs);
-	if (old) {
-		*p = *old;
-		m->reused++;
-	} else if (find_left(m, p, &found, err) < 0) {
+	if (take_old(m, p, &found, err) < 0 ||
+	    (!found && find_left(m, p, &found, err) < 0))
 		return -1;
-	} else if (!found) {
+	if (!found) {
 		if (make_mesh(m, at, &mesh, err) < 0)
 			return -1;
 		rc = encode_piece(m, &mesh, p, err);
