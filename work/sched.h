@@ -31,6 +31,7 @@ struct fg_sched_options {
 	int bulk_every;              /* 0: 8 */
 	int attempts;                /* failed tries before a block is given up; 0: 3 */
 	int64_t skeleton_whole;      /* see struct fg_env */
+	uint64_t skeleton_vertices;  /* the same */
 	struct fg_mesh_limits mesh;
 	int64_t mesh_keep_ms; /* how long old generations stay (work/prune.h); 0: for
 				 ever */

@@ -324,6 +324,7 @@ fg_sched_fill_env(struct fg_sched *s, struct fg_env *env)
 	    .put = fg_sched_put_part,
 	    .ctx = s,
 	    .skeleton_whole = s->opt.skeleton_whole,
+	    .skeleton_vertices = s->opt.skeleton_vertices,
 	    .mesh = s->opt.mesh,
 	    .worker = s->worker,
 	};
