@@ -170,7 +170,8 @@ int fg_sched_resegment(struct fg_sched *s, struct fg_bulk_call *call,
  * Make the meshes (in levels of detail too, where this build can) or skeletons of
  * objects of call->layer (NAME: base objects, NAME.agg: components), in order of their
  * ids; progress counts objects.
- *   ids  n of them; NULL: all whose bounding box reaches into call->vx
+ *   ids  n of them; NULL: all whose bounding box reaches into call->vx. Members of a
+ *        component are names of it; what is no object counts as failed
  */
 int fg_sched_objects(struct fg_sched *s, struct fg_bulk_call *call, enum fg_kind kind,
     const uint64_t *ids, size_t n, struct fg_err *err) FG_MUST_USE;
