@@ -501,13 +501,26 @@ drop_rest(struct fg_prune *p, struct batch *b, const struct name *x, struct fg_e
 
 /* ------------------------------------------------------------- a name, all of them */
 
+/* A full disk takes no notes; what earlier ones allow to remove needs no room, and is
+ * what gives some back. */
+static int
+forgive_full(int rc, const struct fg_err *why, struct fg_err *err)
+{
+	if (rc == 0 || why->code == FG_EFULL)
+		return 0;
+	return fg_fail(err, why->code, "%s", why->msg);
+}
+
 static int
 flush_notes(struct pass *s, struct fg_err *err)
 {
 	struct fg_output out = s->notes;
+	struct fg_err why = FG_ERR_INIT;
+	int rc;
 
 	s->notes = (struct fg_output){0};
-	return out.result.payloads > 0 ? put_notes(s->p, &out, err) : 0;
+	rc = out.result.payloads > 0 ? put_notes(s->p, &out, &why) : 0;
+	return forgive_full(rc, &why, err);
 }
 
 static int
@@ -590,13 +603,16 @@ int
 fg_prune_layer(struct fg_prune *p, struct fg_err *err)
 {
 	struct pass *s = fg_calloc(1, sizeof *s);
+	struct fg_err why = FG_ERR_INIT;
 	int rc;
 
 	fg_assert(p->layer->agglomerated);
 	s->p = p;
 	p->names = p->rows = p->bytes = 0;
 	p->again = false;
-	rc = move_horizon(p, &s->batch, &s->horizon, err);
+	rc = move_horizon(p, &s->batch, &s->horizon, &why);
+	rc = forgive_full(rc, &why, err);
+	s->batch.n = 0;
 	if (rc == 0)
 		rc = prune_kind(s, FG_KIND_MESH, err);
 	if (rc == 0)
