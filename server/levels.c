@@ -7,7 +7,7 @@
  * noted when its bytes are first sent ("pinned"), so that a viewer gets ranges of the
  * very data that its manifest tells of, also when the object has grown. Where the
  * levels of the object's present generation are missing the request waits for their
- * task.
+ * task. Epochs before the horizon (work/prune.h) are gone: 410.
  *
  * The data are stored in slices, of which a range reads those that it needs.
  */
@@ -252,23 +252,62 @@ find_gen(struct fg_request *r, struct fg_reader *reader, int64_t *gen,
 	return read_pin(r, reader, r->object.id, gen, err);
 }
 
+/* Whether the epoch is one that is served. false: answered, or failed with *err. */
+static bool
+is_served(struct fg_request *r, struct fg_reader *reader, struct fg_err *err)
+{
+	int64_t now = 0, horizon = 1;
+
+	if (fg_artefact_epoch(reader, r->layer, &now, err) < 0 ||
+	    fg_artefact_horizon(reader, r->layer, &horizon, err) < 0)
+		return false;
+	if (r->object.epoch < 1 || r->object.epoch > now) {
+		fg_fail(err, FG_ENOENT, "layer %s has no mesh.%lld: its info says %lld",
+		    r->layer->name, (long long)r->object.epoch, (long long)now);
+		return false;
+	}
+	if (r->object.epoch >= horizon)
+		return true;
+	fg_reply_error(r, 410,
+	    "layer %s has mesh.%lld no longer: its info says mesh.%lld now, and what "
+	    "came before mesh.%lld was kept for mesh_keep_s seconds",
+	    r->layer->name, (long long)r->object.epoch, (long long)now,
+	    (long long)horizon);
+	return false;
+}
+
+/* The reply to a request of an epoch that is served, or none yet. */
+static int
+find_reply(struct fg_request *r, struct fg_reader *reader, struct fg_err *err)
+{
+	int64_t gen = 0;
+
+	if (find_gen(r, reader, &gen, err) < 0)
+		return -1;
+	if (gen == 0)
+		return 0;
+	FG_COUNT(&r->srv->metrics, objects);
+	if ((r->object.what == FG_MADE_LOD_DATA
+		    ? answer_data(r, reader, gen, err)
+		    : answer_manifest(r, reader, gen, err)) < 0)
+		return -1;
+	r->reply.caching = fg_request_is_pinned(r) ? FG_IMMUTABLE : FG_NO_CACHE;
+	return 0;
+}
+
 /* On an io thread: describe the reply, or leave it open where something is to be made.
  */
 static void
 work(struct fg_request *r)
 {
-	struct fg_err err = FG_ERR_INIT;
+	struct fg_err err = FG_ERR_INIT, late = FG_ERR_INIT;
 	struct fg_reader *reader = fg_server_reader(r->srv, &err);
-	int64_t now = 0, gen = 0;
-	int rc = -1;
+	int rc;
 
-	if (!reader || fg_artefact_epoch(reader, r->layer, &now, &err) < 0)
-		goto out;
-	if (r->object.epoch < 1 || r->object.epoch > now) {
-		fg_fail(&err, FG_ENOENT,
-		    "layer %s has no mesh.%lld: its info says %lld", r->layer->name,
-		    (long long)r->object.epoch, (long long)now);
-		goto out;
+	if (!reader || !is_served(r, reader, &err)) {
+		if (r->reply.status == 0)
+			fg_reply_err(r, &err);
+		return;
 	}
 	if (r->object.what == FG_MADE_LOD_INFO) {
 		struct fg_buf *info = fg_multilod_info(BITS, NULL);
@@ -279,18 +318,13 @@ work(struct fg_request *r)
 		r->reply.caching = FG_NO_CACHE;
 		return;
 	}
-	if (find_gen(r, reader, &gen, &err) < 0)
-		goto out;
-	if (gen == 0)
-		return;
-	FG_COUNT(&r->srv->metrics, objects);
-	rc = r->object.what == FG_MADE_LOD_DATA ? answer_data(r, reader, gen, &err)
-						: answer_manifest(r, reader, gen, &err);
-	if (rc == 0)
-		r->reply.caching = fg_request_is_pinned(r) ? FG_IMMUTABLE : FG_NO_CACHE;
-out:
+	rc = find_reply(r, reader, &err);
+	/* If the epoch's time ran out meanwhile its pin may be gone, and what was read
+	 * may be of another generation than the viewer's manifest, or half missing. */
+	if (!is_served(r, reader, &late))
+		rc = late.code == FG_OK ? 0 : -1;
 	if (rc < 0)
-		fg_reply_err(r, &err);
+		fg_reply_err(r, late.code == FG_OK ? &err : &late);
 }
 
 static void look_up(struct fg_request *r);

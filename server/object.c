@@ -7,7 +7,8 @@
  *   mesh.EPOCH/...                             levels.c
  *   skeleton/info, skeleton/ID                 skeletons; skeleton/ID.swc
  *
- * A piece ID:BLOCK:GEN is a row of the index and is never replaced. For all else the
+ * A piece ID:BLOCK:GEN is a row of the index and is never replaced (but removed in the
+ * end, work/prune.h). For all else the
  * object is looked up first: unknown is 404 and starts nothing. Then the row of its
  * generation (a table of pieces, or the skeleton); where that is missing the request
  * waits for its task as one for a chunk does (chunk.c), and looks again. Files for
@@ -238,6 +239,29 @@ answer_stored(struct fg_request *r)
 		fg_request_work(r, FG_RES_IO, read_row, row_read);
 }
 
+/* A piece that is not there: it never was, or is of a generation that was kept for long
+ * enough. */
+static void
+reply_no_piece(struct fg_request *r, struct fg_reader *reader)
+{
+	struct fg_err ignored = FG_ERR_INIT;
+	struct fg_object o;
+
+	if (r->layer->agglomerated &&
+	    fg_artefact_object(reader, r->layer->id, FG_OBJECTS_WHOLE, r->object.id, &o,
+		NULL, NULL, &ignored) == 0 &&
+	    r->object.gen < o.gen)
+		fg_reply_error(r, 410,
+		    "layer %s has no such piece of generation %lld: what old "
+		    "generations have is kept for mesh_keep_s seconds; the manifest "
+		    "mesh/%llu:0 names pieces up to generation %lld",
+		    r->layer->name, (long long)r->object.gen,
+		    (unsigned long long)o.public_id, (long long)o.gen);
+	else
+		fg_reply_error(r, 404, "layer %s has no such piece of a mesh",
+		    r->layer->name);
+}
+
 static void
 look_up_piece(struct fg_request *r)
 {
@@ -251,8 +275,7 @@ look_up_piece(struct fg_request *r)
 			   &c->place, &err) < 0)
 		fg_reply_err(r, &err);
 	else if (c->place.state == FG_ABSENT)
-		fg_reply_error(r, 404, "layer %s has no such piece of a mesh",
-		    r->layer->name);
+		reply_no_piece(r, reader);
 	else
 		answer_stored(r);
 }

@@ -70,9 +70,11 @@ start_parts(struct fg_server *s, const char *root, bool create, struct fg_err *e
 	    .attempts = (int)set->attempts,
 	    .retry_ms = (int)set->retry_ms,
 	    .skeleton_whole = (int64_t)(set->skeleton_whole_mvx * 1e6),
+	    .skeleton_vertices = (uint64_t)(set->skeleton_max_mvert * 1e6),
 	    .mesh = {.piece_bytes = (size_t)set->mesh_piece_mb << 20,
 		.levels_bytes = (size_t)set->mesh_levels_mb << 20,
 		.triangles = (uint64_t)(set->mesh_max_mtri * 1e6)},
+	    .mesh_keep_ms = set->mesh_keep_s * 1000,
 	};
 
 	if (*set->plugin_dir)

@@ -10,8 +10,7 @@
  * and jobs as they are now (the last record of a job counts, so an old one must not
  * come after a newer one). A result keeps its objects and merges as long as anything of
  * it is alive; one without bytes is alive as long as its state holds. What is dead is
- * never copied. A generation of an artefact is alive as long as it has a row, and rows
- * of old generations stay: a viewer may hold a manifest that names them.
+ * never copied. A generation of an artefact is alive as long as it has a row (prune.h).
  *
  * Blocks, stitch results and edits mean what they do in the order in which they were
  * written: evidence is about objects that are there by then, an edit comes before its

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Giving back the bytes of slabs that are mostly dead: what layers that were removed
- * and coarse chunks that were made again have left behind.
+ * Giving back the bytes of slabs that are mostly dead: what layers that were removed,
+ * coarse chunks that were made again and old generations of meshes have left behind.
  *
  * FG_CRASH_AT points, in this order: gc-copied (synced, rows not yet), gc-moved, then
  * for a slab that nothing names gc-retired, gc-unlinked; and those of a commit.

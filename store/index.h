@@ -11,7 +11,7 @@
 #ifndef FG_STORE_INDEX_H
 #define FG_STORE_INDEX_H
 
-#include "store/store.h"
+#include "store/prune.h"
 
 struct fg_index;
 
@@ -186,8 +186,25 @@ int fg_index_slab_knows(struct fg_index *ix, uint32_t slab, uint64_t off, bool *
  */
 int fg_index_settle_gens(struct fg_index *ix, const char *old,
     struct fg_err *err) FG_MUST_USE;
+/* A payload of that length in the slab is nobody's any more. */
+int fg_index_count_dead(struct fg_index *ix, uint32_t slab, uint64_t len,
+    struct fg_err *err) FG_MUST_USE;
 /* Rows that name bytes in the slab. Cost: a pass over the index. */
 int fg_index_slab_rows(struct fg_index *ix, uint32_t slab, uint64_t *rows,
     struct fg_err *err) FG_MUST_USE;
+
+/* ------------------------------------------------------------- pruning */
+
+/* As the fg_reader_ calls of these names. */
+int fg_index_rows_of(struct fg_index *ix, const struct fg_key *key,
+    const struct fg_row *after, size_t max, struct fg_row **out, size_t *n,
+    struct fg_err *err) FG_MUST_USE;
+int fg_index_next_id(struct fg_index *ix, const struct fg_key *key, uint64_t after,
+    uint64_t *id, bool *there, struct fg_err *err) FG_MUST_USE;
+int fg_index_run_by(struct fg_index *ix, int64_t ended_ms, int64_t *run,
+    struct fg_err *err) FG_MUST_USE;
+/* Remove a row, if it is there: added to *dropped and *bytes. */
+int fg_index_drop(struct fg_index *ix, const struct fg_row_name *row, uint64_t *dropped,
+    uint64_t *bytes, struct fg_err *err) FG_MUST_USE;
 
 #endif

@@ -28,8 +28,9 @@ put_run(struct fg_index *ix, const struct fg_result *res, int64_t params,
 	return 0;
 }
 
-static int
-count_dead(struct fg_index *ix, uint32_t slab, uint64_t len, struct fg_err *err)
+int
+fg_index_count_dead(struct fg_index *ix, uint32_t slab, uint64_t len,
+    struct fg_err *err)
 {
 	return fg_sql_run(ix, err, "UPDATE slabs SET dead = dead + ? WHERE slab = ?",
 	    "ii", fg_slab_record_size(len), (int64_t)slab);
@@ -70,7 +71,7 @@ put_payload(struct fg_index *ix, const struct fg_payload *p, const struct fg_pla
 
 	if (fg_index_find_gen(ix, &p->key, p->part, p->gen, &old, err) < 0)
 		return -1;
-	if (old.slab > 0 && count_dead(ix, old.slab, old.len, err) < 0)
+	if (old.slab > 0 && fg_index_count_dead(ix, old.slab, old.len, err) < 0)
 		return -1;
 	return p->key.kind == FG_KIND_CHUNK ? put_chunk(ix, p, at, err)
 					    : put_artefact(ix, p, at, err);

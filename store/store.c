@@ -446,6 +446,28 @@ fg_reader_rows(struct fg_reader *r, const struct fg_key *key, uint64_t *n,
 }
 
 int
+fg_reader_rows_of(struct fg_reader *r, const struct fg_key *key,
+    const struct fg_row *after, size_t max, struct fg_row **out, size_t *n,
+    struct fg_err *err)
+{
+	return fg_index_rows_of(r->ix, key, after, max, out, n, err);
+}
+
+int
+fg_reader_next_id(struct fg_reader *r, const struct fg_key *key, uint64_t after,
+    uint64_t *id, bool *there, struct fg_err *err)
+{
+	return fg_index_next_id(r->ix, key, after, id, there, err);
+}
+
+int
+fg_reader_run_by(struct fg_reader *r, int64_t ended_ms, int64_t *run,
+    struct fg_err *err)
+{
+	return fg_index_run_by(r->ix, ended_ms, run, err);
+}
+
+int
 fg_reader_blocks_done(struct fg_reader *r, uint32_t layer, uint64_t *n,
     struct fg_err *err)
 {

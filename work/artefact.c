@@ -253,6 +253,19 @@ fg_artefact_epoch(struct fg_reader *r, const struct fg_layer *l, int64_t *epoch,
 }
 
 int
+fg_artefact_horizon(struct fg_reader *r, const struct fg_layer *l, int64_t *epoch,
+    struct fg_err *err)
+{
+	struct fg_key key = fg_artefact_key(l, FG_KIND_MESH, FG_PRODUCT_HORIZON, 0);
+	struct fg_place place = {0};
+
+	if (l->agglomerated && fg_reader_find(r, &key, &place, err) < 0)
+		return -1;
+	*epoch = FG_MAX(place.gen, 1);
+	return 0;
+}
+
+int
 fg_lods_put(struct fg_output *out, const struct fg_key *key, int64_t gen,
     struct fg_buf *manifest, const struct fg_buf *data, struct fg_err *err)
 {

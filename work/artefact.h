@@ -26,6 +26,12 @@
  *   MEASURE part = a number known of the TABLE of that generation (fg_measure_put); no
  *           bytes
  *
+ *   EPOCH   of id 0: part = an epoch that had begun when this was written; no bytes
+ *   HORIZON of id 0, part 0: its generation is the first epoch that is still served; no
+ *           bytes
+ *   GONE    part 0: the name is no public id any more; what it has of generations below
+ *           this one's is removed after a while (work/prune.h); no bytes
+ *
  * An epoch is what a directory of multi-resolution meshes is named by. Within it an
  * object's bytes stay as they were first sent, because a viewer that has a manifest
  * asks for ranges of the data later. It rises with every change of a component; base
@@ -33,7 +39,8 @@
  *
  * The generation is the object's (fg_object.gen) when the row was made; that of a piece
  * may be lower than its table's, because a piece is made again only when something in
- * its neighbourhood changed.
+ * its neighbourhood changed. Old generations of components are kept for a time
+ * (work/prune.h).
  *
  * Geometry. A piece of a mesh is what the object's surface is in the cells of a block,
  * a cell being the cube between eight voxel centres: those with their lower corner in
@@ -54,6 +61,9 @@ enum fg_product {
 	FG_PRODUCT_PLACE = 4,
 	FG_PRODUCT_SCAN = 5,
 	FG_PRODUCT_MEASURE = 6,
+	FG_PRODUCT_EPOCH = 7,
+	FG_PRODUCT_HORIZON = 8,
+	FG_PRODUCT_GONE = 9,
 	FG_PRODUCTS = 16, /* times enum fg_objects is added */
 };
 
@@ -117,6 +127,11 @@ int fg_artefact_object(struct fg_reader *r, uint32_t layer, enum fg_objects kind
 
 /* The epoch of now; at least 1. */
 int fg_artefact_epoch(struct fg_reader *r, const struct fg_layer *l, int64_t *epoch,
+    struct fg_err *err) FG_MUST_USE;
+
+/* The first epoch that is still served: of those before it pins and levels may be gone.
+ * At least 1. */
+int fg_artefact_horizon(struct fg_reader *r, const struct fg_layer *l, int64_t *epoch,
     struct fg_err *err) FG_MUST_USE;
 
 /* Manifest `ID:0` of the legacy format: the pieces that have a surface, by the names

@@ -66,7 +66,15 @@ struct run {
 	struct item *item;
 	size_t items, batch;
 	struct fg_export_object_counts objects;
+	int64_t epoch; /* of the objects, when it began */
 };
+
+static void
+say(const struct fg_export *x, const char *line)
+{
+	if (x->say)
+		x->say(x->ctx, line);
+}
 
 /* ------------------------------------------------------------- one chunk */
 
@@ -621,6 +629,23 @@ write_properties(struct run *r, struct fg_err *err)
 	return rc < 0 ? fg_err_prefix(err, "segment properties") : 0;
 }
 
+/* Whether components changed under way. What is there is right by itself, but of two
+ * moments. */
+static int
+tell_change(struct run *r, struct fg_err *err)
+{
+	int64_t epoch = 0;
+
+	if (!r->reader || !r->x->layer->agglomerated)
+		return 0;
+	if (fg_artefact_epoch(r->reader, r->x->layer, &epoch, err) < 0)
+		return -1;
+	if (epoch != r->epoch)
+		say(r->x, "objects have changed while they were exported: some chunks, "
+			  "meshes and skeletons may name different ones");
+	return 0;
+}
+
 static int
 write_tail(struct run *r, struct fg_err *err)
 {
@@ -629,7 +654,8 @@ write_tail(struct run *r, struct fg_err *err)
 	if (fg_export_objects(r->x, r->reader, r->log, &r->objects, err) < 0 ||
 	    (r->x->properties && write_properties(r, err) < 0))
 		return -1;
-	if (write_json(r, "provenance", make_provenance(r), err) < 0 ||
+	if (tell_change(r, err) < 0 ||
+	    write_json(r, "provenance", make_provenance(r), err) < 0 ||
 	    write_json(r, "info", fg_info_format(&r->plan.info), err) < 0)
 		return -1;
 	return fg_export_log_finish(r->log, err);
@@ -717,15 +743,19 @@ fg_export_run(const struct fg_export *x, struct fg_export_summary *sum,
 	if (check_layer(x, err) < 0 || fg_export_plan_init(&r.plan, x, err) < 0)
 		return -1;
 	text = fg_export_plan_text(&r.plan, x);
-	r.log = fg_export_log_open(x->dest, text, &r.mark, err);
+	if (!x->layer->source || x->mesh || x->skeletons) {
+		r.reader = fg_reader_open(x->store, err);
+		if (!r.reader ||
+		    fg_artefact_epoch(r.reader, x->layer, &r.epoch, err) < 0)
+			goto out;
+	}
+	r.log = fg_export_log_open(x->dest, text, r.epoch, &r.mark, err);
 	if (!r.log)
 		goto out;
 	sum->resumed = r.mark.resumed;
-	if (!x->layer->source || x->mesh || x->skeletons) {
-		r.reader = fg_reader_open(x->store, err);
-		if (!r.reader)
-			goto out;
-	}
+	if (r.mark.changed)
+		say(x, "objects have changed since this export was stopped: it begins "
+		       "anew");
 	r.item = fg_calloc(BATCH_MAX, sizeof *r.item);
 	if (export_scales(&r, err) < 0)
 		goto out;

@@ -64,7 +64,7 @@ write_failed(const struct fg_export_log *l, struct fg_err *err)
 }
 
 static int
-begin(struct fg_export_log *l, const char *what, struct fg_err *err)
+begin(struct fg_export_log *l, const char *what, int64_t epoch, struct fg_err *err)
 {
 	int others = has_others(l->dest);
 
@@ -74,8 +74,8 @@ begin(struct fg_export_log *l, const char *what, struct fg_err *err)
 		return fg_fail(err, FG_EINVAL,
 		    "%s is not empty: an export goes to a new or an empty folder",
 		    l->dest);
-	if (fprintf(l->f, "%s\n", what) < 0 || fflush(l->f) != 0 ||
-	    fsync(fileno(l->f)) < 0)
+	if (fprintf(l->f, "%s\n# %" PRId64 "\n", what, epoch) < 0 ||
+	    fflush(l->f) != 0 || fsync(fileno(l->f)) < 0)
 		return write_failed(l, err);
 	return fg_file_sync_dir(l->dest, err);
 }
@@ -93,15 +93,29 @@ parse_mark(const char *line, struct fg_export_mark *m)
 	       end > 0 && line[end] == '\0';
 }
 
+/* Cut everything off behind the first line and begin anew. */
+static int
+begin_again(struct fg_export_log *l, long first, int64_t epoch,
+    struct fg_export_mark *mark, struct fg_err *err)
+{
+	if (ftruncate(fileno(l->f), first) < 0 || fseek(l->f, first, SEEK_SET) < 0 ||
+	    fprintf(l->f, "# %" PRId64 "\n", epoch) < 0 || fflush(l->f) != 0 ||
+	    fsync(fileno(l->f)) < 0)
+		return write_failed(l, err);
+	*mark = (struct fg_export_mark){.resumed = true, .changed = true};
+	return 0;
+}
+
 /* Find the last mark and cut off what follows it. */
 static int
-go_on(struct fg_export_log *l, const char *what, struct fg_export_mark *mark,
-    struct fg_err *err)
+go_on(struct fg_export_log *l, const char *what, int64_t epoch,
+    struct fg_export_mark *mark, struct fg_err *err)
 {
 	char *line = NULL;
 	size_t room = 0, n = strlen(what);
 	ssize_t len = getline(&line, &room, l->f);
-	long keep = len;
+	long first = len, keep;
+	int64_t then = 0;
 	int rc = -1;
 
 	if (len < 1 || (size_t)len != n + 1 || memcmp(line, what, n) != 0) {
@@ -111,6 +125,12 @@ go_on(struct fg_export_log *l, const char *what, struct fg_export_mark *mark,
 		    l->dest);
 		goto out;
 	}
+	if (getline(&line, &room, l->f) < 1 || sscanf(line, "# %" SCNd64, &then) != 1 ||
+	    then != epoch) {
+		rc = begin_again(l, first, epoch, mark, err);
+		goto out;
+	}
+	keep = ftell(l->f);
 	while ((len = getline(&line, &room, l->f)) > 0) {
 		struct fg_export_mark m = {0};
 
@@ -131,8 +151,8 @@ out:
 }
 
 struct fg_export_log *
-fg_export_log_open(const char *dest, const char *what, struct fg_export_mark *mark,
-    struct fg_err *err)
+fg_export_log_open(const char *dest, const char *what, int64_t epoch,
+    struct fg_export_mark *mark, struct fg_err *err)
 {
 	struct fg_export_log *l = fg_calloc(1, sizeof *l);
 	struct stat st;
@@ -157,7 +177,8 @@ fg_export_log_open(const char *dest, const char *what, struct fg_export_mark *ma
 	fg_assert(l->f);
 	fd = -1;
 	mark->resumed = st.st_size > 0;
-	if (st.st_size == 0 ? begin(l, what, err) < 0 : go_on(l, what, mark, err) < 0) {
+	if (st.st_size == 0 ? begin(l, what, epoch, err) < 0
+			    : go_on(l, what, epoch, mark, err) < 0) {
 		if (st.st_size == 0)
 			unlink(l->path);
 		goto fail;
@@ -179,8 +200,9 @@ is_temporary(const char *name)
 	return n > 11 && memcmp(name + n - 11, ".tmp-", 5) == 0;
 }
 
-int
-fg_export_log_sweep(const char *dir, struct fg_err *err)
+/* Remove the files of a folder, only those with such names if is_one is not NULL. */
+static int
+remove_files(const char *dir, bool (*is_one)(const char *name), struct fg_err *err)
 {
 	DIR *d = opendir(dir);
 	struct dirent *e;
@@ -189,11 +211,26 @@ fg_export_log_sweep(const char *dir, struct fg_err *err)
 	if (!d)
 		return errno == ENOENT ? 0 : fg_fail_errno(err, "%s", dir);
 	while (rc == 0 && (e = readdir(d)) != NULL) {
-		if (is_temporary(e->d_name) && unlinkat(dirfd(d), e->d_name, 0) < 0)
+		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
+		    (is_one && !is_one(e->d_name)))
+			continue;
+		if (unlinkat(dirfd(d), e->d_name, 0) < 0)
 			rc = fg_fail_errno(err, "%s/%s", dir, e->d_name);
 	}
 	closedir(d);
 	return rc;
+}
+
+int
+fg_export_log_sweep(const char *dir, struct fg_err *err)
+{
+	return remove_files(dir, is_temporary, err);
+}
+
+int
+fg_export_log_empty(const char *dir, struct fg_err *err)
+{
+	return remove_files(dir, NULL, err);
 }
 
 /* ------------------------------------------------------------- writing */
@@ -280,7 +317,7 @@ copy_sums(const struct fg_export_log *l, FILE *to)
 	int rc = fseek(l->f, 0, SEEK_SET);
 
 	while (rc == 0 && getline(&line, &room, l->f) > 0) {
-		if (line[0] != '@' && line[0] != '{' && fputs(line, to) < 0)
+		if (!strchr("@{#", line[0]) && fputs(line, to) < 0)
 			rc = -1;
 	}
 	free(line);

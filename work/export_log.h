@@ -6,6 +6,8 @@
  *
  * DEST/.floodgate-export, text, one entry a line:
  *   {...}                  what is exported, as compact JSON: the first line
+ *   # EPOCH                which components the objects had (fg_artefact_epoch): the
+ *                          second line
  *   <sha256>  <path>       a file that is complete (as sha256sum prints it)
  *   @ SCALE NEXT COUNTS... everything before position NEXT of that scale is complete
  *                          and on the disk
@@ -30,20 +32,26 @@ struct fg_export_mark {
 	uint64_t next; /* chunk or shard to go on with */
 	uint64_t chunks, missing, files, bytes;
 	bool resumed; /* there was an unfinished export */
+	bool changed; /* and it was of other components: it begins anew */
 };
 
 /*
- * Begin or go on. what: the JSON line. dest is made if there is none; a folder that
+ * Begin or go on. what: the JSON line. epoch: of the objects; where an unfinished
+ * export has another one nothing of it counts, since its chunks may hold ids that no
+ * object goes by now. dest is made if there is none; a folder that
  * holds anything else than an unfinished export of the same kind is refused
  * (FG_EINVAL), one that is being exported to is FG_EBUSY. *mark: where to go on.
  */
 struct fg_export_log *fg_export_log_open(const char *dest, const char *what,
-    struct fg_export_mark *mark, struct fg_err *err) FG_MUST_USE;
+    int64_t epoch, struct fg_export_mark *mark, struct fg_err *err) FG_MUST_USE;
 void fg_export_log_close(struct fg_export_log *l);
 
 /* Remove the temporary files that a killed export left in dir; how many there were is
  * of no interest. */
 int fg_export_log_sweep(const char *dir, struct fg_err *err) FG_MUST_USE;
+/* Remove all files of dir, a folder of the export whose files are written anew each
+ * time. None: nothing to do. */
+int fg_export_log_empty(const char *dir, struct fg_err *err) FG_MUST_USE;
 /* A file is complete under that name (relative to dest). */
 int fg_export_log_file(struct fg_export_log *l, const char *name,
     const char sha[FG_SHA256_HEX], struct fg_err *err) FG_MUST_USE;

@@ -411,13 +411,16 @@ write_info(struct run *r, struct fg_err *err)
 	return rc;
 }
 
+/* All objects are written anew each time. What an export that was stopped has left may
+ * be of objects that have changed since, and under other names then: pieces of an old
+ * generation, an id that is part of another by now, a shard more. */
 static int
 write_folder(struct run *r, struct fg_err *err)
 {
 	char *dir = fg_asprintf("%s/%s", r->x->dest, r->dir);
 	int rc = -1;
 
-	if (fg_file_mkdirs(dir, err) == 0 && fg_export_log_sweep(dir, err) == 0 &&
+	if (fg_file_mkdirs(dir, err) == 0 && fg_export_log_empty(dir, err) == 0 &&
 	    take_objects(r, err) == 0 && (!r->sharded || write_shards(r, err) == 0))
 		rc = write_info(r, err);
 	free(r->e);

@@ -515,6 +515,7 @@ init_conditions(struct fg_sched *s)
 	pthread_cond_init(&s->idle, &attr);
 	pthread_cond_init(&s->making, &attr);
 	pthread_cond_init(&s->sharing, &attr);
+	pthread_cond_init(&s->pruning, &attr);
 	for (int r = 0; r < RESOURCES; r++) {
 		pthread_cond_init(&s->others[r], &attr);
 		for (int c = 0; c < FG_CLASSES; c++)
@@ -579,6 +580,8 @@ fg_sched_stop(struct fg_sched *s, int64_t deadline_ns)
 
 	pthread_mutex_lock(&s->lock);
 	s->stopping = true;
+	s->prune_cancel = true;
+	pthread_cond_broadcast(&s->pruning);
 	drop_waiting(s, 0, &dead);
 	pthread_cond_broadcast(&s->models);
 	pthread_mutex_unlock(&s->lock);
@@ -624,6 +627,7 @@ fg_sched_free(struct fg_sched *s)
 	pthread_cond_destroy(&s->idle);
 	pthread_cond_destroy(&s->making);
 	pthread_cond_destroy(&s->sharing);
+	pthread_cond_destroy(&s->pruning);
 	for (int r = 0; r < RESOURCES; r++)
 		pthread_cond_destroy(&s->others[r]);
 	free(s->thread);

@@ -31,10 +31,13 @@ struct fg_sched_options {
 	int bulk_every;              /* 0: 8 */
 	int attempts;                /* failed tries before a block is given up; 0: 3 */
 	int64_t skeleton_whole;      /* see struct fg_env */
+	uint64_t skeleton_vertices;  /* the same */
 	struct fg_mesh_limits mesh;
-	int retry_ms;    /* first delay, doubled each time; 0: 1000 */
-	fg_task_fn *run; /* NULL: fg_task_run. Tests put their own here; no
-			    engine is made then */
+	int64_t mesh_keep_ms; /* how long old generations stay (work/prune.h); 0: for
+				 ever */
+	int retry_ms;         /* first delay, doubled each time; 0: 1000 */
+	fg_task_fn *run;      /* NULL: fg_task_run. Tests put their own here; no
+				 engine is made then */
 };
 
 struct fg_sched *fg_sched_new(struct fg_store *s, struct fg_catalog *c,
@@ -167,7 +170,8 @@ int fg_sched_resegment(struct fg_sched *s, struct fg_bulk_call *call,
  * Make the meshes (in levels of detail too, where this build can) or skeletons of
  * objects of call->layer (NAME: base objects, NAME.agg: components), in order of their
  * ids; progress counts objects.
- *   ids  n of them; NULL: all whose bounding box reaches into call->vx
+ *   ids  n of them; NULL: all whose bounding box reaches into call->vx. Members of a
+ *        component are names of it; what is no object counts as failed
  */
 int fg_sched_objects(struct fg_sched *s, struct fg_bulk_call *call, enum fg_kind kind,
     const uint64_t *ids, size_t n, struct fg_err *err) FG_MUST_USE;

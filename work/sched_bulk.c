@@ -181,10 +181,10 @@ look_resegment(struct fg_sched *s, struct fg_layer *l, const struct fg_key *key,
 }
 
 /* What is known of a block or an object before its task is made. ADDED: nothing, make
- * it. Not under the lock. */
+ * it. named: it was asked for by its name. Not under the lock. */
 static enum added
-look(struct fg_sched *s, struct fg_layer *l, const struct fg_key *key, int *tries,
-    int64_t *due_ns, struct fg_err *err)
+look(struct fg_sched *s, struct fg_layer *l, const struct fg_key *key, bool named,
+    int *tries, int64_t *due_ns, struct fg_err *err)
 {
 	bool current = false;
 
@@ -193,8 +193,10 @@ look(struct fg_sched *s, struct fg_layer *l, const struct fg_key *key, int *trie
 	if (fg_kind_is_artefact(key->kind)) {
 		if (fg_sched_look_artefact(s, l, key, &current, err) == 0)
 			return current ? SKIPPED : ADDED;
-		/* Part of another object by now, under whose id it is made. */
-		return err && err->code == FG_ENOENT ? SKIPPED : ADD_ERROR;
+		if (!err || err->code != FG_ENOENT)
+			return ADD_ERROR;
+		/* Somebody asked for it; or it was listed, and has gone since. */
+		return named ? FAILED_BEFORE : SKIPPED;
 	}
 	if (key->kind == FG_KIND_RESEGMENT) {
 		if (look_resegment(s, l, key, &current, err) < 0)
@@ -216,7 +218,7 @@ look(struct fg_sched *s, struct fg_layer *l, const struct fg_key *key, int *trie
 /* Join or make the task of one block or object, unless the index knows better. */
 static enum added
 add_one(struct fg_sched *s, struct fg_layer *l, struct job *j, enum fg_class cls,
-    const struct fg_key *k, struct fg_err *err)
+    const struct fg_key *k, bool named, struct fg_err *err)
 {
 	struct fg_key key = *k;
 	int tries = 0;
@@ -246,7 +248,7 @@ add_one(struct fg_sched *s, struct fg_layer *l, struct job *j, enum fg_class cls
 			return FAILED_BEFORE;
 		if (done != SKIPPED)
 			return done;
-		done = look(s, l, &key, &tries, &due_ns, err);
+		done = look(s, l, &key, named, &tries, &due_ns, err);
 		if (done != ADDED)
 			return done;
 		looked = true;
@@ -261,6 +263,7 @@ struct bulk {
 	struct job job;
 	struct fg_key key; /* of its tasks, but for `at`: */
 	uint64_t *list;
+	bool named; /* objects that were given by their ids */
 	size_t blocks, next;
 	uint64_t skipped, failed_before;
 	uint64_t steps0;
@@ -379,7 +382,8 @@ walk(struct bulk *b, struct fg_err *err)
 		}
 		fg_err_clear(&one);
 		b->key.at = b->list[b->next++];
-		switch (add_one(b->s, b->layer, &b->job, b->call->cls, &b->key, &one)) {
+		switch (add_one(b->s, b->layer, &b->job, b->call->cls, &b->key,
+		    b->named, &one)) {
 		case ADD_ERROR:
 			fg_fail(err, one.code, "%s", one.msg);
 			return -1;
@@ -649,6 +653,35 @@ list_placed(struct fg_sched *s, const struct fg_bulk_call *call, uint64_t **out,
 	return 0;
 }
 
+/* Ids that were given, each object once and by the name that viewers ask for. */
+static int
+list_named(struct fg_sched *s, const struct fg_layer *l, const uint64_t *ids, size_t n,
+    uint64_t **out, size_t *count, struct fg_err *err)
+{
+	struct fg_reader *r = fg_sched_take_reader(s, err);
+	uint64_t *list = fg_calloc(n + 1, sizeof *list);
+	size_t k = 0;
+	int rc = r ? 0 : -1;
+
+	memcpy(list, ids, n * sizeof *ids);
+	if (r && l->agglomerated)
+		rc = fg_reader_public(r, l->id, ids, n, list, err);
+	if (r)
+		fg_sched_put_reader(s, r);
+	if (rc < 0) {
+		free(list);
+		return -1;
+	}
+	qsort(list, n, sizeof *list, by_code);
+	for (size_t i = 0; i < n; i++) {
+		if (i == 0 || list[i] != list[k - 1])
+			list[k++] = list[i];
+	}
+	*out = list;
+	*count = k;
+	return 0;
+}
+
 int
 fg_sched_objects(struct fg_sched *s, struct fg_bulk_call *call, enum fg_kind kind,
     const uint64_t *ids, size_t n, struct fg_err *err)
@@ -674,13 +707,9 @@ fg_sched_objects(struct fg_sched *s, struct fg_bulk_call *call, enum fg_kind kin
 		if (list_objects(s, call, &b.list, &b.blocks, err) < 0)
 			return -1;
 	} else {
-		b.list = fg_calloc(n + 1, sizeof *b.list);
-		memcpy(b.list, ids, n * sizeof *ids);
-		qsort(b.list, n, sizeof *b.list, by_code);
-		for (size_t i = 0; i < n; i++) {
-			if (i == 0 || b.list[i] != b.list[b.blocks - 1])
-				b.list[b.blocks++] = b.list[i];
-		}
+		b.named = true;
+		if (list_named(s, l, ids, n, &b.list, &b.blocks, err) < 0)
+			return -1;
 	}
 	return run(&b, "objects", err);
 }

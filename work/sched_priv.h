@@ -3,8 +3,8 @@
  * What the files of the scheduler share: sched.c (tasks, waiters, begin and end),
  * sched_want.c (asking, admission), sched_run.c (threads, tries, results), sched_bulk.c
  * (boxes of blocks), sched_coarse.c, sched_stitch.c, sched_artefact.c (meshes and
- * skeletons), sched_share.c (parts of one task), sched_view.c (numbers). Nobody else
- * includes this.
+ * skeletons), sched_share.c (parts of one task), sched_prune.c (old generations),
+ * sched_view.c (numbers). Nobody else includes this.
  */
 #ifndef FG_WORK_SCHED_PRIV_H
 #define FG_WORK_SCHED_PRIV_H
@@ -106,6 +106,7 @@ struct fg_sched {
 	char worker[80];
 	pthread_t *thread;
 	int threads;
+	_Atomic bool prune_cancel;
 
 	pthread_mutex_t lock;  /* guards everything below and every struct task */
 	pthread_cond_t models; /* a block task came, a driver became free */
@@ -113,6 +114,7 @@ struct fg_sched {
 	pthread_cond_t making;  /* an artefact task came, or a thread became free */
 	pthread_cond_t sharing; /* parts came that others may do */
 	pthread_cond_t idle;    /* running or committing went down, a job left */
+	pthread_cond_t pruning; /* stopping */
 	struct task *table[TABLE_SIZE];
 	struct list blocks[FG_CLASSES], coarse[FG_CLASSES], artefacts[FG_CLASSES],
 	    delayed, running, committing;
@@ -258,6 +260,10 @@ int fg_sched_share(void *ctx, const struct fg_task *t, size_t n,
     int (*fn)(void *arg, size_t i, struct fg_err *err), void *arg,
     struct fg_err *err) FG_MUST_USE;
 void *fg_sched_help(void *sched);
+
+/* ------------------------------------------------------------- sched_prune.c */
+
+void *fg_sched_prune(void *sched);
 
 /* ------------------------------------------------------------- sched_view.c */
 

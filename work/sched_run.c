@@ -325,6 +325,7 @@ fg_sched_fill_env(struct fg_sched *s, struct fg_env *env)
 	    .share = fg_sched_share,
 	    .ctx = s,
 	    .skeleton_whole = s->opt.skeleton_whole,
+	    .skeleton_vertices = s->opt.skeleton_vertices,
 	    .mesh = s->opt.mesh,
 	    .worker = s->worker,
 	};
@@ -607,13 +608,14 @@ fg_sched_start_threads(struct fg_sched *s, struct fg_err *err)
 	    s->opt.io_threads + s->opt.cpu_threads + s->opt.net_threads + helpers;
 
 	s->thread =
-	    fg_calloc((size_t)(drivers + others + s->makers), sizeof *s->thread);
+	    fg_calloc((size_t)(drivers + others + s->makers + 1), sizeof *s->thread);
 	if (start(s, drivers, drive, err) < 0 ||
 	    start(s, s->opt.io_threads, work_io, err) < 0 ||
 	    start(s, s->opt.cpu_threads, work_cpu, err) < 0 ||
 	    start(s, s->opt.net_threads, work_net, err) < 0 ||
 	    start(s, s->makers, fg_sched_make_artefacts, err) < 0 ||
-	    start(s, helpers, fg_sched_help, err) < 0)
+	    start(s, helpers, fg_sched_help, err) < 0 ||
+	    start(s, s->opt.mesh_keep_ms > 0, fg_sched_prune, err) < 0)
 		return -1;
 	return 0;
 }

@@ -73,7 +73,8 @@ struct fg_env {
 	void *ctx;
 	struct fg_mesh_limits mesh;
 	int64_t skeleton_whole; /* voxels of a box that is traced in one go; 0: 2^27 */
-	const char *worker;     /* provenance: host and process; may be NULL */
+	uint64_t skeleton_vertices; /* most that are joined from blocks; 0: 2^24 */
+	const char *worker;         /* provenance: host and process; may be NULL */
 	bool no_engine; /* out: it failed because no device can run the recipe */
 };
 

@@ -421,25 +421,38 @@ find_left(struct maker *m, struct fg_piece *p, bool *found, struct fg_err *err)
 	return rc;
 }
 
+/* Take a piece of the old table over, if it is there: a repair removes rows whose bytes
+ * are lost, and a reindex may bring a table back without its pieces. */
+static int
+take_old(struct maker *m, struct fg_piece *p, bool *found, struct fg_err *err)
+{
+	const struct fg_piece *old = find_old(m, p->at, p->inputs);
+	struct fg_key key = key_of(m, FG_PRODUCT_PIECE);
+
+	*found = old != NULL;
+	if (old && old->bytes > 0 &&
+	    m->env->has(m->env->ctx, &key, old->at, old->gen, found, err) < 0)
+		return -1;
+	if (*found)
+		*p = *old;
+	m->reused += *found;
+	return 0;
+}
+
 /* The next piece as it is in the store; *found is false if it is to be made. */
 static int
 find_piece(struct maker *m, struct fg_piece *p, uint64_t at, bool *found,
     struct fg_err *err)
 {
-	const struct fg_piece *old;
 	int64_t blk[3];
 
 	fg_morton_decode(at, blk);
 	*p = (struct fg_piece){.at = at,
 	    .gen = m->body.object.gen,
 	    .inputs = hash_inputs(m, blk)};
-	old = find_old(m, at, p->inputs);
-	*found = old != NULL;
-	if (!old)
-		return find_left(m, p, found, err);
-	*p = *old;
-	m->reused++;
-	return 0;
+	if (take_old(m, p, found, err) < 0)
+		return -1;
+	return *found ? 0 : find_left(m, p, found, err);
 }
 
 /* One of a group, on any thread. */

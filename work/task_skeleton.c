@@ -13,8 +13,8 @@
  * where something has changed; then they are joined and the seams repaired
  * (mesh/join.h).
  *
- * Limits, both with a clear error: the voxels of a block's box (fg_body_mask) and
- * JOIN_MAX vertices of all pieces.
+ * Limits, both with a clear error: the voxels of a block's box (fg_body_mask) and the
+ * vertices of all pieces (env->skeleton_vertices).
  */
 #include "config.h"
 
@@ -33,7 +33,7 @@
 /* 10 bytes a voxel while tracing, 1.3 GiB, and 22 per voxel of the object. */
 #define WHOLE_DEFAULT (INT64_C(1) << 27)
 /* 16 bytes a vertex in the pieces, some 100 while they are joined: 2 GiB. */
-#define JOIN_MAX (UINT64_C(1) << 24)
+#define JOIN_DEFAULT (UINT64_C(1) << 24)
 #define FLUSH_BYTES (64u << 20)
 #define PIECE_HEAD 8 /* u64 hash; then a skeleton file */
 /* Goes into the hash of what pieces are made from: another algorithm, another number.
@@ -48,7 +48,7 @@ struct maker {
 	int64_t started_ms;
 	struct fg_skeleton *piece;
 	size_t pieces;
-	uint64_t vertices;
+	uint64_t vertices, most;
 	/* statistics */
 	uint64_t made, reused;
 };
@@ -286,12 +286,12 @@ add_piece(struct maker *m, uint64_t at, struct fg_err *err)
 	m->made += !found;
 	m->vertices += s->vertices;
 	m->task->progress = m->pieces;
-	if (m->vertices > JOIN_MAX)
+	if (m->vertices > m->most)
 		return fg_fail(err, FG_ENOTSUP,
-		    "the skeleton of object %llu has more than the %llu vertices that "
-		    "are joined from its blocks",
-		    (unsigned long long)m->body.object.id,
-		    (unsigned long long)JOIN_MAX);
+		    "the skeleton of object %llu is too large: more than %llu vertices "
+		    "after %zu of its blocks (skeleton_max_mvert)",
+		    (unsigned long long)m->body.object.id, (unsigned long long)m->most,
+		    m->pieces);
 	return 0;
 }
 
@@ -397,6 +397,7 @@ fg_task_skeleton(struct fg_task *t, struct fg_env *env, struct fg_output *out,
 	struct fg_box vx;
 	int rc = -1;
 
+	m.most = env->skeleton_vertices ? env->skeleton_vertices : JOIN_DEFAULT;
 	if (fg_body_init(&m.body, t, env, err) < 0)
 		return -1;
 	if (find_box(&m.body, &vx, err) < 0)

@@ -44,10 +44,14 @@ static const struct fg_tool_option options[] = {
 
 static const struct fg_tool_option object_options[] = {
     {"box", "BOX",
-	"objects that reach into x0-x1_y0-y1_z0-z1, voxels of the\nfinest scale, or "
-	"whole (default whole)",
+	"objects that reach into x0-x1_y0-y1_z0-z1, voxels of the\nfinest scale (of a "
+	"layer that is served as it is: into a\nblock that it touches), or whole "
+	"(default whole)",
 	0},
-    {"ids", "LIST", "these objects only, with commas between", 0},
+    {"ids", "LIST",
+	"these objects only, with commas between; a part of an\nobject is a name of "
+	"it, what is no object is an error",
+	0},
     {NULL, NULL, NULL, 0},
 };
 
@@ -193,7 +197,8 @@ follow(struct fg_session *s, const char *path, bool take_back, struct making *m,
 			return fg_fail(err, FG_ECANCELED, "interrupted");
 		}
 		if (fg_control_call(s->control, "GET", path, NULL, &j, err) < 0)
-			return -1;
+			return fg_err_prefix(err, "job %s goes on when a daemon starts",
+			    strrchr(path, '/') + 1);
 		over = look(j, m, err);
 		json_decref(j);
 		if (over)
@@ -373,6 +378,20 @@ objects_body(const struct fg_layer *l, const struct fg_box *vx, enum fg_kind kin
 	return body;
 }
 
+/* Ctrl-C: what was made until then, and how to go on. */
+static void
+tell_interrupted(const struct making *m, struct fg_err *err)
+{
+	const struct fg_bulk_progress *p = &m->last;
+
+	if (err->code != FG_ECANCELED || !fg_tool_stop)
+		return;
+	fg_err_clear(err);
+	fg_fail(err, FG_ECANCELED,
+	    "interrupted: %llu of %llu objects are there; the same command goes on",
+	    (unsigned long long)(p->done + p->skipped), (unsigned long long)p->all);
+}
+
 static int
 run_objects(struct fg_tool *t, enum fg_kind kind)
 {
@@ -400,6 +419,8 @@ run_objects(struct fg_tool *t, enum fg_kind kind)
 	rc = s.control ? make_there(&s, objects_body(l, &vx, kind, id, n), &m, &err)
 		       : objects_here(&s, l, &vx, kind, id, n, &m, &err);
 	fg_progress_end(&m.bar);
+	if (rc < 0)
+		tell_interrupted(&m, &err);
 	if (rc == 0 || m.last.all > 0)
 		report(t, t->arg[0], &m);
 out:

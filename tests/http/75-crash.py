@@ -45,11 +45,13 @@ def all_points():
     for path in glob.glob(os.path.join(SOURCE, "store", "*.c")):
         with open(path) as f:
             there |= set(re.findall(r'fg_crash_(?:at|is_due)\([^"]*"([^"]+)"', f.read()))
-    of_commit = {p for p in there if not p.startswith(("edit-", "gc-"))}
+    of_commit = {p for p in there if not p.startswith(
+        ("edit-", "gc-", "prune-"))}
     is_("the points of a commit", of_commit, {*POINTS, "dir-synced"})
     for test, some in (("test_crash.c", of_commit),
                        ("test_object.c", {p for p in there if p.startswith("edit-")}),
-                       ("test_gc.c", {p for p in there if p.startswith("gc-")})):
+                       ("test_gc.c", {p for p in there if p.startswith("gc-")}),
+                       ("test_prune.c", {p for p in there if p.startswith("prune-")})):
         with open(os.path.join(SOURCE, "tests", "store", test)) as f:
             named = set(re.findall(r'"([a-z-]+)"', f.read()))
         is_(f"the store is killed at each of them too ({test})", some - named, set())

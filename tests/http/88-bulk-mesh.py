@@ -66,8 +66,14 @@ with Server() as s:
     one = str(first[0])
     is_("some by their ids", counts(tool(s, "skeleton", "seg", "--ids",
                                          f"{one},{first[1]},{one}")), (2, 0, 0))
-    is_("an id that is no object is passed over", counts(
-        tool(s, "mesh", "seg", "--ids", str(2 ** 63 + 9))), (0, 1, 0))
+    text = tool(s, "mesh", "seg", "--ids", f"{one},{2 ** 63 + 9}", code=1)
+    has("an id that is no object", text, f"there is no object {2 ** 63 + 9}")
+    has("of how many", text, "1 of 2 objects failed")
+    job = s.call("POST", "/api/jobs", {"layer": "seg", "stages": ["mesh"], "ids": [
+        first[0], 2 ** 52]}).json()
+    over = wait_for("the job", lambda: (lambda j: j if j["state"] in (
+        "done", "failed") else None)(s.get(job["url"]).json()))
+    has("a job says so too", over["error"], f"there is no object {2 ** 52}")
     has("ids that are none", tool(s, "mesh", "seg", "--ids", "1,,2", code=2), "--ids")
     has("a box outside", tool(s, "mesh", "seg", "--box", "0-1_0-1_0-1", code=2), "--box")
     has("no objects in an image", tool(s, "mesh", "em", code=2), "em")

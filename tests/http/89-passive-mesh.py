@@ -76,7 +76,8 @@ def places(top):
         root = os.path.join(top, name)
         for more in ["layer", "add", "wide", path], ["mesh", "wide", "--ids", "999"]:
             r = subprocess.run([*before, TOOL, *more, "--root", root], capture_output=True)
-            is_(f"{name}: {more[0]}", (r.returncode, r.stderr if r.returncode else b""), (0, b""))
+            is_(f"{name}: {more[0]}", r.returncode, 3 if more[0] == "mesh" else 0)
+        has("after all was looked at", r.stderr, b"there is no object 999")
         with sqlite3.connect(os.path.join(root, "index.sqlite")) as db:
             found.append(db.execute("SELECT scale, id, part FROM artefacts ORDER BY 1, 2, 3"
                                     ).fetchall())
