@@ -281,7 +281,9 @@ is_in_memory(struct fg_request *r, uint64_t size)
 	    r->layer->uuid, r->route.rest, &known, &etag);
 	bool there;
 
-	if (r->range && fg_range_parse(r->range, size, &first, &last) != FG_RANGE_OK) {
+	/* With If-Range it may come to be the whole file. */
+	if (r->range && (r->if_range || fg_range_parse(r->range, size, &first, &last) !=
+					    FG_RANGE_OK)) {
 		first = 0;
 		last = size - 1;
 	}

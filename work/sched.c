@@ -35,6 +35,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/morton.h"
+#include "work/parallel.h"
 
 /* ------------------------------------------------------------- readers */
 
@@ -190,6 +191,8 @@ fg_sched_set_state(struct fg_sched *s, struct task *t, enum task_state state)
 	enter_list(s, t);
 	if (state == TASK_QUEUED || state == TASK_DELAYED)
 		ring(s, t);
+	if (state != TASK_RUNNING && s->share)
+		pthread_cond_broadcast(&s->sharing); /* a processor may be free */
 	if (state != TASK_COMMITTING)
 		fg_sched_note(s, t, now_of(state));
 }
@@ -484,14 +487,13 @@ fg_sched_call(struct fg_sched *s, enum fg_resource res, enum fg_class cls,
 static void
 fill_options(struct fg_sched *s, const struct fg_sched_options *opt)
 {
-	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 	struct fg_sched_options *o = &s->opt;
 
 	if (opt)
 		*o = *opt;
 	o->io_threads = o->io_threads > 0 ? o->io_threads : 4;
 	o->net_threads = o->net_threads > 0 ? o->net_threads : 16;
-	o->cpu_threads = o->cpu_threads > 0 ? o->cpu_threads : (int)FG_MAX(cores, 1);
+	o->cpu_threads = o->cpu_threads > 0 ? o->cpu_threads : fg_parallel_cores();
 	o->queue_s = o->queue_s > 0 ? o->queue_s : 120;
 	o->bulk_every = o->bulk_every > 0 ? o->bulk_every : 8;
 	o->attempts = o->attempts > 0 ? o->attempts : 3;

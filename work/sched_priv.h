@@ -123,6 +123,7 @@ struct fg_sched {
 	struct failed failed[FAILED_SIZE]; /* a ring */
 	uint64_t faileds;
 	struct calls calls[RESOURCES][FG_CLASSES];
+	int downloads; /* BULK calls on io threads now */
 	struct lane *lane;
 	size_t lanes;
 	struct {

@@ -514,9 +514,13 @@ take_call(struct fg_sched *s, enum fg_resource res, int cls)
 {
 	struct calls *q = &s->calls[res][cls];
 	struct call *c = q->first;
+	bool download = res == FG_RES_IO && cls == FG_BULK;
 
-	if (!c)
+	/* They may all wait for one slow disk: a thread is left for who looks. */
+	if (!c ||
+	    (download && s->downloads > 0 && s->downloads >= s->opt.io_threads - 1))
 		return NULL;
+	s->downloads += download;
 	q->first = c->next;
 	if (!q->first)
 		q->last = &q->first;
@@ -547,6 +551,7 @@ work_once(struct fg_sched *s, enum fg_resource res)
 			fg_sched_run_task(s, t, 1);
 		}
 		pthread_mutex_lock(&s->lock);
+		s->downloads -= c && res == FG_RES_IO && cls == FG_BULK;
 		return true;
 	}
 	return false;

@@ -220,6 +220,8 @@ make_surface(struct job *j, const struct fg_box *vx, struct fg_mesh *out,
 	*out = FG_MESH_INIT;
 	if (fg_box_is_empty(vx))
 		return 0;
+	/* Held while chunks are read, against the rule: readers and decoded chunks are
+	 * one task's, reading is a small part of a piece, and nobody else wants it. */
 	pthread_mutex_lock(&m->reading);
 	rc = fg_body_mask(&m->body, vx, &mask, &hull, err);
 	pthread_mutex_unlock(&m->reading);

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 # Downloads from a disk that takes half a second to read a block: event threads wait for none
-# of them, so that who asks for something else is answered meanwhile.
+# of them, and not all io threads, so that who asks for something else is answered meanwhile.
 import os
 import threading
 import time
@@ -20,6 +20,7 @@ def make(s, n):
     for i, d in enumerate(data):
         write(os.path.join(v.path, "mesh", f"slow{i}"), d)
     write(os.path.join(v.path, "mesh", "quick"), data[0])
+    write(os.path.join(v.path, "mesh", "small"), b"small")
     s.add_layer("em", v.path)
     return data
 
@@ -39,8 +40,9 @@ def beside_downloads():
             t.start()
         took = []
         while any(t.is_alive() for t in threads) and len(took) < 400:
+            # One that event threads answer, and one for which the disk is read.
             at = time.monotonic()
-            s.get("/healthz")
+            s.get(("/healthz", "/em/mesh/small")[len(took) % 2])
             took.append(time.monotonic() - at)
             time.sleep(0.02)
         for t in threads:
@@ -50,7 +52,7 @@ def beside_downloads():
         took.sort()
         ok(f"{len(took)} other requests meanwhile do not: {took[len(took) // 2]:.3f} s, "
            f"{took[len(took) * 9 // 10]:.3f} s, {took[-1]:.3f} s (half, nine tenths, all)",
-           len(took) >= 20 and took[len(took) // 2] < 0.25)
+           len(took) >= 20 and took[len(took) * 9 // 10] < 0.25)
         is_("what came is what is there", [g.body for g in got],
             [d if i % 2 else d[5:] for i, d in enumerate(data)])
         is_("a file in memory is sent as before", s.get("/em/mesh/quick").body, data[0])

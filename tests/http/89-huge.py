@@ -15,12 +15,13 @@ CHUNK, PERIOD = 64, 256  # a block is 256^3 voxels, and all blocks are alike
 RADIUS, MIDDLE, NM = 20, 96, 10
 TUBES, DOTS = 1, 5
 LATE = "?wait=60"
-# Volumes of so many blocks, and what the larger one may take: MB over an idle daemon, with
+# Volumes of so many blocks (eight, as many as are made beside one another, and more), and what
+# the larger one may take: MB over an idle daemon, with
 # some room over what was measured, and MB over the smaller one. Up to 64 MiB of pieces come
 # together before they are stored, and the larger one has 150; levels are all in memory, as
 # far as LEVELS_MB.
-SMALL, LARGE, LEVELS_MB = (2, 1, 1), (4, 4, 2), 160
-BOUND_MB = {"skeleton": 400, "mesh": 400, "levels": 500}
+SMALL, LARGE, LEVELS_MB = (2, 2, 2), (4, 4, 2), 160
+BOUND_MB = {"skeleton": 400, "mesh": 600, "levels": 600}
 GROWTH_MB = {"skeleton": 64, "mesh": 96, "levels": LEVELS_MB}
 PRODUCTS = {"skeleton": f"/seg/skeleton/{TUBES}", "mesh": f"/seg/mesh/{TUBES}:0",
             "levels": f"/seg@multilod/mesh.1/{TUBES}.index"}
