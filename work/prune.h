@@ -11,8 +11,8 @@
  *                    it is the newest of its block
  *   LODS             of these, unless a PIN that stays names them
  *   PIN              of epochs before the horizon, which are answered 410 from then on
- *   all of a name    that no longer is a public id, once that was noted (GONE); a note
- * of one that is public again goes
+ *   all of a name    that no longer is a public id, once that was noted (GONE);
+ *                    if it is one again, only the note
  *
  * The newest TABLE of a public id and what it names always stay, also when the object
  * has changed since: the next mesh takes over the pieces whose surroundings are the
@@ -52,8 +52,9 @@ struct fg_prune {
 	const _Atomic bool *cancel;
 	/* out */
 	uint64_t names, rows, bytes; /* looked at; removed */
-	bool
-	    again; /* put off, damaged, or the pass failed: the next one should sweep */
+	/* Something was put off or is damaged, or the pass failed: the next one should
+	 * sweep. */
+	bool again;
 };
 
 /* One pass over a layer, in small transactions. A name whose bytes are damaged is
