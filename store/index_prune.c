@@ -67,15 +67,16 @@ fg_index_next_id(struct fg_index *ix, const struct fg_key *key, uint64_t after,
 	return 0;
 }
 
-/* The last run up to `most`; *run 0: there is none. */
-static int
-last_up_to(struct fg_index *ix, int64_t most, int64_t *run, int64_t *ended,
-    struct fg_err *err)
+int
+fg_index_run_by(struct fg_index *ix, int64_t ended_ms, int64_t *run, struct fg_err *err)
 {
+	/* Not by halves: they are not in the order of their ends where a clock stepped
+	 * back, or a run has no end. */
 	sqlite3_stmt *st = fg_sql(ix, err,
-	    "SELECT run, coalesce(ended, 0) FROM runs WHERE run <= ?"
-	    " ORDER BY run DESC LIMIT 1",
-	    "i", most);
+	    "SELECT coalesce("
+	    "(SELECT run - 1 FROM runs WHERE ended > ? ORDER BY run LIMIT 1),"
+	    " (SELECT run FROM runs WHERE ended > 0 ORDER BY run DESC LIMIT 1), 0)",
+	    "i", ended_ms);
 	int rc = st ? fg_sql_step(ix, st, err) : -1;
 
 	if (rc < 0)
@@ -83,31 +84,8 @@ last_up_to(struct fg_index *ix, int64_t most, int64_t *run, int64_t *ended,
 	*run = 0;
 	if (rc > 0) {
 		*run = sqlite3_column_int64(st, 0);
-		*ended = sqlite3_column_int64(st, 1);
 		sqlite3_reset(st);
 	}
-	return 0;
-}
-
-int
-fg_index_run_by(struct fg_index *ix, int64_t ended_ms, int64_t *run, struct fg_err *err)
-{
-	int64_t lo = 0, hi = fg_index_last_run(ix, err), at, ended = 0;
-
-	if (hi < 0)
-		return -1;
-	/* All of lo and before had ended by then. */
-	while (lo < hi) {
-		int64_t mid = hi - (hi - lo) / 2;
-
-		if (last_up_to(ix, mid, &at, &ended, err) < 0)
-			return -1;
-		if (at <= lo || ended <= ended_ms)
-			lo = mid;
-		else
-			hi = at - 1;
-	}
-	*run = lo;
 	return 0;
 }
 

@@ -756,6 +756,10 @@ fg_export_run(const struct fg_export *x, struct fg_export_summary *sum,
 	if (r.mark.changed)
 		say(x, "objects have changed since this export was stopped: it begins "
 		       "anew");
+	if (r.mark.unknown)
+		say(x,
+		    "this export was begun by an earlier version, which did not note "
+		    "the state of the objects: it begins anew");
 	r.item = fg_calloc(BATCH_MAX, sizeof *r.item);
 	if (export_scales(&r, err) < 0)
 		goto out;

@@ -93,16 +93,18 @@ parse_mark(const char *line, struct fg_export_mark *m)
 	       end > 0 && line[end] == '\0';
 }
 
-/* Cut everything off behind the first line and begin anew. */
+/* Cut everything off behind the first line and begin anew. told: whether the line that
+ * follows it says an epoch. */
 static int
-begin_again(struct fg_export_log *l, long first, int64_t epoch,
+begin_again(struct fg_export_log *l, long first, bool told, int64_t epoch,
     struct fg_export_mark *mark, struct fg_err *err)
 {
 	if (ftruncate(fileno(l->f), first) < 0 || fseek(l->f, first, SEEK_SET) < 0 ||
 	    fprintf(l->f, "# %" PRId64 "\n", epoch) < 0 || fflush(l->f) != 0 ||
 	    fsync(fileno(l->f)) < 0)
 		return write_failed(l, err);
-	*mark = (struct fg_export_mark){.resumed = true, .changed = true};
+	*mark =
+	    (struct fg_export_mark){.resumed = true, .changed = told, .unknown = !told};
 	return 0;
 }
 
@@ -116,6 +118,7 @@ go_on(struct fg_export_log *l, const char *what, int64_t epoch,
 	ssize_t len = getline(&line, &room, l->f);
 	long first = len, keep;
 	int64_t then = 0;
+	bool told;
 	int rc = -1;
 
 	if (len < 1 || (size_t)len != n + 1 || memcmp(line, what, n) != 0) {
@@ -125,9 +128,16 @@ go_on(struct fg_export_log *l, const char *what, int64_t epoch,
 		    l->dest);
 		goto out;
 	}
-	if (getline(&line, &room, l->f) < 1 || sscanf(line, "# %" SCNd64, &then) != 1 ||
-	    then != epoch) {
-		rc = begin_again(l, first, epoch, mark, err);
+	told =
+	    getline(&line, &room, l->f) > 0 && sscanf(line, "# %" SCNd64, &then) == 1;
+	/* An epoch never falls: what is 1 now was 1 when an earlier version began. */
+	if (!told && epoch <= 1) {
+		if (fseek(l->f, first, SEEK_SET) != 0) {
+			write_failed(l, err);
+			goto out;
+		}
+	} else if (!told || then != epoch) {
+		rc = begin_again(l, first, told, epoch, mark, err);
 		goto out;
 	}
 	keep = ftell(l->f);

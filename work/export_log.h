@@ -7,7 +7,7 @@
  * DEST/.floodgate-export, text, one entry a line:
  *   {...}                  what is exported, as compact JSON: the first line
  *   # EPOCH                which components the objects had (fg_artefact_epoch): the
- *                          second line
+ *                          second line; missing in those of earlier versions
  *   <sha256>  <path>       a file that is complete (as sha256sum prints it)
  *   @ SCALE NEXT COUNTS... everything before position NEXT of that scale is complete
  *                          and on the disk
@@ -33,14 +33,16 @@ struct fg_export_mark {
 	uint64_t chunks, missing, files, bytes;
 	bool resumed; /* there was an unfinished export */
 	bool changed; /* and it was of other components: it begins anew */
+	bool unknown; /* the same, for it does not say of which (an earlier version) */
 };
 
 /*
  * Begin or go on. what: the JSON line. epoch: of the objects; where an unfinished
  * export has another one nothing of it counts, since its chunks may hold ids that no
- * object goes by now. dest is made if there is none; a folder that
- * holds anything else than an unfinished export of the same kind is refused
- * (FG_EINVAL), one that is being exported to is FG_EBUSY. *mark: where to go on.
+ * object goes by now; one that does not say which counts only where components never
+ * changed. dest is made if there is none; a folder that holds anything else than an
+ * unfinished export of the same kind is refused (FG_EINVAL), one that is being exported
+ * to is FG_EBUSY. *mark: where to go on.
  */
 struct fg_export_log *fg_export_log_open(const char *dest, const char *what,
     int64_t epoch, struct fg_export_mark *mark, struct fg_err *err) FG_MUST_USE;

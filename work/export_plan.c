@@ -225,6 +225,36 @@ plan_scale(const struct fg_export *x, struct fg_export_plan *p, int from,
 	return plan_sharding(x, p, i, err);
 }
 
+/* The folder of what goes with a segmentation is emptied when that is written, and its
+ * info must not be that of chunks either. */
+static int
+check_folder(const struct fg_export_plan *p, bool used, const char *dir,
+    struct fg_err *err)
+{
+	size_t n = strlen(dir);
+
+	for (int i = 0; used && i < p->info.scales; i++) {
+		const char *key = p->info.scale[i].key;
+
+		if (strncmp(key, dir, n) == 0 && (key[n] == '\0' || key[n] == '/'))
+			return fg_fail(err, FG_EINVAL,
+			    "the chunks of scale %s and the objects' files would share "
+			    "the folder %s: export this scale, or the objects, apart",
+			    key, dir);
+	}
+	return 0;
+}
+
+static int
+check_folders(const struct fg_export_plan *p, const struct fg_export *x,
+    struct fg_err *err)
+{
+	if (check_folder(p, x->mesh, FG_EXPORT_MESH, err) < 0 ||
+	    check_folder(p, x->skeletons, FG_EXPORT_SKELETONS, err) < 0)
+		return -1;
+	return check_folder(p, x->properties, FG_EXPORT_PROPERTIES, err);
+}
+
 /* A directory that goes with a segmentation and is not exported: name none. */
 static void
 drop_directory(const struct fg_export *x, const char *what, char **name)
@@ -268,6 +298,8 @@ fg_export_plan_init(struct fg_export_plan *p, const struct fg_export *x,
 		free(p->info.scale[i].key);
 		p->info.scale[i].key = NULL;
 	}
+	if (rc == 0)
+		rc = check_folders(p, x, err);
 	if (!x->mesh)
 		drop_directory(x, "meshes", &p->info.mesh);
 	if (!x->skeletons)

@@ -13,8 +13,12 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-#define PAGE 1024 /* rows read at once */
-#define NOTES 256 /* names noted in one commit */
+#define PAGE 1024           /* rows read at once */
+#define ALL (SIZE_MAX >> 1) /* where there are few */
+#define NOTES 256           /* names noted in one commit */
+/* Names of a pass that are passed over for their damage; with more of it, something
+ * else is wrong. */
+#define DAMAGED_MAX 100
 
 /* Rows that are to go, removed FG_DROP_MAX at a time. */
 struct batch {
@@ -28,6 +32,7 @@ struct pass {
 	struct batch batch;
 	struct fg_output notes; /* of names of the past, not yet committed */
 	int64_t horizon;
+	int damaged; /* names */
 };
 
 /* What is known of one name. */
@@ -39,6 +44,15 @@ struct name {
 	bool dropped;  /* a table or a pin went in this pass */
 };
 
+/* A layer that is removed has nothing to prune any more, and takes no notes. */
+static int
+check_cancel(const struct fg_prune *p, struct fg_err *err)
+{
+	if ((p->cancel && *p->cancel) || p->layer->removed)
+		return fg_fail(err, FG_ECANCELED, "cancelled");
+	return 0;
+}
+
 static int
 flush(struct fg_prune *p, struct batch *b, struct fg_err *err)
 {
@@ -46,8 +60,8 @@ flush(struct fg_prune *p, struct batch *b, struct fg_err *err)
 
 	if (b->n == 0)
 		return 0;
-	if (p->cancel && *p->cancel)
-		return fg_fail(err, FG_ECANCELED, "cancelled");
+	if (check_cancel(p, err) < 0)
+		return -1;
 	if (p->drop(p->ctx, b->row, b->n, &rows, &bytes, err) < 0)
 		return -1;
 	p->rows += rows;
@@ -75,13 +89,14 @@ key_of(const struct fg_prune *p, enum fg_kind kind, enum fg_product product,
 static int
 put_notes(struct fg_prune *p, struct fg_output *out, struct fg_err *err)
 {
-	int rc;
+	int rc = check_cancel(p, err);
 
 	fg_output_seal(out);
 	out->result.task = out->payload[0].key;
 	out->result.worker = p->worker;
 	out->result.started_ms = out->result.ended_ms = fg_clock_wall_ms();
-	rc = p->put(p->ctx, &out->result, out->bytes, err);
+	if (rc == 0)
+		rc = p->put(p->ctx, &out->result, out->bytes, err);
 	fg_output_fini(out);
 	return rc;
 }
@@ -127,7 +142,7 @@ move_horizon(struct fg_prune *p, struct batch *b, int64_t *horizon, struct fg_er
 	if (fg_artefact_horizon(p->reader, p->layer, horizon, err) < 0 ||
 	    fg_artefact_epoch(p->reader, p->layer, &now, err) < 0 ||
 	    has_pins(p, &pins, err) < 0 ||
-	    fg_reader_rows_of(p->reader, &note, NULL, PAGE, &row, &n, err) < 0)
+	    fg_reader_rows_of(p->reader, &note, NULL, ALL, &row, &n, err) < 0)
 		goto out;
 	reach = *horizon;
 	for (size_t i = 0; i < n; i++) {
@@ -144,7 +159,7 @@ move_horizon(struct fg_prune *p, struct batch *b, int64_t *horizon, struct fg_er
 		if ((int64_t)row[i].part < reach && drop(p, b, &note, &row[i], err) < 0)
 			goto out;
 	}
-	if (fg_reader_rows_of(p->reader, &line, NULL, PAGE, &old, &olds, err) < 0)
+	if (fg_reader_rows_of(p->reader, &line, NULL, ALL, &old, &olds, err) < 0)
 		goto out;
 	for (size_t i = 0; i + 1 < olds; i++) {
 		if (drop(p, b, &line, &old[i], err) < 0)
@@ -156,95 +171,6 @@ out:
 	free(old);
 	return rc;
 }
-
-/* ------------------------------------------------------------- which generations */
-
-/* Highest generations of a name's TABLE: of all, and of those that are old enough. */
-static int
-look_at_tables(struct fg_prune *p, const struct name *x, int64_t *newest,
-    int64_t *settled, struct fg_err *err)
-{
-	struct fg_key key = key_of(p, x->kind, FG_PRODUCT_TABLE, x->id);
-	struct fg_row *row;
-	size_t n;
-
-	if (fg_reader_rows_of(p->reader, &key, NULL, PAGE, &row, &n, err) < 0)
-		return -1;
-	for (size_t i = 0; i < n; i++) {
-		*newest = FG_MAX(*newest, row[i].gen);
-		if (row[i].run <= p->run)
-			*settled = FG_MAX(*settled, row[i].gen);
-	}
-	free(row);
-	return 0;
-}
-
-/* The same for the notes that it is no public id any more. */
-static int
-look_at_notes(struct fg_prune *p, const struct name *x, int64_t *noted,
-    int64_t *settled, struct fg_err *err)
-{
-	struct fg_key key = key_of(p, x->kind, FG_PRODUCT_GONE, x->id);
-	struct fg_row *row;
-	size_t n;
-
-	if (fg_reader_rows_of(p->reader, &key, NULL, PAGE, &row, &n, err) < 0)
-		return -1;
-	for (size_t i = 0; i < n; i++) {
-		*noted = FG_MAX(*noted, row[i].gen);
-		if (row[i].run <= p->run)
-			*settled = FG_MAX(*settled, row[i].gen);
-	}
-	free(row);
-	return 0;
-}
-
-/* Whether an object goes by this name, and its generation; FG_ENOENT is "no". */
-static int
-look_at_object(struct fg_prune *p, uint64_t id, bool *public, int64_t *gen,
-    struct fg_err *err)
-{
-	struct fg_err e = FG_ERR_INIT;
-	struct fg_object o;
-
-	if (fg_reader_object(p->reader, p->layer->id, id, &o, &e) == 0) {
-		*public = o.public_id == id;
-		*gen = o.gen;
-		return 0;
-	}
-	if (e.code != FG_ENOENT)
-		return fg_fail(err, e.code, "%s", e.msg);
-	/* A block that is made again after damage brings it back, or another one: what
-	 * there is stays, until a newer TABLE takes its place. */
-	*public = true;
-	*gen = 0;
-	return 0;
-}
-
-/* What may go of a name; a name of the past is noted in *notes. */
-static int
-judge(struct fg_prune *p, struct name *x, struct fg_output *notes, struct fg_err *err)
-{
-	int64_t newest = 0, settled = 0, noted = 0, gen = 0;
-	bool public = true;
-
-	if (look_at_tables(p, x, &newest, &settled, err) < 0 ||
-	    look_at_notes(p, x, &noted, &x->gone, err) < 0)
-		return -1;
-	x->below = FG_MAX(settled, x->gone);
-	if (newest == 0 || newest < noted)
-		return 0;
-	if (look_at_object(p, x->id, &public, &gen, err) < 0)
-		return -1;
-	if (!public && newest < gen)
-		fg_output_put(notes, &(struct fg_payload){.key = key_of(p, x->kind,
-							      FG_PRODUCT_GONE, x->id),
-					 .gen = newest + 1,
-					 .state = FG_EMPTY});
-	return 0;
-}
-
-/* ------------------------------------------------------------- tables and pins */
 
 typedef bool keep_fn(const void *ctx, const struct fg_row *row);
 
@@ -277,6 +203,117 @@ drop_product(struct fg_prune *p, struct batch *b, const struct name *x,
 	}
 	return 0;
 }
+
+/* ------------------------------------------------------------- which generations */
+
+/* Highest generations of a name's TABLE: of all, and of those that are old enough. */
+static int
+look_at_tables(struct fg_prune *p, const struct name *x, int64_t *newest,
+    int64_t *settled, struct fg_err *err)
+{
+	struct fg_key key = key_of(p, x->kind, FG_PRODUCT_TABLE, x->id);
+	struct fg_row *row;
+	size_t n;
+
+	if (fg_reader_rows_of(p->reader, &key, NULL, ALL, &row, &n, err) < 0)
+		return -1;
+	for (size_t i = 0; i < n; i++) {
+		*newest = FG_MAX(*newest, row[i].gen);
+		if (row[i].run <= p->run)
+			*settled = FG_MAX(*settled, row[i].gen);
+	}
+	free(row);
+	return 0;
+}
+
+/* The same for the notes that it is no public id any more. */
+static int
+look_at_notes(struct fg_prune *p, const struct name *x, int64_t *noted,
+    int64_t *settled, struct fg_err *err)
+{
+	struct fg_key key = key_of(p, x->kind, FG_PRODUCT_GONE, x->id);
+	struct fg_row *row;
+	size_t n;
+
+	if (fg_reader_rows_of(p->reader, &key, NULL, ALL, &row, &n, err) < 0)
+		return -1;
+	for (size_t i = 0; i < n; i++) {
+		*noted = FG_MAX(*noted, row[i].gen);
+		if (row[i].run <= p->run)
+			*settled = FG_MAX(*settled, row[i].gen);
+	}
+	free(row);
+	return 0;
+}
+
+/* Whether an object goes by this name; else the generation of the one that it is part
+ * of. A name that is not known is taken for one: a block that is made again after
+ * damage brings it back, or another one, and what there is stays until a newer TABLE
+ * takes its place. */
+static int
+look_at_object(struct fg_prune *p, uint64_t id, bool *public, int64_t *gen,
+    struct fg_err *err)
+{
+	struct fg_err e = FG_ERR_INIT;
+	struct fg_object o;
+	uint64_t now;
+
+	/* This costs as much as the object has members, so it is asked of few. */
+	if (fg_reader_public(p->reader, p->layer->id, &id, 1, &now, err) < 0)
+		return -1;
+	*public = now == id;
+	if (*public || fg_reader_object(p->reader, p->layer->id, id, &o, &e) == 0) {
+		*gen = *public ? 0 : o.gen;
+		return 0;
+	}
+	if (e.code != FG_ENOENT)
+		return fg_fail(err, e.code, "%s", e.msg);
+	*public = true;
+	*gen = 0;
+	return 0;
+}
+
+static bool
+is_none(const void *ctx, const struct fg_row *row)
+{
+	(void)ctx;
+	(void)row;
+	return false;
+}
+
+/* What may go of a name; a name of the past is noted in s->notes. */
+static int
+judge(struct pass *s, struct name *x, struct fg_err *err)
+{
+	struct fg_prune *p = s->p;
+	int64_t newest = 0, settled = 0, noted = 0, gen = 0;
+	bool public = true, ignored;
+
+	if (look_at_tables(p, x, &newest, &settled, err) < 0 ||
+	    look_at_notes(p, x, &noted, &x->gone, err) < 0)
+		return -1;
+	if ((newest > 0 || noted > 0) &&
+	    look_at_object(p, x->id, &public, &gen, err) < 0)
+		return -1;
+	/* A cut can make it public again: then what was noted is not true any more, and
+	 * must not count as old when it is true once more. */
+	if (public && noted > 0) {
+		x->gone = 0;
+		if (drop_product(p, &s->batch, x, FG_PRODUCT_GONE, is_none, NULL,
+			&ignored, err) < 0)
+			return -1;
+	}
+	x->below = FG_MAX(settled, x->gone);
+	if (!public && newest >= FG_MAX(noted, 1) && newest < gen)
+		fg_output_put(&s->notes,
+		    &(struct fg_payload){.key =
+					     key_of(p, x->kind, FG_PRODUCT_GONE, x->id),
+			.gen = newest + 1,
+			.state = FG_EMPTY});
+	return 0;
+}
+
+/* ------------------------------------------------------------- tables and pins */
 
 static bool
 is_not_below(const void *ctx, const struct fg_row *row)
@@ -358,12 +395,16 @@ static int
 read_row(struct fg_prune *p, const struct fg_key *key, const struct fg_row *row,
     struct fg_buf **out, struct fg_err *err)
 {
+	struct fg_err why = FG_ERR_INIT;
 	struct fg_place place;
 
 	*out = NULL;
 	if (fg_reader_gen(p->reader, key, row->part, row->gen, &place, err) < 0)
 		return -1;
-	return place.slab == 0 ? 0 : p->read(p->ctx, &place, out, err);
+	if (place.slab == 0 || p->read(p->ctx, &place, out, &why) == 0)
+		return 0;
+	/* A bad place of the disk is damage of one name, not of the pass. */
+	return fg_fail(err, why.code == FG_EIO ? FG_ECORRUPT : why.code, "%s", why.msg);
 }
 
 /* What a TABLE names, or a PIN. */
@@ -399,7 +440,7 @@ collect(struct fg_prune *p, const struct name *x, enum fg_product product,
 	struct fg_key key = key_of(p, x->kind, product, x->id);
 	struct fg_row *row = NULL;
 	size_t n = 0;
-	int rc = fg_reader_rows_of(p->reader, &key, NULL, SIZE_MAX >> 1, &row, &n, err);
+	int rc = fg_reader_rows_of(p->reader, &key, NULL, ALL, &row, &n, err);
 
 	for (size_t i = 0; i < n && rc == 0; i++) {
 		struct fg_buf *bytes;
@@ -527,9 +568,8 @@ static int
 prune_name(struct pass *s, struct name *x, struct fg_err *err)
 {
 	struct fg_prune *p = s->p;
-	struct fg_err why = FG_ERR_INIT;
 
-	if (judge(p, x, &s->notes, err) < 0 ||
+	if (judge(s, x, err) < 0 ||
 	    (s->notes.result.payloads >= NOTES && flush_notes(s, err) < 0) ||
 	    drop_tables(p, &s->batch, x, s->horizon, err) < 0)
 		return -1;
@@ -542,14 +582,22 @@ prune_name(struct pass *s, struct name *x, struct fg_err *err)
 		p->again = true;
 		return 0;
 	}
-	if (drop_rest(p, &s->batch, x, &why) == 0)
-		return flush(p, &s->batch, err);
+	if (drop_rest(p, &s->batch, x, err) < 0)
+		return -1;
+	return flush(p, &s->batch, err);
+}
+
+/* Damage: what it named is not known, so all of it stays, and the pass goes on. */
+static int
+forgive_damage(struct pass *s, const struct name *x, const struct fg_err *why,
+    struct fg_err *err)
+{
+	s->p->again = true;
 	s->batch.n = 0;
-	if (why.code != FG_ECORRUPT)
-		return fg_fail(err, why.code, "%s", why.msg);
-	/* Damage: what it named is not known, so all of it stays. */
+	if (why->code != FG_ECORRUPT || ++s->damaged > DAMAGED_MAX)
+		return fg_fail(err, why->code, "%s", why->msg);
 	fg_log(FG_LOG_WARN, "old meshes of object %llu of layer %s stay: %s",
-	    (unsigned long long)x->id, p->layer->name, why.msg);
+	    (unsigned long long)x->id, s->p->layer->name, why->msg);
 	return 0;
 }
 
@@ -584,16 +632,16 @@ prune_kind(struct pass *s, enum fg_kind kind, struct fg_err *err)
 	bool there;
 
 	for (;;) {
+		struct fg_err why = FG_ERR_INIT;
 		struct name x = {.kind = kind};
 
-		if (p->cancel && *p->cancel)
-			return fg_fail(err, FG_ECANCELED, "cancelled");
-		if (next_name(p, kind, id, &id, &there, err) < 0)
+		if (check_cancel(p, err) < 0 ||
+		    next_name(p, kind, id, &id, &there, err) < 0)
 			return -1;
 		if (!there)
 			return flush_notes(s, err);
 		x.id = id;
-		if (prune_name(s, &x, err) < 0)
+		if (prune_name(s, &x, &why) < 0 && forgive_damage(s, &x, &why, err) < 0)
 			return -1;
 		p->names++;
 	}
@@ -617,6 +665,8 @@ fg_prune_layer(struct fg_prune *p, struct fg_err *err)
 		rc = prune_kind(s, FG_KIND_MESH, err);
 	if (rc == 0)
 		rc = prune_kind(s, FG_KIND_SKELETON, err);
+	/* Where a table has gone, its pieces may be left. */
+	p->again = p->again || rc < 0;
 	fg_output_fini(&s->notes);
 	free(s);
 	return rc;

@@ -11,11 +11,12 @@
  *                    it is the newest of its block
  *   LODS             of these, unless a PIN that stays names them
  *   PIN              of epochs before the horizon, which are answered 410 from then on
- *   all of a name    that no longer is a public id, once that was noted (GONE)
+ *   all of a name    that no longer is a public id, once that was noted (GONE);
+ *                    if it is one again, only the note
  *
- * The newest TABLE of a name and what it names always stay, also when the object has
- * changed since: the next mesh takes over the pieces whose surroundings are the same,
- * and a reindex learns from them which generations were used. So do rows of a
+ * The newest TABLE of a public id and what it names always stay, also when the object
+ * has changed since: the next mesh takes over the pieces whose surroundings are the
+ * same, and a reindex learns from them which generations were used. So do rows of a
  * generation that is newer than every TABLE: somebody is making it.
  *
  * A removal that would be wrong if a task were at work on the object is put off: first
@@ -51,10 +52,13 @@ struct fg_prune {
 	const _Atomic bool *cancel;
 	/* out */
 	uint64_t names, rows, bytes; /* looked at; removed */
-	bool again; /* something was put off: the next pass should sweep */
+	/* Something was put off or is damaged, or the pass failed: the next one should
+	 * sweep. */
+	bool again;
 };
 
-/* One pass over a layer, in small transactions. Fails: FG_ECANCELED; as reading and
+/* One pass over a layer, in small transactions. A name whose bytes are damaged is
+ * passed over. Fails: FG_ECANCELED, also when the layer is removed; as reading and
  * writing do. What was done stays. */
 int fg_prune_layer(struct fg_prune *p, struct fg_err *err) FG_MUST_USE;
 

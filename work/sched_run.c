@@ -360,7 +360,7 @@ static void
 record_failure(struct fg_sched *s, struct task *t)
 {
 	struct fg_result *r = &t->out.result;
-	int64_t delay_ms = s->opt.retry_ms;
+	int64_t delay_ms = s->opt.retry_ms, now = fg_clock_wall_ms();
 
 	t->t.attempt++;
 	t->for_good = is_hopeless(t->err.code) || t->t.attempt >= s->opt.attempts ||
@@ -370,8 +370,10 @@ record_failure(struct fg_sched *s, struct task *t)
 	*r = (struct fg_result){
 	    .task = t->t.key,
 	    .failed = true,
+	    .started_ms = now,
+	    .ended_ms = now,
 	    .tries = t->t.attempt,
-	    .next_try_ms = t->for_good ? 0 : fg_clock_wall_ms() + delay_ms,
+	    .next_try_ms = t->for_good ? 0 : now + delay_ms,
 	};
 	snprintf(r->error, sizeof r->error, "%.199s", t->err.msg);
 	t->due_ns = fg_clock_ns() + delay_ms * FG_NS_PER_MS;

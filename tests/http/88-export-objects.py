@@ -3,6 +3,7 @@
 # An export of meshes and skeletons that was stopped, and goes on when the objects have
 # changed: what it comes to is an export of the objects as they are, without a file more.
 import glob
+import json
 import os
 import resource
 import shutil
@@ -69,6 +70,24 @@ def stop_in_the_end(s, command, full, part):
     write(os.path.join(part, "mesh", "1:0.tmp-abcdef"), "half")
 
 
+def older(s, name, command, part, full):
+    """The journal of an earlier version, which did not say which components there were."""
+    again = os.path.join(os.path.dirname(part), f"{name}-older")
+    shutil.copytree(part, again)
+    path = os.path.join(again, JOURNAL)
+    with open(path) as f:
+        lines = f.read().splitlines()
+    epoch = [x for x in lines if x.startswith("# ")]
+    write(path, "\n".join(x for x in lines if x not in epoch) + "\n")
+    r = tool(s, *command, again)
+    is_(f"{name}: an older one goes on", r.returncode, 0)
+    said = r.stdout + r.stderr
+    # Of a layer without any change of components it is known all the same.
+    ok("and does not say what is not known", "objects have changed" not in said and
+       ("earlier version" in said) == (epoch not in (["# 0"], ["# 1"])))
+    check(f"{name}, older", again, full)
+
+
 with Server() as s:
     top = os.path.dirname(s.root)
     Volume(os.path.join(top, "em"), SIZE, OFFSET, dark=lambda *v: any(
@@ -109,6 +128,7 @@ with Server() as s:
             ok("with the chunks that it had", "begins anew" not in r.stdout + r.stderr and
                "gone on with" in r.stdout + r.stderr)
             check(f"{name}, unchanged", again, full)
+            older(s, name, commands[name], part, full)
 
     ids = sorted({int(p.split("/")[1].split(":")[0]) for p in files(os.path.join(
         top, "legacy-full")) if p.startswith("mesh/") and p.endswith(":0")})
@@ -139,4 +159,35 @@ with Server() as s:
             gone = [p for p in before if p.startswith("mesh/") and p not in now]
             ok(f"{len(gone)} files of the first one would be stale", len(gone) > 0)
         check(f"{name}, changed", part, fresh)
+
+    # An image has no components: an older journal is as good as a new one.
+    full, part = (os.path.join(top, f"image-{x}") for x in ("full", "part"))
+    command = ["export", "em"]
+    is_("an image", tool(s, *command, full).returncode, 0)
+    size = max(os.path.getsize(x) for x in glob.glob(full + "/8_8_8/*"))
+    r = tool(s, *command, part, most=size - 1)
+    ok("stopped", r.returncode != 0 and os.path.exists(os.path.join(part, JOURNAL)))
+    older(s, "image", command, part, full)
+
+    # Folders of objects are emptied: chunks may not lie there.
+    for i, (key, refused) in enumerate((("mesh", True), ("skeletons/8", True),
+                                        ("meshes", False))):
+        path = os.path.join(top, f"own{i}")
+        os.makedirs(os.path.join(path, key))
+        write(os.path.join(path, "info"), json.dumps({
+            "type": "segmentation", "data_type": "uint64", "num_channels": 1, "scales": [{
+                "key": key, "size": [16] * 3, "voxel_offset": [0] * 3,
+                "resolution": [8] * 3, "chunk_sizes": [[16] * 3], "encoding": "raw"}]}))
+        write(os.path.join(path, key, "0-16_0-16_0-16"), b"\1" + bytes(8 * 16 ** 3 - 1))
+        s.add_layer(f"own{i}", path)
+        dest = os.path.join(top, f"own{i}-out")
+        r = tool(s, "export", f"own{i}", "--mesh", "--skeletons", dest)
+        is_(f"a scale in {key}", r.returncode != 0, refused)
+        if refused:
+            has("says why", r.stderr, f"would share the folder {key.split('/')[0]}")
+            ok("and writes nothing", not os.path.exists(dest))
+            is_("without them it is exported",
+                tool(s, "export", f"own{i}", dest).returncode, 0)
+            ok("with its chunks", os.path.exists(
+                os.path.join(dest, key, "0-16_0-16_0-16")))
 done()

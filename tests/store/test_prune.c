@@ -44,9 +44,9 @@ part_of(int i)
 	return i % 2 ? UINT64_MAX - (uint64_t)i : (uint64_t)i;
 }
 
-/* One generation of an object: a result that ended at 1000 * gen. */
+/* One generation of an object. */
 static void
-mesh(struct fg_store *s, uint32_t layer, uint64_t id, int gen)
+mesh_ended(struct fg_store *s, uint32_t layer, uint64_t id, int gen, int64_t ended_ms)
 {
 	struct fg_result *r = fg_calloc(1, sizeof *r);
 	struct fg_payload *p = fg_calloc(PARTS, sizeof *p);
@@ -62,8 +62,80 @@ mesh(struct fg_store *s, uint32_t layer, uint64_t id, int gen)
 	r->payload = p;
 	r->payloads = PARTS;
 	r->places = fg_calloc(PARTS, sizeof *r->places);
-	r->ended_ms = 1000 * gen;
+	r->ended_ms = ended_ms;
 	must(st_commit_one(s, r, &err), "a mesh");
+}
+
+static void
+mesh(struct fg_store *s, uint32_t layer, uint64_t id, int gen)
+{
+	mesh_ended(s, layer, id, gen, 1000 * gen);
+}
+
+/* A failure memo without an end. */
+static void
+memo(struct fg_store *s, uint32_t layer, int x)
+{
+	struct fg_result *r = fg_calloc(1, sizeof *r);
+
+	r->task = st_key(layer, FG_KIND_BLOCK, 0, x, 0, 0);
+	r->failed = true;
+	r->tries = 1;
+	must(st_commit_one(s, r, &err), "a memo");
+}
+
+/* The newest generation that counts as old by then; 0: none. */
+static int
+old_by(struct fg_reader *rd, uint32_t layer, int64_t ended_ms)
+{
+	struct fg_key k = mesh_key(layer, ID);
+	struct fg_row *row = NULL;
+	int64_t run, gen = 0;
+	size_t n;
+
+	must(fg_reader_run_by(rd, ended_ms, &run, &err), "a run");
+	must(fg_reader_rows_of(rd, &k, NULL, 1000, &row, &n, &err), "rows");
+	for (size_t i = 0; i < n; i++) {
+		if (row[i].run <= run)
+			gen = FG_MAX(gen, row[i].gen);
+	}
+	free(row);
+	return (int)gen;
+}
+
+/* Ends that are missing or do not rise: nothing may look older than it is. */
+static void
+ends(void)
+{
+	static const int64_t ended[] = {1000, 9000, 2000, 3000, 0, 10000, 0};
+	struct fg_store *s;
+	struct fg_reader *rd;
+	uint32_t layer;
+
+	st_folder();
+	s = st_open_with(FG_STORE_CREATE, &small);
+	layer = st_add_layer(s, "seg");
+	rd = st_reader(s);
+	tap_int(old_by(rd, layer, 5000), 0, "without any run none is old");
+	memo(s, layer, 0);
+	for (size_t i = 0; i < 4; i++)
+		mesh_ended(s, layer, ID, (int)i + 1, ended[i]);
+	tap_int(old_by(rd, layer, 999), 0, "a memo before them makes none old");
+	tap_int(old_by(rd, layer, 3500), 1, "a clock that stepped back: kept longer");
+	tap_int(old_by(rd, layer, 8999), 1, "until the latest end");
+	tap_int(old_by(rd, layer, 9000), 4, "and no longer");
+	memo(s, layer, 1);
+	memo(s, layer, 2);
+	tap_int(old_by(rd, layer, 3500), 1, "memos behind them make none older");
+	for (size_t i = 4; i < FG_COUNTOF(ended); i++) {
+		mesh_ended(s, layer, ID, (int)i + 1, ended[i]);
+		memo(s, layer, 2 + (int)i);
+	}
+	tap_int(old_by(rd, layer, 9500), 5, "one without an end in the middle");
+	tap_int(old_by(rd, layer, 20000), 6, "what has no end is not old alone");
+	fg_reader_close(rd);
+	fg_store_close(s);
+	st_cleanup();
 }
 
 static uint32_t
@@ -283,6 +355,7 @@ main(void)
 	fg_log_setup(FG_LOG_ERROR, FG_LOG_TEXT);
 	unsetenv("FG_CRASH_AT");
 	reading();
+	ends();
 	removing();
 	kills();
 	return tap_done();
