@@ -141,25 +141,37 @@ sides_of(const struct fg_cover_view *a, const struct fg_cover_view *b)
 	    FG_MAX(FG_MAX(first, second), third)};
 }
 
+/* Corners of a triangle that three lines have cut. A convex polygon gets one more from
+ * each; but rounding may bend it, and then every side can cross the line: 3 corners
+ * become 4, 6 (two inside, four crossings) and 9 at most. */
+#define CORNERS 9
+
 /* The part of a polygon on the inner side of a line, where `in` is positive; its number
- * of corners. There is room for one more. */
+ * of corners, half as many again at most. */
 static uint32_t
 cut(float (*c)[3], uint32_t n, float (*in)(const float c[3]))
 {
-	float out[6][3];
+	float out[CORNERS][3];
 	uint32_t m = 0;
 
 	for (uint32_t i = 0; i < n; i++) {
 		const float *p = c[i], *q = c[i + 1 == n ? 0 : i + 1];
 		float a = in(p), b = in(q);
 
-		if (a > 0)
+		if (a > 0) {
+			fg_assert(m < CORNERS);
 			memcpy(out[m++], p, sizeof out[0]);
-		if ((a > 0) != (b > 0)) {
-			for (int d = 0; d < 3; d++)
-				out[m][d] = p[d] + a / (a - b) * (q[d] - p[d]);
-			m++;
 		}
+		if ((a > 0) == (b > 0))
+			continue;
+		fg_assert(m < CORNERS);
+		for (int d = 0; d < 3; d++) {
+			float x = p[d] + a / (a - b) * (q[d] - p[d]);
+
+			out[m][d] =
+			    FG_MAX(FG_MIN(p[d], q[d]), FG_MIN(x, FG_MAX(p[d], q[d])));
+		}
+		m++;
 	}
 	memcpy(c, out, m * sizeof out[0]);
 	return m;
@@ -188,7 +200,7 @@ in_w(const float c[3])
 static float
 off_above(const struct fg_cover_view *const w[3])
 {
-	float c[6][3], off = -1;
+	float c[CORNERS][3], off = -1;
 	uint32_t n = 3;
 
 	for (int k = 0; k < 3; k++) {
