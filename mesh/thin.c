@@ -191,6 +191,22 @@ count_around(const uint32_t *behind, uint32_t begin, uint32_t most, bool *open)
 	return n;
 }
 
+/* Whether a side of v has four triangles or more; so it is taken to be with many. */
+static bool
+is_crowded(const struct fg_sheet *s, uint32_t v)
+{
+	const uint32_t *x = s->next + s->first[v];
+	uint32_t n = s->first[v + 1] - s->first[v];
+
+	for (uint32_t i = 1; i < n && n <= FAN; i++) {
+		for (uint32_t k = 0; k < i; k++) {
+			if (x[i] == x[k])
+				return true;
+		}
+	}
+	return n > FAN;
+}
+
 static void
 find_kind(struct thin *h, uint32_t v)
 {
@@ -198,7 +214,7 @@ find_kind(struct thin *h, uint32_t v)
 	bool open;
 
 	if (n > 0 && count_around(h->behind, h->side[v], n, &open) == n)
-		h->kind[v] = open ? TARGET : FREE;
+		h->kind[v] = open || is_crowded(h->sheet, v) ? TARGET : FREE;
 }
 
 /* Whether some triangle around v turns over, or nearly, when v is moved onto next[j].
@@ -227,7 +243,8 @@ turns(const struct thin *h, const float at[3], const struct fan *f, uint32_t j)
 }
 
 /* Whether v and next[j] have neighbours in common besides the two at their side, so
- * that the surface would touch itself. */
+ * that the surface would touch itself; or what is left around next[j] would be two
+ * triangles on each other's back. */
 static bool
 pinches(const struct thin *h, uint32_t v, const struct fan *f, uint32_t j)
 {
@@ -235,6 +252,8 @@ pinches(const struct thin *h, uint32_t v, const struct fan *f, uint32_t j)
 		 k = j == 0 ? f->n - 1 : j - 1;
 	uint32_t i = h->side[u], seen = 0;
 
+	if (f->next[k] == f->next[l])
+		return true;
 	for (uint32_t m = 0; m < f->n; m++) {
 		if (f->next[m] == u && m != j)
 			return true;
@@ -270,8 +289,11 @@ pinches(const struct thin *h, uint32_t v, const struct fan *f, uint32_t j)
 			x = h->corner[last];
 		}
 		i = h->behind[last];
-		if (i == NONE || i == begin)
+		if (i == NONE)
 			return false;
+		/* Both fans less two triangles each. At a border one may be left. */
+		if (i == begin)
+			return f->n + n + 1 < 3 + 4;
 	}
 }
 
