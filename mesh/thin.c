@@ -8,7 +8,8 @@
  * goes into.
  *
  * The planes that a vertex stands for are kept as the quadratic form of a place's
- * distance from it, so that floats do for objects of any size.
+ * distance from it, so that floats do for objects of any extent; sides are to be
+ * between 1e-8 and 1e8 nm.
  */
 #include "config.h"
 
@@ -22,7 +23,7 @@
 #define FAN 32
 /* Neighbours of a vertex that are tried before it stays. */
 #define TRIES 3
-/* A triangle may turn by this much: the cosine. */
+/* A triangle may turn by this much in one move: the cosine. */
 #define TURN 0.25f
 /* Of two neighbours of one price the nearer: part of the square of the way. */
 #define WAY 1e-4f
@@ -235,8 +236,8 @@ turns(const struct thin *h, const float at[3], const struct fan *f, uint32_t j)
 		four is = cross(side, way_from(p, to));
 		float both = sum(was * is);
 
-		if (!(both > 0) ||
-		    both * both <= TURN * TURN * sum(was * was) * sum(is * is))
+		/* Length to the fourth is all that a float has room for. */
+		if (!(both > TURN * sqrtf(sum(was * was)) * sqrtf(sum(is * is))))
 			return true;
 	}
 	return false;
@@ -353,14 +354,15 @@ try(struct thin *h, uint32_t v, float most, uint8_t sweep)
 		price[k] = INFINITY;
 		if (h->kind[u] == STAYS)
 			continue;
-		four way = way_from(at, fg_sheet_at(h->sheet, u));
+		four way = way_from(at, fg_sheet_at(h->sheet, u)), flat = way;
+		flat[3] = 0;
 		float p = FG_MAX(value(own, way), 0);
 		if (p > most * area)
 			later = FG_MIN(later, p);
 		else if (h->rest[u] == sweep)
 			later = 0;
 		else
-			price[k] = p + WAY * area * (sum(way * way) - 1);
+			price[k] = p + WAY * area * sum(flat * flat);
 	}
 	h->price[v] = area > 0 ? later / area : INFINITY;
 	for (int tries = 0; tries < TRIES; tries++) {

@@ -153,6 +153,61 @@ test_shapes(void)
 	}
 }
 
+/* Triangles of a ball around a point that look towards it. */
+static uint32_t
+inward(const struct fg_mesh *m, const double centre[3])
+{
+	uint32_t n = 0;
+
+	for (size_t t = 0; t < m->triangles; t++) {
+		const uint32_t *c = m->index + 3 * t;
+		double p[3][3];
+
+		for (int k = 0; k < 3; k++) {
+			for (int d = 0; d < 3; d++)
+				p[k][d] =
+				    m->xyz[3 * (size_t)c[k] + (size_t)d] - centre[d];
+		}
+		n += p[0][0] * (p[1][1] * p[2][2] - p[1][2] * p[2][1]) +
+			 p[0][1] * (p[1][2] * p[2][0] - p[1][0] * p[2][2]) +
+			 p[0][2] * (p[1][0] * p[2][1] - p[1][1] * p[2][0]) <=
+		     0;
+	}
+	return n;
+}
+
+/* A ball of voxels of 10 nm, of a millimetre, and of a thousandth of a nanometre. */
+static void
+test_sizes(void)
+{
+	static const double nm[] = {NM, 1e6, 1e-3};
+	struct fg_surface s = surface(in_ball, FG_FACE_ALL);
+	struct fg_mesh in = s.mesh[0];
+	uint32_t first = 0;
+
+	in.xyz = calloc(3 * (size_t)in.vertices + 1, sizeof *in.xyz);
+	for (size_t k = 0; k < FG_COUNTOF(nm); k++) {
+		double centre[3] = {20 * nm[k], 20 * nm[k], 20 * nm[k]};
+		struct fg_mesh m;
+
+		for (size_t i = 0; i < 3 * (size_t)in.vertices; i++)
+			in.xyz[i] = (float)(s.mesh[0].xyz[i] / NM * nm[k]);
+		m = thin(&in, NULL, 0.15 * nm[k]);
+		first = k ? first : m.triangles;
+		tap_ok(m.triangles < in.triangles * 0.6 &&
+			   fabs((double)m.triangles - first) < 0.05 * first,
+		    "voxels of %g nm: %u triangles of %u", nm[k], m.triangles,
+		    in.triangles);
+		/* Within 75 degrees in each move, but there may be several. */
+		tap_ok(inward(&in, centre) == 0 &&
+			   inward(&m, centre) * 500 < m.triangles,
+		    "%u of them look inward", inward(&m, centre));
+		free(m.index);
+	}
+	free(in.xyz);
+	fg_surface_fini(&s);
+}
+
 static int
 by_number(const void *a, const void *b)
 {
@@ -370,6 +425,7 @@ main(void)
 {
 	test_flat();
 	test_shapes();
+	test_sizes();
 	test_noise();
 	test_borders();
 	test_folds();
