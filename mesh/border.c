@@ -75,9 +75,12 @@ choose(const struct face *f, const struct fg_component *c, int64_t at[2])
 		const struct fg_run *r = &f->patches.run[c->first_run + i];
 		double len = r->x1 - r->x0;
 
-		centre[0] += len * (r->x0 + r->x1 - 1) / 2 / (double)c->voxels;
-		centre[1] += len * r->y / (double)c->voxels;
+		centre[0] += len * (r->x0 + r->x1 - 1);
+		centre[1] += len * 2 * r->y;
 	}
+	/* Exact up to here, so what is a whole number comes out as one. */
+	for (int d = 0; d < 2; d++)
+		centre[d] /= 2 * (double)c->voxels;
 	/* To a voxel, towards the middle: so are kimimaro's, and blocks that either has
 	 * made are to meet. */
 	for (int d = 0; d < 2; d++)

@@ -7,6 +7,7 @@
 
 #include "mesh/cover.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -55,6 +56,8 @@ typedef float four __attribute__((vector_size(16)));
  * view: of u, v, height, nothing. */
 struct frame {
 	float at[3], limit;
+	float beside2; /* square of the way from the farthest that counts as above */
+	float slack;   /* rounding of u and v, as a part of the largest of them */
 	four by[3];
 	uint32_t id;
 };
@@ -80,6 +83,10 @@ frame_init(struct frame *f, const float (*c)[3])
 
 	if (!(nn > 1e-6f * size * size))
 		return false;
+	/* Three times ROUNDING of the longest side: p, q, or their difference. */
+	f->beside2 = 9 * ROUNDING * ROUNDING * 2 * size;
+	/* It grows with the sides' length by the height on them. */
+	f->slack = 8 * FLT_EPSILON * size / sqrtf(nn);
 	cross(to_u, q, n);
 	cross(to_v, n, p);
 	for (int d = 0; d < 3; d++) {
@@ -105,11 +112,12 @@ look(struct fg_cover *c, const struct frame *f, uint32_t vertex)
 	w->off = r[2];
 	w->outside = (uint8_t)((r[0] <= ROUNDING) | (r[1] <= ROUNDING) << 1 |
 			       (r[0] + r[1] >= 1 - ROUNDING) << 2);
-	/* On a side it is above the triangle, too. */
+	/* On a side it is above the triangle, too, or a little beside it. */
+	float off2 = r[2] * r[2] + (w->outside ? f->beside2 : 0);
 	if (r[0] >= -ROUNDING && r[1] >= -ROUNDING && r[0] + r[1] <= 1 + ROUNDING &&
-	    r[2] * r[2] < c->off2[vertex]) {
+	    off2 < c->off2[vertex]) {
 		c->face[vertex] = f->id;
-		c->off2[vertex] = r[2] * r[2];
+		c->off2[vertex] = off2;
 	}
 	return w;
 }
@@ -126,40 +134,53 @@ is_left(const struct fg_cover_view *a, const struct fg_cover_view *b)
 	return (s >= 0) != turned;
 }
 
-/* Where the coarse triangle's corners are of the line from a to b. */
-struct sides {
-	float least, most;
-};
-
-static inline struct sides
-sides_of(const struct fg_cover_view *a, const struct fg_cover_view *b)
+/* Whether the line from a to b certainly does not cross the coarse triangle: all of its
+ * corners are on one side, by more than rounding. */
+static inline bool
+passes_by(const struct frame *f, const struct fg_cover_view *a,
+    const struct fg_cover_view *b)
 {
 	float du = b->u - a->u, dv = b->v - a->v;
 	float first = dv * a->u - du * a->v, second = first - dv, third = first + du;
+	float far =
+	    FG_MAX(FG_MAX(fabsf(a->u), fabsf(a->v)), FG_MAX(fabsf(b->u), fabsf(b->v)));
+	float margin = f->slack * (fabsf(du) + fabsf(dv)) * FG_MAX(far, 1);
 
-	return (struct sides){FG_MIN(FG_MIN(first, second), third),
-	    FG_MAX(FG_MAX(first, second), third)};
+	return FG_MIN(FG_MIN(first, second), third) > margin ||
+	       FG_MAX(FG_MAX(first, second), third) < -margin;
 }
 
+/* Corners of a triangle that three lines have cut. A convex polygon gets one more from
+ * each; but rounding may bend it, and then every side can cross the line: 3 corners
+ * become 4, 6 (two inside, four crossings) and 9 at most. */
+#define CORNERS 9
+
 /* The part of a polygon on the inner side of a line, where `in` is positive; its number
- * of corners. There is room for one more. */
+ * of corners, half as many again at most. */
 static uint32_t
 cut(float (*c)[3], uint32_t n, float (*in)(const float c[3]))
 {
-	float out[6][3];
+	float out[CORNERS][3];
 	uint32_t m = 0;
 
 	for (uint32_t i = 0; i < n; i++) {
 		const float *p = c[i], *q = c[i + 1 == n ? 0 : i + 1];
 		float a = in(p), b = in(q);
 
-		if (a > 0)
+		if (a > 0) {
+			fg_assert(m < CORNERS);
 			memcpy(out[m++], p, sizeof out[0]);
-		if ((a > 0) != (b > 0)) {
-			for (int d = 0; d < 3; d++)
-				out[m][d] = p[d] + a / (a - b) * (q[d] - p[d]);
-			m++;
 		}
+		if ((a > 0) == (b > 0))
+			continue;
+		fg_assert(m < CORNERS);
+		for (int d = 0; d < 3; d++) {
+			float x = p[d] + a / (a - b) * (q[d] - p[d]);
+
+			out[m][d] =
+			    FG_MAX(FG_MIN(p[d], q[d]), FG_MIN(x, FG_MAX(p[d], q[d])));
+		}
+		m++;
 	}
 	memcpy(c, out, m * sizeof out[0]);
 	return m;
@@ -188,7 +209,7 @@ in_w(const float c[3])
 static float
 off_above(const struct fg_cover_view *const w[3])
 {
-	float c[6][3], off = -1;
+	float c[CORNERS][3], off = -1;
 	uint32_t n = 3;
 
 	for (int k = 0; k < 3; k++) {
@@ -236,20 +257,16 @@ begin(struct fg_cover *c, const struct frame *f, uint32_t start)
 /* Go on to what is behind the sides of a triangle that are above the inside. False if
  * the surface ends there. */
 static inline bool
-go_on(struct fg_cover *c, uint32_t t, const struct fg_cover_view *const w[3],
-    uint32_t *n)
+go_on(struct fg_cover *c, const struct frame *f, uint32_t t,
+    const struct fg_cover_view *const w[3], uint32_t *n)
 {
 	for (size_t k = 0; k < 3; k++) {
 		const struct fg_cover_view *a = w[k], *b = w[k == 2 ? 0 : k + 1];
 
 		if (a->outside & b->outside)
 			continue;
-		if (a->outside && b->outside) {
-			struct sides of = sides_of(a, b);
-
-			if (of.least > 0 || of.most < 0)
-				continue;
-		}
+		if (a->outside && b->outside && passes_by(f, a, b))
+			continue;
 		uint32_t side = c->fine->behind[3 * (size_t)t + k];
 
 		if (side == FG_SHEET_NONE)
@@ -287,7 +304,7 @@ fg_cover_triangle(struct fg_cover *c, const float (*corner)[3], uint32_t start,
 			if (off < 0)
 				continue;
 		}
-		if (!go_on(c, t, w, &n))
+		if (!go_on(c, &f, t, w, &n))
 			return false;
 		for (int k = 0; k < 3; k++)
 			left += is_left(w[k], w[(k + 1) % 3]);

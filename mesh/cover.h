@@ -23,7 +23,7 @@ struct fg_cover {
 	uint32_t *seen;             /* round in which a fine triangle was met last */
 	uint32_t *stack;            /* fine triangles, or vertices */
 	/* For each fine vertex that is above some triangle: the one of these that is
-	 * nearest, and the square of its distance; NONE for the others. */
+	 * nearest, and the square of its distance, from above; NONE for the others. */
 	uint32_t *face;
 	float *off2;
 	uint32_t round;

@@ -112,17 +112,17 @@ simplify_around(struct fg_distance *d, const struct fg_mesh *in, const uint8_t *
 	double planes;
 	int rc = -1;
 
-	m.index = fg_try_alloc(n, sizeof *m.index);
 	thin.index = fg_try_alloc(n, sizeof *thin.index);
-	if (!from || !m.index || !thin.index) {
-		fg_fail(err, FG_ENOMEM, "no memory to simplify %u triangles",
-		    in->triangles);
+	if (!from || !thin.index)
+		goto no_memory;
+	if (!s || fg_thin_make(s, mark, (float)(tries[try].first * p->error_nm),
+		      thin.index, &thin.triangles, err) < 0)
 		goto out;
-	}
-	if (!s ||
-	    fg_thin_make(s, mark, (float)(tries[try].first * p->error_nm), thin.index,
-		&thin.triangles, err) < 0 ||
-	    keep_used(in, &thin, from, err) < 0)
+	/* Thinning takes most of all: not before it. */
+	m.index = fg_try_alloc(n, sizeof *m.index);
+	if (!m.index)
+		goto no_memory;
+	if (keep_used(in, &thin, from, err) < 0)
 		goto out;
 	m.triangles = collapse(&thin, tries[try].further * p->error_nm, p->triangles,
 	    m.index, &planes);
@@ -138,6 +138,9 @@ simplify_around(struct fg_distance *d, const struct fg_mesh *in, const uint8_t *
 	*out = m;
 	m = FG_MESH_INIT;
 	rc = 0;
+	goto out;
+no_memory:
+	fg_fail(err, FG_ENOMEM, "no memory to simplify %u triangles", in->triangles);
 out:
 	free(from);
 	fg_mesh_fini(&thin);

@@ -8,7 +8,8 @@
  * goes into.
  *
  * The planes that a vertex stands for are kept as the quadratic form of a place's
- * distance from it, so that floats do for objects of any size.
+ * distance from it, so that floats do for objects of any extent; sides are to be
+ * between 1e-8 and 1e8 nm.
  */
 #include "config.h"
 
@@ -22,7 +23,7 @@
 #define FAN 32
 /* Neighbours of a vertex that are tried before it stays. */
 #define TRIES 3
-/* A triangle may turn by this much: the cosine. */
+/* A triangle may turn by this much in one move: the cosine. */
 #define TURN 0.25f
 /* Of two neighbours of one price the nearer: part of the square of the way. */
 #define WAY 1e-4f
@@ -191,6 +192,22 @@ count_around(const uint32_t *behind, uint32_t begin, uint32_t most, bool *open)
 	return n;
 }
 
+/* Whether a side of v has four triangles or more; so it is taken to be with many. */
+static bool
+is_crowded(const struct fg_sheet *s, uint32_t v)
+{
+	const uint32_t *x = s->next + s->first[v];
+	uint32_t n = s->first[v + 1] - s->first[v];
+
+	for (uint32_t i = 1; i < n && n <= FAN; i++) {
+		for (uint32_t k = 0; k < i; k++) {
+			if (x[i] == x[k])
+				return true;
+		}
+	}
+	return n > FAN;
+}
+
 static void
 find_kind(struct thin *h, uint32_t v)
 {
@@ -198,7 +215,7 @@ find_kind(struct thin *h, uint32_t v)
 	bool open;
 
 	if (n > 0 && count_around(h->behind, h->side[v], n, &open) == n)
-		h->kind[v] = open ? TARGET : FREE;
+		h->kind[v] = open || is_crowded(h->sheet, v) ? TARGET : FREE;
 }
 
 /* Whether some triangle around v turns over, or nearly, when v is moved onto next[j].
@@ -219,15 +236,16 @@ turns(const struct thin *h, const float at[3], const struct fan *f, uint32_t j)
 		four is = cross(side, way_from(p, to));
 		float both = sum(was * is);
 
-		if (!(both > 0) ||
-		    both * both <= TURN * TURN * sum(was * was) * sum(is * is))
+		/* Length to the fourth is all that a float has room for. */
+		if (!(both > TURN * sqrtf(sum(was * was)) * sqrtf(sum(is * is))))
 			return true;
 	}
 	return false;
 }
 
 /* Whether v and next[j] have neighbours in common besides the two at their side, so
- * that the surface would touch itself. */
+ * that the surface would touch itself; or what is left around next[j] would be two
+ * triangles on each other's back. */
 static bool
 pinches(const struct thin *h, uint32_t v, const struct fan *f, uint32_t j)
 {
@@ -235,6 +253,8 @@ pinches(const struct thin *h, uint32_t v, const struct fan *f, uint32_t j)
 		 k = j == 0 ? f->n - 1 : j - 1;
 	uint32_t i = h->side[u], seen = 0;
 
+	if (f->next[k] == f->next[l])
+		return true;
 	for (uint32_t m = 0; m < f->n; m++) {
 		if (f->next[m] == u && m != j)
 			return true;
@@ -270,8 +290,11 @@ pinches(const struct thin *h, uint32_t v, const struct fan *f, uint32_t j)
 			x = h->corner[last];
 		}
 		i = h->behind[last];
-		if (i == NONE || i == begin)
+		if (i == NONE)
 			return false;
+		/* Both fans less two triangles each. At a border one may be left. */
+		if (i == begin)
+			return f->n + n + 1 < 3 + 4;
 	}
 }
 
@@ -331,14 +354,15 @@ try(struct thin *h, uint32_t v, float most, uint8_t sweep)
 		price[k] = INFINITY;
 		if (h->kind[u] == STAYS)
 			continue;
-		four way = way_from(at, fg_sheet_at(h->sheet, u));
+		four way = way_from(at, fg_sheet_at(h->sheet, u)), flat = way;
+		flat[3] = 0;
 		float p = FG_MAX(value(own, way), 0);
 		if (p > most * area)
 			later = FG_MIN(later, p);
 		else if (h->rest[u] == sweep)
 			later = 0;
 		else
-			price[k] = p + WAY * area * (sum(way * way) - 1);
+			price[k] = p + WAY * area * sum(flat * flat);
 	}
 	h->price[v] = area > 0 ? later / area : INFINITY;
 	for (int tries = 0; tries < TRIES; tries++) {

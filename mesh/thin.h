@@ -18,10 +18,11 @@
  *   index      room for all; triangles of vertices of the sheet
  *   triangles  out: their number
  *
- * Vertices on a border, on what is marked, or where more than one piece of surface
- * meets stay. No triangle turns over, no two sheets grow together, and what was closed
- * stays closed. Not measured. Cost: 0.1 s and 60 MB a million triangles. Fails:
- * FG_ENOMEM.
+ * Vertices on a border, on what is marked, on an edge of more than two triangles, or
+ * where more than one piece of surface meets stay. No triangle turns by more than 75
+ * degrees in one move (in several, one in a thousand of a rough ball's turns over), no
+ * two sheets grow together, and what was closed stays closed. Not measured. Cost: 0.1 s
+ * and 60 MB a million triangles. Fails: FG_ENOMEM.
  */
 int fg_thin_make(const struct fg_sheet *s, const uint8_t *mark, float error,
     uint32_t *index, uint32_t *triangles, struct fg_err *err) FG_MUST_USE;

@@ -125,8 +125,8 @@ out:
 	return rc;
 }
 
-/* The distances again, with one queue, up to the first that is `most`. *at: that one.
- */
+/* The distances again, with one queue, up to the first that is `most`. *at: that one;
+ * left as it is, one of them, should none be met. */
 static int
 search_again(struct fg_tree *t, uint32_t from, float most, uint32_t *at,
     struct fg_err *err)
@@ -139,8 +139,7 @@ search_again(struct fg_tree *t, uint32_t from, float most, uint32_t *at,
 	t->heap.count = 0;
 	if (fg_tree_push(&t->heap, 0, from, err) < 0)
 		return -1;
-	for (size_t turns = 1;; turns++) {
-		fg_assert(t->heap.count > 0);
+	for (size_t turns = 1; t->heap.count > 0; turns++) {
 		struct fg_tree_item top = fg_tree_pop(&t->heap);
 		const fg_tree_cell *map = t->map + t->cell[top.v];
 
@@ -166,6 +165,7 @@ search_again(struct fg_tree *t, uint32_t from, float most, uint32_t *at,
 				return -1;
 		}
 	}
+	return 0;
 }
 
 /* Buckets do not say which of equal ones a queue comes to first. All nearer than the

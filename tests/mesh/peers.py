@@ -10,10 +10,12 @@ them, and what the first path covers decides which further ones there are.
 
 Sums of penalties are floats, so that many ways cost the same, and many voxels are equally
 far. Which of them counts has been read off kimimaro's results on made-up volumes and is the
-same here (mesh/tree_heap.h), but for two things, which are all that the comparison leaves
-room for: a voxel equally near to two of a path with different reach may be covered from the
-other one (the same order would take three times as long: bench/RESULTS.md), and of targets
-equally far it may take any (its sort is not stable)."""
+same here (mesh/tree_heap.h), but for two things: a voxel equally near to two of a path with
+different reach may be covered from the other one (the same order would take three times as
+long: bench/RESULTS.md), and of targets equally far it may take any (its sort is not stable).
+Tubes have to be the same; with neurites the comparison leaves room for these two, and more:
+nine tenths of the objects have to have the same vertices, 99.9 and 99 % of the vertices to be
+near."""
 import os
 import struct
 import subprocess
@@ -34,7 +36,9 @@ try:
 except ModuleNotFoundError as e:
     missing(f"Python package of tests/requirements.txt: {e}")
 
-BLOCKS_ALIKE = 0.63, 0.67  # shares of vertices within one and two voxels
+# Shares of vertices within one and two voxels. Not what is wanted (99 %), but a little below
+# what was measured when they were set: limits that show when something gets worse.
+BLOCKS_ALIKE = 0.63, 0.67
 
 PEER = os.path.join(BUILD, "tests", "mesh", "peer")
 
@@ -279,8 +283,8 @@ def check_blocks(lines, a, nm, whole):
 
 def check_blocks_of_neurites(name, a, nm, block):
     """From blocks, with what joins them as in work/task_skeleton.c, beside those in one go:
-    other roots and ends at the seams make other trees, but of one length and mostly in the
-    same place (bench/RESULTS.md says what is due to what)."""
+    other roots and ends at the seams make other trees, of nearly one length; two thirds to three
+    quarters of them in the same place (bench/RESULTS.md says what is due to what)."""
     whole = skeletons(a, nm, "borders=0")
     parts = {}
     for key, b in ours("joined", a, nm, block, "tick=600", "length=300").items():

@@ -301,6 +301,36 @@ test_border_ties(void)
 	}
 }
 
+/* Columns whose centre is a voxel's: a sum of rounded quotients is a little less than
+ * that for some of them. */
+static void
+test_border_centres(void)
+{
+	const int64_t n[3] = {41, 41, 2};
+	int off = 0, columns = 0;
+
+	for (int64_t lo = 0; lo < n[1]; lo++) {
+		for (int64_t hi = lo + 2; hi < n[1]; hi += 2) {
+			uint32_t component[41 * 41 * 2] = {0};
+			struct fg_target *target = NULL;
+			size_t count = 0;
+			int64_t want = (lo + hi) / 2;
+
+			/* In the lower half one more, see fg_border_find. */
+			want += 2 * want < n[1];
+			for (int64_t y = lo; y <= hi; y++)
+				component[7 + n[0] * y] = 1;
+			if (fg_border_find(component, n, (double[3]){10, 10, 10},
+				1u << 4, &target, &count, &err) < 0)
+				printf("# %s\n", err.msg);
+			columns++;
+			off += count != 1 || (int64_t)target->voxel != 7 + n[0] * want;
+			free(target);
+		}
+	}
+	tap_int(off, 0, "of %d columns, targets not where their centre is", columns);
+}
+
 /* The order among equal keys is what decides between ways that cost the same. */
 static void
 test_queue(void)
@@ -519,6 +549,7 @@ main(void)
 	test_large_box();
 	test_borders();
 	test_border_ties();
+	test_border_centres();
 	test_queue();
 	test_soma();
 	test_areas();
