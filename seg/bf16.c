@@ -124,15 +124,33 @@ fg_bf16_can_run(const struct fg_net *net, enum fg_bf16_isa isa)
 	       (isa != FG_BF16_TILES || fg_bf16_has_tiles());
 }
 
-/* A tap as two tiles, one for each half of the outputs: row r holds inputs 2r, 2r + 1
- * of 16 outputs. */
+/*
+ * The 27 taps from one feature to another, rounded so that their sum is right: what one
+ * loses the next one gets. Activations change little from a voxel to the next, and an
+ * error of the sum would be one of the mean, in all of the field of view.
+ *
+ * A tap is two tiles, one for each half of the outputs: row r holds inputs 2r, 2r + 1
+ * of 16 outputs.
+ */
 static void
-pack_tap(uint16_t *to, const float *w)
+pack_taps(uint16_t *to, const float *w)
 {
-	for (int o = 0; o < FEATURES; o++) {
-		for (int i = 0; i < FEATURES; i++)
-			to[(o / TILE * TILE + i / 2) * FEATURES + o % TILE * 2 +
-			    i % 2] = fg_bf16_of(w[i * FEATURES + o]);
+	for (int i = 0; i < FEATURES; i++) {
+		for (int o = 0; o < FEATURES; o++) {
+			uint16_t *at = to + (o / TILE * TILE + i / 2) * FEATURES +
+				       o % TILE * 2 + i % 2;
+			const float *from = w + i * FEATURES + o;
+			float owed = 0;
+
+			for (int t = 0; t < 27; t++) {
+				float want = *from + owed;
+
+				*at = fg_bf16_of(want);
+				owed = want - fg_bf16_to(*at);
+				at += TAP_BYTES / 2;
+				from += FEATURES * FEATURES;
+			}
+		}
 	}
 }
 
@@ -144,9 +162,8 @@ pack(struct bf16_model *m, const struct fg_net *net)
 		const struct fg_conv *k = &net->conv[c];
 		uint8_t *to = m->weights + (size_t)(c - 1) * 27 * TAP_BYTES;
 
-		for (int t = 0; c > 0 && t < 27; t++)
-			pack_tap((uint16_t *)(to + (size_t)t * TAP_BYTES),
-			    k->w + (size_t)t * FEATURES * FEATURES);
+		if (c > 0)
+			pack_taps((uint16_t *)to, k->w);
 		memcpy(m->bias + (size_t)c * FEATURES, k->b, FEATURES * sizeof(float));
 	}
 	memcpy(m->last, net->conv[net->convs - 1].w, sizeof m->last);

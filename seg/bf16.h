@@ -21,6 +21,16 @@ fg_bf16_of(float f)
 	return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
 }
 
+static inline float
+fg_bf16_to(uint16_t v)
+{
+	uint32_t u = (uint32_t)v << 16;
+	float f;
+
+	memcpy(&f, &u, sizeof f);
+	return f;
+}
+
 /* What multiplies. FG_BF16_BEST: tiles, or dot products where there are none. */
 enum fg_bf16_isa { FG_BF16_BEST, FG_BF16_DOTS, FG_BF16_TILES };
 
