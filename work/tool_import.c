@@ -19,8 +19,9 @@
 static const struct fg_tool_option options[] = {
     {"resolution", "X,Y,Z", "nanometres per voxel; needed", 0},
     {"type", "TYPE",
-	"image or segmentation (default image); labels are made\ncoarser by the most "
-	"frequent one, images by the mean",
+	"image or segmentation (default image, but\nsegmentation with an encoding of "
+	"labels);\nlabels are made coarser by the most frequent\none, images by the "
+	"mean",
 	0},
     {"encoding", "ENC",
 	"raw, jpeg, png, jxl, compressed_segmentation or compresso\n(default raw for "
@@ -47,29 +48,50 @@ static const struct fg_tool_option options[] = {
     {NULL, NULL, NULL, 0},
 };
 
+/* Encodings of labels are of no use for an image, and means of labels are none. */
+static int
+read_type(const struct fg_tool *t, struct fg_import *im, struct fg_err *err)
+{
+	const char *type = fg_tool_text(t, "type", NULL);
+	bool given = fg_tool_has(t, "encoding");
+	bool labels;
+
+	if (type && strcmp(type, "image") != 0 && strcmp(type, "segmentation") != 0)
+		return fg_fail(err, FG_EINVAL,
+		    "--type %s: wanted image or segmentation", type);
+	if (given &&
+	    fg_encoding_parse(fg_tool_text(t, "encoding", ""), &im->encoding, err) < 0)
+		return fg_err_prefix(err, "--encoding");
+	labels =
+	    given && (im->encoding == FG_ENC_CSEG || im->encoding == FG_ENC_COMPRESSO);
+	if (labels && type && strcmp(type, "image") == 0)
+		return fg_fail(err, FG_EINVAL,
+		    "--encoding %s is for labels: wanted --type segmentation",
+		    fg_tool_text(t, "encoding", ""));
+	im->type = labels || (type && strcmp(type, "segmentation") == 0)
+		       ? FG_SEGMENTATION
+		       : FG_IMAGE;
+	if (!given)
+		im->encoding = im->type == FG_IMAGE ? FG_ENC_RAW : FG_ENC_CSEG;
+	return 0;
+}
+
 static int
 read_options(const struct fg_tool *t, struct fg_import *im, struct fg_err *err)
 {
-	const char *type = fg_tool_text(t, "type", "image");
 	int64_t scales = 0, quality = -1, level = -1, jxl_quality = 0, jxl_effort = 0;
 
 	if (!fg_tool_has(t, "resolution"))
 		return fg_fail(err, FG_EINVAL,
 		    "--resolution X,Y,Z is needed: nanometres per voxel");
-	if (strcmp(type, "image") != 0 && strcmp(type, "segmentation") != 0)
-		return fg_fail(err, FG_EINVAL,
-		    "--type %s: wanted image or segmentation", type);
-	im->type = strcmp(type, "image") == 0 ? FG_IMAGE : FG_SEGMENTATION;
+	if (read_type(t, im, err) < 0)
+		return -1;
 	const char *rounding = fg_tool_text(t, "rounding", "nearest-even");
 	im->floor = strcmp(rounding, "floor") == 0;
 	im->sparse = fg_tool_has(t, "sparse");
 	if (!im->floor && strcmp(rounding, "nearest-even") != 0)
 		return fg_fail(err, FG_EINVAL,
 		    "--rounding %s: wanted nearest-even or floor", rounding);
-	im->encoding = im->type == FG_IMAGE ? FG_ENC_RAW : FG_ENC_CSEG;
-	if (fg_tool_has(t, "encoding") &&
-	    fg_encoding_parse(fg_tool_text(t, "encoding", ""), &im->encoding, err) < 0)
-		return fg_err_prefix(err, "--encoding");
 	if (fg_tool_real3(t, "resolution", 1e-6, 1e12, im->nm, err) < 0 ||
 	    fg_tool_int3(t, "chunk", 1, 4096, im->chunk, err) < 0 ||
 	    fg_tool_int3(t, "offset", -INT64_C(1000000000000), INT64_C(1000000000000),

@@ -45,12 +45,13 @@ assert b[:6] == b"\x93NUMPY" and b"(5, 70, 90)" in b[:128], b[:128]
 v = bytes((3*x + 5*y + 7*z) % 251 for z in range(8, 13) for y in range(70) for x in range(90))
 assert b.endswith(v) and len(b) % 64 == len(v) % 64' "$top/em.npy"
 for enc in raw png compressed_segmentation; do
-	type=image
-	[ $enc = compressed_segmentation ] && type=segmentation
 	exits 0 '90 x 70 x 5' "an array is imported as $enc" import "$top/em.npy" "a-$enc" \
-		--resolution 8,8,40 --encoding $enc --type $type --offset 5,-3,7 --gzip
+		--resolution 8,8,40 --encoding $enc --offset 5,-3,7 --gzip
 	exits 0 'axes' "cut out of $enc" cutout "a-$enc" -o "$top/$enc.npy"
 done
+exits 0 'kind +segmentation' "an encoding of labels makes it a segmentation" \
+	layer show a-compressed_segmentation
+exits 0 'kind +image' "others do not" layer show a-png
 ok "raw and png lose nothing" cmp "$top/raw.npy" "$top/png.npy"
 ok "as little as a file of its own" cmp "$top/raw.npy" "$top/em.npy"
 exits 0 '"voi": 0(\.0)?,' "labels are the same partition" evaluate --json -q \
@@ -73,6 +74,8 @@ refuse() { # CODE PATTERN TEXT INPUT [OPTION...]
 	is "$text: nothing is left" "$(layers_left)" "$before"
 }
 refuse 3 'nowhere' "no such folder" "$top/nowhere"
+refuse 2 'is for labels: wanted --type segmentation' "an image as labels" "$top/stack" \
+	--type image --encoding compresso
 mkdir "$top/empty"
 refuse 3 'no .png, .jpg or .tif files' "an empty folder" "$top/empty"
 make_stack "$top/holes" 20 20 1 2 5 6
