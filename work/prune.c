@@ -206,12 +206,13 @@ drop_product(struct fg_prune *p, struct batch *b, const struct name *x,
 
 /* ------------------------------------------------------------- which generations */
 
-/* Highest generations of a name's TABLE: of all, and of those that are old enough. */
+/* Highest generations of a name's rows of a product (its TABLE, or GONE: the notes that
+ * it is no public id any more): of all, and of those that are old enough. */
 static int
-look_at_tables(struct fg_prune *p, const struct name *x, int64_t *newest,
-    int64_t *settled, struct fg_err *err)
+look_at(struct fg_prune *p, const struct name *x, enum fg_product product,
+    int64_t *newest, int64_t *settled, struct fg_err *err)
 {
-	struct fg_key key = key_of(p, x->kind, FG_PRODUCT_TABLE, x->id);
+	struct fg_key key = key_of(p, x->kind, product, x->id);
 	struct fg_row *row;
 	size_t n;
 
@@ -219,26 +220,6 @@ look_at_tables(struct fg_prune *p, const struct name *x, int64_t *newest,
 		return -1;
 	for (size_t i = 0; i < n; i++) {
 		*newest = FG_MAX(*newest, row[i].gen);
-		if (row[i].run <= p->run)
-			*settled = FG_MAX(*settled, row[i].gen);
-	}
-	free(row);
-	return 0;
-}
-
-/* The same for the notes that it is no public id any more. */
-static int
-look_at_notes(struct fg_prune *p, const struct name *x, int64_t *noted,
-    int64_t *settled, struct fg_err *err)
-{
-	struct fg_key key = key_of(p, x->kind, FG_PRODUCT_GONE, x->id);
-	struct fg_row *row;
-	size_t n;
-
-	if (fg_reader_rows_of(p->reader, &key, NULL, ALL, &row, &n, err) < 0)
-		return -1;
-	for (size_t i = 0; i < n; i++) {
-		*noted = FG_MAX(*noted, row[i].gen);
 		if (row[i].run <= p->run)
 			*settled = FG_MAX(*settled, row[i].gen);
 	}
@@ -289,8 +270,8 @@ judge(struct pass *s, struct name *x, struct fg_err *err)
 	int64_t newest = 0, settled = 0, noted = 0, gen = 0;
 	bool public = true, ignored;
 
-	if (look_at_tables(p, x, &newest, &settled, err) < 0 ||
-	    look_at_notes(p, x, &noted, &x->gone, err) < 0)
+	if (look_at(p, x, FG_PRODUCT_TABLE, &newest, &settled, err) < 0 ||
+	    look_at(p, x, FG_PRODUCT_GONE, &noted, &x->gone, err) < 0)
 		return -1;
 	if ((newest > 0 || noted > 0) &&
 	    look_at_object(p, x->id, &public, &gen, err) < 0)
@@ -596,7 +577,8 @@ forgive_damage(struct pass *s, const struct name *x, const struct fg_err *why,
 	s->batch.n = 0;
 	if (why->code != FG_ECORRUPT || ++s->damaged > DAMAGED_MAX)
 		return fg_fail(err, why->code, "%s", why->msg);
-	fg_log(FG_LOG_WARN, "old meshes of object %llu of layer %s stay: %s",
+	fg_log(FG_LOG_WARN,
+	    "old meshes or skeletons of object %llu of layer %s stay: %s",
 	    (unsigned long long)x->id, s->p->layer->name, why->msg);
 	return 0;
 }

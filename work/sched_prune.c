@@ -76,7 +76,8 @@ prune_layer(struct fg_layer *l, struct fg_prune *p)
 
 	p->layer = l;
 	if (fg_prune_layer(p, &err) < 0 && err.code != FG_ECANCELED)
-		fg_log(FG_LOG_WARN, "old meshes of layer %s stay for now: %s", l->name,
+		fg_log(FG_LOG_WARN,
+		    "old meshes and skeletons of layer %s stay for now: %s", l->name,
 		    err.msg);
 	if (p->rows > 0)
 		fg_log(FG_LOG_INFO,
@@ -105,7 +106,8 @@ prune_all(struct fg_sched *s, bool sweep)
 	if (!p.reader ||
 	    fg_reader_run_by(p.reader, fg_clock_wall_ms() - s->opt.mesh_keep_ms, &p.run,
 		&err) < 0) {
-		fg_log(FG_LOG_WARN, "old meshes stay for now: %s", err.msg);
+		fg_log(FG_LOG_WARN, "old meshes and skeletons stay for now: %s",
+		    err.msg);
 		again = sweep;
 		goto out;
 	}

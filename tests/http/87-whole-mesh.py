@@ -4,15 +4,14 @@
 # when an object grows, and the same as ever for a viewer that loaded them before.
 import array
 import json
-import os
 import sqlite3
 import struct
 
-from lib import Server, Volume, done, is_, ok, tiny_ffn, wait_for, write_tiny_model
+from lib import Server, add_cells, done, is_, ok, wait_for
 from surface import fetch, unmatched, volume
 
 SIZE, OFFSET = (96, 96, 96), (8, 0, -16)
-BLOCK, PERIOD, WALL, SHIFT, NM = 48, 24, 7, 15, 8
+BLOCK, NM = 48, 8
 BLOCKS = [(x, y, z) for z in (0, 1) for y in (0, 1) for x in (0, 1)]
 LATE = "?wait=100"
 
@@ -87,15 +86,7 @@ def skeleton_runs(s):
 
 # Skeletons of all but the smallest objects are made block by block.
 with Server("--skeleton-whole-mvx", "0.001") as s:
-    top = os.path.dirname(s.root)
-    Volume(os.path.join(top, "em"), SIZE, OFFSET, dark=lambda *v: any(
-        (a + SHIFT) % PERIOD < WALL for a in v))
-    write_tiny_model(os.path.join(top, "net"))
-    s.add_layer("em", os.path.join(top, "em"))
-    r = s.call("POST", "/api/layers", {"name": "seg", "ffn": tiny_ffn(
-        os.path.join(top, "net"), encoding="raw", block=[BLOCK] * 3, chunk=[24] * 3,
-        halo=[16] * 3)})
-    is_("a layer", r.status, 201)
+    add_cells(s, SIZE, OFFSET, BLOCK)
     many = s.get("/seg.agg@multilod/info").status == 200 and s.get(
         "/seg.agg/mesh.1/info").status == 200
 

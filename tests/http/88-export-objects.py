@@ -9,12 +9,10 @@ import resource
 import shutil
 import subprocess
 
-from lib import BUILD, Server, Volume, done, has, is_, ok, tiny_ffn, wait_for, \
-    write, write_tiny_model
+from lib import BUILD, Server, add_cells, done, has, is_, ok, wait_for, write
 
 TOOL = os.environ.get("FLOODGATE") or os.path.join(BUILD, "floodgate")
 SIZE, OFFSET, BLOCK = (96, 48, 48), (8, 0, -16), 48
-PERIOD, WALL, SHIFT = 24, 7, 15
 JOURNAL = ".floodgate-export"
 
 
@@ -90,14 +88,7 @@ def older(s, name, command, part, full):
 
 with Server() as s:
     top = os.path.dirname(s.root)
-    Volume(os.path.join(top, "em"), SIZE, OFFSET, dark=lambda *v: any(
-        (a + SHIFT) % PERIOD < WALL for a in v))
-    write_tiny_model(os.path.join(top, "net"))
-    s.add_layer("em", os.path.join(top, "em"))
-    r = s.call("POST", "/api/layers", {"name": "seg", "ffn": tiny_ffn(
-        os.path.join(top, "net"), encoding="raw", block=[BLOCK] * 3, chunk=[24] * 3,
-        halo=[16] * 3)})
-    is_("a layer", r.status, 201)
+    add_cells(s, SIZE, OFFSET, BLOCK)
     job = s.call("POST", "/api/jobs", {"layer": "seg", "stages": ["segment", "stitch"]})
     wait_for("the job", lambda: s.get(job.json()["url"]).json()["state"] == "done")
     many = s.get("/seg.agg@multilod/mesh.1/info").status == 200

@@ -9,12 +9,11 @@ import sqlite3
 import subprocess
 import threading
 
-from lib import BUILD, Server, Volume, done, has, is_, ok, tiny_ffn, wait_for, \
-    write_tiny_model
+from lib import BUILD, Server, add_cells, done, has, is_, ok, wait_for
 
 TOOL = os.environ.get("FLOODGATE") or os.path.join(BUILD, "floodgate")
 SIZE, OFFSET = (96, 96, 48), (8, 0, -16)
-BLOCK, PERIOD, WALL, SHIFT = 48, 24, 7, 15
+BLOCK = 48
 LATE = "?wait=100"
 MESH, SKELETON = 5, 6
 TABLE, PIECE, LODS, PIN, MEASURE = (16 + i for i in (0, 1, 2, 3, 6))
@@ -163,14 +162,7 @@ def kill_at(s, point, before, current, old, final):
 
 with Server("--skeleton-whole-mvx", "0.001") as s:
     top = os.path.dirname(s.root)
-    Volume(os.path.join(top, "em"), SIZE, OFFSET, dark=lambda *v: any(
-        (a + SHIFT) % PERIOD < WALL for a in v))
-    write_tiny_model(os.path.join(top, "net"))
-    s.add_layer("em", os.path.join(top, "em"))
-    r = s.call("POST", "/api/layers", {"name": "seg", "ffn": tiny_ffn(
-        os.path.join(top, "net"), encoding="raw", block=[BLOCK] * 3, chunk=[24] * 3,
-        halo=[16] * 3)})
-    is_("a layer", r.status, 201)
+    add_cells(s, SIZE, OFFSET, BLOCK)
     many = s.get("/seg.agg@multilod/info").status == 200 and s.get(
         "/seg.agg/mesh.1/info").status == 200
 

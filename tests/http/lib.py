@@ -470,3 +470,16 @@ def tiny_ffn(prefix, **more):
     return {"image": "em", "model": prefix, "fov": [9, 9, 9], "delta": [2, 2, 2],
             "mean": 128, "stddev": 33, "precision": "f32", "block": [64, 64, 64],
             "halo": [4, 4, 4], "chunk": [32, 32, 32], "min_segment_size": 10, **more}
+
+
+def add_cells(s, size, offset, block):
+    """Layers "em", cells of 24 voxels between dark walls, and "seg", to be made on it by the
+    tiny network in blocks of that edge, which the walls do not end at."""
+    top = os.path.dirname(s.root)
+    Volume(os.path.join(top, "em"), size, offset, dark=lambda *v: any(
+        (a + 15) % 24 < 7 for a in v))
+    write_tiny_model(os.path.join(top, "net"))
+    s.add_layer("em", os.path.join(top, "em"))
+    is_("a layer", s.call("POST", "/api/layers", {"name": "seg", "ffn": tiny_ffn(
+        os.path.join(top, "net"), encoding="raw", block=[block] * 3, chunk=[24] * 3,
+        halo=[16] * 3)}).status, 201)
