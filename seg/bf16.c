@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * 3x3x3 convolutions of 32 to 32 channels as products of tiles, or of vectors that have
- * the layout of a tile's rows.
+ * 3x3x3 convolutions of 32 to 32 channels as products of tiles.
  *
  * A plane of activations is a list of voxels, 32 bf16 (one row of a tile) each, rows of
  * the image one after the other with one voxel of zeros between them: the right border
@@ -26,6 +25,19 @@
 #include "seg/bf16.h"
 
 #include <stdlib.h>
+
+void
+fg_bf16_of_taps(const float *w, size_t stride, uint16_t out[27])
+{
+	float owed = 0;
+
+	for (int t = 0; t < 27; t++, w += stride) {
+		float want = *w + owed;
+
+		out[t] = fg_bf16_of(want);
+		owed = want - fg_bf16_to(out[t]);
+	}
+}
 
 #if defined(__x86_64__)
 
@@ -53,7 +65,6 @@
 
 struct bf16_model {
 	struct fg_model base;
-	bool tiles; /* they multiply, not dot products */
 	int depth;
 	int64_t nx, ny, nz;   /* field of view */
 	int64_t row;          /* voxels from a row to the next: nx + 1 */
@@ -109,26 +120,13 @@ fg_bf16_has_tiles(void)
 	return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
 }
 
-static bool
-has_dots(void)
-{
-	return __builtin_cpu_supports("avx512bw") &&
-	       __builtin_cpu_supports("avx512vl") &&
-	       __builtin_cpu_supports("avx512bf16");
-}
-
 bool
-fg_bf16_can_run(const struct fg_net *net, enum fg_bf16_isa isa)
+fg_bf16_can_run(const struct fg_net *net)
 {
-	return has_shape(net) && has_dots() &&
-	       (isa != FG_BF16_TILES || fg_bf16_has_tiles());
+	return has_shape(net) && fg_bf16_has_tiles();
 }
 
 /*
- * The 27 taps from one feature to another, rounded so that their sum is right: what one
- * loses the next one gets. Activations change little from a voxel to the next, and an
- * error of the sum would be one of the mean, in all of the field of view.
- *
  * A tap is two tiles, one for each half of the outputs: row r holds inputs 2r, 2r + 1
  * of 16 outputs.
  */
@@ -139,17 +137,12 @@ pack_taps(uint16_t *to, const float *w)
 		for (int o = 0; o < FEATURES; o++) {
 			uint16_t *at = to + (o / TILE * TILE + i / 2) * FEATURES +
 				       o % TILE * 2 + i % 2;
-			const float *from = w + i * FEATURES + o;
-			float owed = 0;
+			uint16_t taps[27];
 
-			for (int t = 0; t < 27; t++) {
-				float want = *from + owed;
-
-				*at = fg_bf16_of(want);
-				owed = want - fg_bf16_to(*at);
-				at += TAP_BYTES / 2;
-				from += FEATURES * FEATURES;
-			}
+			fg_bf16_of_taps(w + i * FEATURES + o, FEATURES * FEATURES,
+			    taps);
+			for (int t = 0; t < 27; t++)
+				at[t * TAP_BYTES / 2] = taps[t];
 		}
 	}
 }
@@ -224,14 +217,12 @@ static const struct fg_backend bf16_backend = {
 };
 
 int
-fg_bf16_load(const struct fg_net *net, enum fg_bf16_isa isa, struct fg_model **out,
-    struct fg_err *err)
+fg_bf16_load(const struct fg_net *net, struct fg_model **out, struct fg_err *err)
 {
 	struct bf16_model *m = fg_calloc(1, sizeof *m);
 
 	m->base.backend = &bf16_backend;
 	m->base.batch_max = 1;
-	m->tiles = isa == FG_BF16_TILES || (isa == FG_BF16_BEST && fg_bf16_has_tiles());
 	memcpy(m->base.fov, net->shape.fov, sizeof m->base.fov);
 	m->depth = net->depth;
 	measure(m);
@@ -266,7 +257,7 @@ fg_bf16_load(const struct fg_net *net, enum fg_bf16_isa isa, struct fg_model **o
 /* sums (STRIP x 32) = bias + all taps of the strip that is `off` voxels into a plane.
  */
 TILES static void
-sum_by_tiles(const struct taps *t, int64_t off, float *sums)
+sum_strip(const struct taps *t, int64_t off, float *sums)
 {
 	const size_t row = FEATURES * sizeof(float), vx = VOXEL_BYTES;
 
@@ -304,68 +295,6 @@ sum_by_tiles(const struct taps *t, int64_t off, float *sums)
 			_tile_stored(3, s2 + TILE, row);
 		}
 	}
-}
-
-/* Two bf16. */
-static inline int32_t
-pair_at(const uint8_t *p)
-{
-	int32_t v;
-
-	memcpy(&v, p, sizeof v);
-	return v;
-}
-
-/* VOXELS of them on by dot products of the pairs that a tile's row holds. */
-VECTORS static inline void
-sum_voxels(const struct taps *t, int k, int64_t at, float *sums)
-{
-	__m512 lo[VOXELS], hi[VOXELS];
-
-	FG_UNROLL
-	for (int v = 0; v < VOXELS; v++) {
-		const float *s = k == 0 ? t->bias : sums + v * FEATURES;
-
-		lo[v] = _mm512_loadu_ps(s);
-		hi[v] = _mm512_loadu_ps(s + TILE);
-	}
-	for (int i = k; i < k + 9; i++) {
-		const uint8_t *a = t->a[i] + at * VOXEL_BYTES, *w = t->w[i];
-
-		for (int pair = 0; pair < TILE; pair++, a += 4, w += 64) {
-			__m512bh wl = (__m512bh)_mm512_loadu_si512(w);
-			__m512bh wh = (__m512bh)_mm512_loadu_si512(w + TILE_BYTES);
-
-			FG_UNROLL
-			for (int v = 0; v < VOXELS; v++) {
-				__m512bh f = (__m512bh)_mm512_set1_epi32(
-				    pair_at(a + v * VOXEL_BYTES));
-
-				lo[v] = _mm512_dpbf16_ps(lo[v], f, wl);
-				hi[v] = _mm512_dpbf16_ps(hi[v], f, wh);
-			}
-		}
-	}
-	FG_UNROLL
-	for (int v = 0; v < VOXELS; v++) {
-		_mm512_storeu_ps(sums + v * FEATURES, lo[v]);
-		_mm512_storeu_ps(sums + v * FEATURES + TILE, hi[v]);
-	}
-}
-
-VECTORS static void
-sum_by_dots(const struct taps *t, int64_t off, float *sums)
-{
-	for (int k = 0; k < t->n; k += 9) {
-		for (int64_t v = 0; v < STRIP; v += VOXELS)
-			sum_voxels(t, k, off + v, sums + v * FEATURES);
-	}
-}
-
-static void
-sum_strip(const struct bf16_model *m, const struct taps *t, int64_t off)
-{
-	(m->tiles ? sum_by_tiles : sum_by_dots)(t, off, m->sums);
 }
 
 /* relu(lo, hi) in bf16, zero where not valid. */
@@ -517,7 +446,7 @@ first_half(struct bf16_model *m, int module, int64_t z)
 	}
 	set_taps(m, 2 * module, z, &t);
 	for (int64_t s = 0; s < m->strips; s++) {
-		sum_strip(m, &t, m->first + s * STRIP);
+		sum_strip(&t, m->first + s * STRIP, m->sums);
 		store_mid(m->sums, m->valid + s * STRIP,
 		    to + (m->first + s * STRIP) * FEATURES);
 	}
@@ -548,7 +477,7 @@ second_half(struct bf16_model *m, int module, int64_t z, const float *logit, flo
 
 	set_taps(m, 2 * module + 1, z, &t);
 	for (int64_t s = 0; s < m->strips; s++, residual += STRIP * FEATURES) {
-		sum_strip(m, &t, m->first + s * STRIP);
+		sum_strip(&t, m->first + s * STRIP, m->sums);
 		if (module < m->depth - 1) {
 			store_residual(m->sums, m->valid + s * STRIP, module == 0,
 			    residual, to + (m->first + s * STRIP) * FEATURES);
@@ -607,8 +536,7 @@ bf16_forward(struct fg_model *base, int n, const float *in, float *out,
 	(void)err;
 	fg_assert(n == 1);
 	put_input(m, in, logit);
-	if (m->tiles)
-		begin_tiles();
+	begin_tiles();
 	for (int i = 0; i < m->depth; i++) {
 		for (int64_t z = 0; z <= m->nz; z++) {
 			if (z < m->nz)
@@ -617,8 +545,7 @@ bf16_forward(struct fg_model *base, int n, const float *in, float *out,
 				second_half(m, i, z - 1, logit, out);
 		}
 	}
-	if (m->tiles)
-		end_tiles();
+	end_tiles();
 	return 0;
 }
 
@@ -631,21 +558,18 @@ fg_bf16_has_tiles(void)
 }
 
 bool
-fg_bf16_can_run(const struct fg_net *net, enum fg_bf16_isa isa)
+fg_bf16_can_run(const struct fg_net *net)
 {
 	(void)net;
-	(void)isa;
 	return false;
 }
 
 int
-fg_bf16_load(const struct fg_net *net, enum fg_bf16_isa isa, struct fg_model **out,
-    struct fg_err *err)
+fg_bf16_load(const struct fg_net *net, struct fg_model **out, struct fg_err *err)
 {
 	(void)net;
-	(void)isa;
 	(void)out;
-	return fg_fail(err, FG_ENOTSUP, "this processor has no products of bf16");
+	return fg_fail(err, FG_ENOTSUP, "this processor has no tiles");
 }
 
 #endif

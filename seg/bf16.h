@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The residual stack in bf16 for processors with AMX tiles or AVX-512's dot products of
- * bf16: the same network as oneDNN's, with two layers at a time in the second-level
- * cache, and with the first convolution and the residual stream in float.
+ * The residual stack in bf16 for processors with AMX tiles: the same network as
+ * oneDNN's, with two layers at a time in the second-level cache, and with the first
+ * convolution and the residual stream in float. Without tiles seg/winograd.h has it.
  */
 #ifndef FG_SEG_BF16_H
 #define FG_SEG_BF16_H
@@ -31,20 +31,25 @@ fg_bf16_to(uint16_t v)
 	return f;
 }
 
-/* What multiplies. FG_BF16_BEST: tiles, or dot products where there are none. */
-enum fg_bf16_isa { FG_BF16_BEST, FG_BF16_DOTS, FG_BF16_TILES };
+/*
+ * The 27 taps from one feature to another, `stride` floats from one to the next,
+ * rounded so that their sum is right: what one loses the next one gets. Activations
+ * change little from a voxel to the next, and an error of the sum would be one of the
+ * mean, in all of the field of view.
+ */
+void fg_bf16_of_taps(const float *w, size_t stride, uint16_t out[27]);
 
-/* Whether this processor and kernel have bf16 tiles. Without them f32 is the faster
- * precision (seg/winograd.h). */
+/* Whether this processor and kernel have bf16 tiles. Without them f32 is the better
+ * precision, as fast and exact (seg/winograd.h). */
 bool fg_bf16_has_tiles(void);
 
-/* Whether this processor has the instructions (for BEST any of them) and net the shape
- * that these loops are written for: 32 features everywhere. */
-bool fg_bf16_can_run(const struct fg_net *net, enum fg_bf16_isa isa);
+/* Whether this processor has tiles and net the shape that these loops are written for:
+ * 32 features everywhere. */
+bool fg_bf16_can_run(const struct fg_net *net);
 
 /* A model for the calling thread's core; its forward (of one patch a call) and unload
  * are its own. Only after fg_bf16_can_run. Fails: FG_ENOMEM. */
-int fg_bf16_load(const struct fg_net *net, enum fg_bf16_isa isa, struct fg_model **out,
+int fg_bf16_load(const struct fg_net *net, struct fg_model **out,
     struct fg_err *err) FG_MUST_USE;
 
 #endif

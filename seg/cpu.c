@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The back end "cpu": one device per processor core that this process may run on.
- * Networks of the published kind run on loops of our own: in f32 on every core with
- * AVX2 (seg/winograd.c), in bf16 where the core can multiply that (seg/bf16.c). All
- * others run on oneDNN.
+ * Networks of the published kind run on loops of our own: on tiles in bf16 where the
+ * core has them (seg/bf16.c), else on every core with AVX2 (seg/winograd.c). All others
+ * run on oneDNN.
  *
  * A patch runs on one thread, bound to its core: two threads on one patch collapse
  * under load. oneDNN may bring OpenMP threads of its own, so the serving thread tells
@@ -119,7 +119,7 @@ cpu_describe(int i, struct fg_device_desc *desc)
 	desc->usable = core >= 0;
 	if (core < 0)
 		snprintf(desc->why, sizeof desc->why, "this process has %d cores", n);
-	/* Without tiles, f32 is the faster one (bench/ffn.c). */
+	/* Without tiles it is no faster than f32 (bench/ffn.c). */
 	desc->bf16 = fg_bf16_has_tiles();
 	desc->f16 = false;
 }
@@ -182,10 +182,12 @@ cpu_load(struct fg_device *dev, const struct fg_net *net, enum fg_precision prec
 {
 	struct cpu_device *d = (struct cpu_device *)dev;
 
-	if (prec == FG_PREC_BF16 && fg_bf16_can_run(net, FG_BF16_BEST))
-		return fg_bf16_load(net, FG_BF16_BEST, out, err);
-	if (prec == FG_PREC_F32 && fg_winograd_can_run(net, FG_WINOGRAD_BEST))
-		return fg_winograd_load(net, FG_WINOGRAD_BEST, out, err);
+	bool tiles = prec == FG_PREC_BF16 && fg_bf16_has_tiles();
+
+	if (tiles && fg_bf16_can_run(net))
+		return fg_bf16_load(net, out, err);
+	if (!tiles && prec != FG_PREC_F16 && fg_winograd_can_run(net, FG_WINOGRAD_BEST))
+		return fg_winograd_load(net, prec, FG_WINOGRAD_BEST, out, err);
 	return fg_onednn_load(d->onednn, net, prec, batch_max, out, err);
 }
 

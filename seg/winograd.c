@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 
+#include "seg/bf16.h"
 #include "seg/winograd_priv.h"
 
 #define FEATURES_MAX 32
@@ -91,14 +92,29 @@ transform_axis(const double *from, double *to, int64_t count, int64_t size)
 	}
 }
 
-/* In double, rounded once: [kz][ky][kx][in][out] to [pz][py][px][in][out]. */
+/* The weights as doubles, rounded to bf16 or not. */
 static void
-transform_filter(const struct fg_conv *c, double *a, double *b, float *to)
+read_weights(const struct fg_conv *c, bool bf16, double *to)
 {
 	int64_t matrix = (int64_t)c->in * c->out;
 
-	for (int64_t i = 0; i < 27 * matrix; i++)
-		a[i] = (double)c->w[i];
+	for (int64_t i = 0; i < matrix; i++) {
+		uint16_t rounded[27];
+
+		fg_bf16_of_taps(c->w + i, (size_t)matrix, rounded);
+		for (int64_t t = 0; t < 27; t++)
+			to[t * matrix + i] = (double)(bf16 ? fg_bf16_to(rounded[t])
+							   : c->w[t * matrix + i]);
+	}
+}
+
+/* In double, rounded once: [kz][ky][kx][in][out] to [pz][py][px][in][out]. */
+static void
+transform_filter(const struct fg_conv *c, bool bf16, double *a, double *b, float *to)
+{
+	int64_t matrix = (int64_t)c->in * c->out;
+
+	read_weights(c, bf16, a);
 	transform_axis(a, b, 9, matrix);
 	transform_axis(b, a, 3, 5 * matrix);
 	transform_axis(a, b, 1, 25 * matrix);
@@ -119,7 +135,7 @@ pack(struct winograd_model *m, const struct fg_net *net)
 	for (int c = 0; c < net->convs - 1; c++) {
 		memcpy(m->bias + (size_t)c * f, net->conv[c].b, f * sizeof(float));
 		if (c > 0)
-			transform_filter(&net->conv[c], a, a + one,
+			transform_filter(&net->conv[c], m->bf16, a, a + one,
 			    m->filters + (size_t)(c - 1) * one);
 	}
 	memcpy(m->last, last->w, f * sizeof(float));
@@ -191,8 +207,8 @@ static const struct fg_backend winograd_backend = {
 };
 
 int
-fg_winograd_load(const struct fg_net *net, enum fg_winograd_isa isa,
-    struct fg_model **out, struct fg_err *err)
+fg_winograd_load(const struct fg_net *net, enum fg_precision prec,
+    enum fg_winograd_isa isa, struct fg_model **out, struct fg_err *err)
 {
 	struct winograd_model *m = fg_calloc(1, sizeof *m);
 	size_t f = (size_t)net->conv[0].out, convs = (size_t)net->convs - 1, voxels;
@@ -200,6 +216,7 @@ fg_winograd_load(const struct fg_net *net, enum fg_winograd_isa isa,
 	m->base.backend = &winograd_backend;
 	m->base.batch_max = 1;
 	memcpy(m->base.fov, net->shape.fov, sizeof m->base.fov);
+	m->bf16 = prec == FG_PREC_BF16;
 	m->depth = net->depth;
 	m->features = (int)f;
 	measure(m);

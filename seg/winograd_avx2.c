@@ -26,6 +26,18 @@ typedef __m256 vec;
 #define mul_add(a, b, c) _mm256_fmadd_ps(a, b, c)  /* a * b + c */
 #define mul_sub(a, b, c) _mm256_fnmadd_ps(a, b, c) /* c - a * b */
 
+/* fg_bf16_of() of each, as floats. */
+static inline TARGET vec
+to_bf16(vec v)
+{
+	const __m256i half_less = _mm256_set1_epi32(0x7fff);
+	__m256i u = _mm256_castps_si256(v);
+	__m256i odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
+
+	u = _mm256_add_epi32(_mm256_add_epi32(u, half_less), odd);
+	return _mm256_castsi256_ps(_mm256_and_si256(u, _mm256_set1_epi32(-0x10000)));
+}
+
 #include "seg/winograd_loops.h"
 
 #endif

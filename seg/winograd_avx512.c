@@ -26,6 +26,18 @@ typedef __m512 vec;
 #define mul_add(a, b, c) _mm512_fmadd_ps(a, b, c)  /* a * b + c */
 #define mul_sub(a, b, c) _mm512_fnmadd_ps(a, b, c) /* c - a * b */
 
+/* fg_bf16_of() of each, as floats. */
+static inline TARGET vec
+to_bf16(vec v)
+{
+	const __m512i half_less = _mm512_set1_epi32(0x7fff);
+	__m512i u = _mm512_castps_si512(v);
+	__m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
+
+	u = _mm512_add_epi32(_mm512_add_epi32(u, half_less), odd);
+	return _mm512_castsi512_ps(_mm512_and_si512(u, _mm512_set1_epi32(-0x10000)));
+}
+
 /* The sum of the first and the second half. */
 static inline TARGET __m256
 half(__m512 v)

@@ -12,6 +12,9 @@
  *
  * Sums over features run in one chain from the first to the last feature, whatever the
  * width of the vector.
+ *
+ * In bf16 what a convolution reads is rounded: what lies between two when it is stored,
+ * the stream, which goes on in float, when it is loaded.
  */
 #define INLINE static inline TARGET __attribute__((always_inline))
 
@@ -52,10 +55,18 @@ from_points(const vec m[5], vec o[3])
 	o[2] = add(mul_add(all_of(4), m[1], m[2]), mul_add(all_of(0.25F), m[3], m[4]));
 }
 
+/* relu, rounded to bf16 or not. */
+INLINE vec
+activate(vec v, bool bf16)
+{
+	v = max(v, zero());
+	return bf16 ? to_bf16(v) : v;
+}
+
 /* The 5 x 5 inputs (z, y) of one place along x. step: from a point to the next. */
 INLINE void
-column_to_points(const float *from, int64_t row, int64_t plane, bool relu, float *to,
-    int64_t step)
+column_to_points(const float *from, int64_t row, int64_t plane, bool relu, bool bf16,
+    float *to, int64_t step)
 {
 	vec d[5][5], t[5];
 
@@ -65,7 +76,7 @@ column_to_points(const float *from, int64_t row, int64_t plane, bool relu, float
 		for (int y = 0; y < 5; y++) {
 			t[y] = load(from + z * plane + y * row);
 			if (relu)
-				t[y] = max(t[y], zero());
+				t[y] = activate(t[y], bf16);
 		}
 		to_points(t, d[z]);
 	}
@@ -83,14 +94,14 @@ column_to_points(const float *from, int64_t row, int64_t plane, bool relu, float
 /* The row of tiles (ty, tz): its columns to m->planes. */
 INLINE void
 columns_to_points(const struct winograd_model *m, const float *from, bool relu,
-    int64_t ty, int64_t tz, int vectors)
+    int64_t ty, int64_t tz, int vectors, bool bf16)
 {
 	int64_t features = vectors * LANES;
 
 	from += WINOGRAD_OUT * (tz * m->plane + ty * m->row) * features;
 	for (int64_t x = 0; x < m->row * features; x += LANES)
 		column_to_points(from + x, m->row * features, m->plane * features, relu,
-		    m->planes + x, m->row * features);
+		    bf16, m->planes + x, m->row * features);
 }
 
 /* A line along x of the columns to the points of its tiles. */
@@ -118,10 +129,10 @@ line_to_points(const struct winograd_model *m, const float *line, int vectors)
 
 /* Sums of a tile's one vector of features, at `at` floats from where they go. */
 INLINE void
-put(const struct winograd_model *m, enum sink sink, int64_t at, vec sum)
+put(const struct winograd_model *m, enum sink sink, int64_t at, vec sum, bool bf16)
 {
 	if (sink == SINK_MID)
-		store(m->mid + at, max(sum, zero()));
+		store(m->mid + at, activate(sum, bf16));
 	else if (sink == SINK_BEGIN)
 		store(m->stream + at, sum);
 	else
@@ -132,7 +143,8 @@ put(const struct winograd_model *m, enum sink sink, int64_t at, vec sum)
  * view. */
 INLINE void
 column_from_points(const struct winograd_model *m, enum sink sink, const float *from,
-    int64_t line, vec bias, int64_t at, int64_t ny, int64_t nz, int64_t features)
+    int64_t line, vec bias, int64_t at, int64_t ny, int64_t nz, int64_t features,
+    bool bf16)
 {
 	vec g[5][3];
 
@@ -156,7 +168,7 @@ column_from_points(const struct winograd_model *m, enum sink sink, const float *
 			if (y < ny && z < nz)
 				put(m, sink,
 				    at + (z * m->plane + y * m->row) * features,
-				    add(o[z], bias));
+				    add(o[z], bias), bf16);
 		}
 	}
 }
@@ -187,7 +199,7 @@ line_from_points(const struct winograd_model *m, float *line, int vectors)
 /* The columns of m->sums to where the convolution puts them. */
 INLINE void
 columns_from_points(const struct winograd_model *m, enum sink sink, const float *bias,
-    int64_t ty, int64_t tz, int vectors)
+    int64_t ty, int64_t tz, int vectors, bool bf16)
 {
 	int64_t features = vectors * LANES, line = 3 * m->tiles[0] * features;
 	int64_t ny = m->n[1] - 3 * ty, nz = m->n[2] - 3 * tz;
@@ -197,7 +209,7 @@ columns_from_points(const struct winograd_model *m, enum sink sink, const float 
 		for (int v = 0; v < vectors; v++)
 			column_from_points(m, sink, m->sums + x * features + v * LANES,
 			    line, load(bias + v * LANES),
-			    (at + x) * features + v * LANES, ny, nz, features);
+			    (at + x) * features + v * LANES, ny, nz, features, bf16);
 	}
 }
 
@@ -302,7 +314,7 @@ products(const struct winograd_model *m, const float *filters, int vectors,
  * the first `keep` of them are stored. */
 INLINE void
 first_voxels(const struct winograd_model *m, const float *in, float *to, int64_t keep,
-    int vectors, int rows)
+    int vectors, int rows, bool bf16)
 {
 	int64_t features = vectors * LANES;
 	const float *w = m->first;
@@ -327,14 +339,14 @@ first_voxels(const struct winograd_model *m, const float *in, float *to, int64_t
 		for (int v = 0; v < vectors; v++) {
 			if (r < keep)
 				store(to + r * features + v * LANES,
-				    max(s[r][v], zero()));
+				    activate(s[r][v], bf16));
 		}
 	}
 }
 
-/* The first, of two channels, directly. */
+/* The first, of two channels, directly, and of float weights and inputs always. */
 INLINE void
-first_convolution(const struct winograd_model *m, int vectors, int rows)
+first_convolution(const struct winograd_model *m, int vectors, int rows, bool bf16)
 {
 	for (int64_t z = 0; z < m->n[2]; z++) {
 		for (int64_t y = 0; y < m->n[1]; y++) {
@@ -345,7 +357,7 @@ first_convolution(const struct winograd_model *m, int vectors, int rows)
 
 			for (int64_t x = 0; x < m->n[0]; x += rows)
 				first_voxels(m, in + 2 * x, to + x * m->features,
-				    m->n[0] - x, vectors, rows);
+				    m->n[0] - x, vectors, rows, bf16);
 		}
 	}
 }
@@ -366,7 +378,7 @@ lines(const struct winograd_model *m, const float *filters, int vectors, int row
 /* Convolution c, not the first: mid to stream, or relu of the stream to mid. */
 INLINE void
 convolution(const struct winograd_model *m, int c, enum sink sink, int vectors,
-    int rows)
+    int rows, bool bf16)
 {
 	const float *filters =
 	    m->filters + (int64_t)(c - 1) * WINOGRAD_POINTS * m->features * m->features;
@@ -375,10 +387,10 @@ convolution(const struct winograd_model *m, int c, enum sink sink, int vectors,
 	for (int64_t tz = 0; tz < m->tiles[2]; tz++) {
 		for (int64_t ty = 0; ty < m->tiles[1]; ty++) {
 			columns_to_points(m, relu ? m->stream : m->mid, relu, ty, tz,
-			    vectors);
+			    vectors, bf16);
 			lines(m, filters, vectors, rows);
 			columns_from_points(m, sink, m->bias + (int64_t)c * m->features,
-			    ty, tz, vectors);
+			    ty, tz, vectors, bf16);
 		}
 	}
 }
@@ -438,37 +450,37 @@ put_input(const struct winograd_model *m, const float *image, const float *logit
 }
 
 INLINE void
-run(const struct winograd_model *m, int vectors, int rows)
+run(const struct winograd_model *m, const float *logit, float *out, int vectors,
+    int rows, bool bf16)
 {
-	first_convolution(m, vectors, rows);
-	convolution(m, 1, SINK_BEGIN, vectors, rows);
+	first_convolution(m, vectors, rows, bf16);
+	convolution(m, 1, SINK_BEGIN, vectors, rows, bf16);
 	for (int i = 1; i < m->depth; i++) {
-		convolution(m, 2 * i, SINK_MID, vectors, rows);
-		convolution(m, 2 * i + 1, SINK_ADD, vectors, rows);
+		convolution(m, 2 * i, SINK_MID, vectors, rows, bf16);
+		convolution(m, 2 * i + 1, SINK_ADD, vectors, rows, bf16);
 	}
+	put_logits(m, logit, out, vectors);
 }
 
 /* A function each, so that the compiler meets the loops with their numbers known. */
-static TARGET void
-run_16(const struct winograd_model *m, const float *logit, float *out)
-{
-	run(m, 16 / LANES, ROWS_16);
-	put_logits(m, logit, out, 16 / LANES);
-}
+#define RUN_CASE(name, vectors, rows, bf16)                                            \
+	static TARGET void name(const struct winograd_model *m, const float *logit,    \
+	    float *out)                                                                \
+	{                                                                              \
+		run(m, logit, out, vectors, rows, bf16);                               \
+	}
 
-static TARGET void
-run_32(const struct winograd_model *m, const float *logit, float *out)
-{
-	run(m, 32 / LANES, ROWS_32);
-	put_logits(m, logit, out, 32 / LANES);
-}
+RUN_CASE(run_16, 16 / LANES, ROWS_16, false)
+RUN_CASE(run_32, 32 / LANES, ROWS_32, false)
+RUN_CASE(run_16_bf16, 16 / LANES, ROWS_16, true)
+RUN_CASE(run_32_bf16, 32 / LANES, ROWS_32, true)
 
 void
 RUN(const struct winograd_model *m, const float *image, const float *logit, float *out)
 {
 	put_input(m, image, logit);
 	if (m->features == 16)
-		run_16(m, logit, out);
+		(m->bf16 ? run_16_bf16 : run_16)(m, logit, out);
 	else
-		run_32(m, logit, out);
+		(m->bf16 ? run_32_bf16 : run_32)(m, logit, out);
 }

@@ -22,6 +22,7 @@ struct winograd_model {
 	void (*run)(const struct winograd_model *m, const float *image,
 	    const float *logit, float *out);
 	int depth, features;
+	bool bf16;          /* round what convolutions read; weights are rounded */
 	int64_t n[3];       /* field of view, x, y, z */
 	int64_t tiles[3];   /* that cover it */
 	int64_t row, plane; /* voxels from a row, a plane of activations to the next */

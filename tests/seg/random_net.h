@@ -60,4 +60,17 @@ net_fini(struct fg_net *net)
 	free(net->weights);
 }
 
+/* The root of the mean square of a - b over that of b - from. */
+static inline double
+relative(const float *a, const float *b, const float *from, size_t n)
+{
+	double sum = 0, scale = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		sum += pow((double)(a[i] - b[i]), 2);
+		scale += pow((double)(b[i] - from[i]), 2);
+	}
+	return sqrt(sum / scale);
+}
+
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * tests/seg/test_bf16.c with tiles in software, so that what is laid out for
- * tiles is tested on processors that have only the dot products as well.
+ * tiles is tested on processors that have none (but can round to bf16) as well.
  */
 #include "config.h"
 

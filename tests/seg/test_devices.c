@@ -481,12 +481,13 @@ shapes(const char *name, struct fg_device *dev, enum fg_precision prec)
 	}
 }
 
-/* A processor that can do bf16, though it is faster in f32. */
+/* A processor that can do bf16, though not faster than f32. */
 static bool
 has_bf16_core(const struct fg_device_desc *d)
 {
 #if defined(__x86_64__)
-	return strncmp(d->name, "cpu:", 4) == 0 && __builtin_cpu_supports("avx512bf16");
+	return strncmp(d->name, "cpu:", 4) == 0 && __builtin_cpu_supports("avx2") &&
+	       __builtin_cpu_supports("fma");
 #else
 	(void)d;
 	return false;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The loops in f32 against plain ones, on random networks and fields of view of odd
- * proportions, and the instruction sets against one another, bit for bit.
+ * The loops in f32 and bf16 against plain ones, on random networks and fields of view
+ * of odd proportions, and the instruction sets against one another, bit for bit.
  */
 #include "config.h"
 
@@ -12,28 +12,16 @@
 
 static struct fg_err err = FG_ERR_INIT;
 
-/* The root of the mean square of a - b over that of b - from. */
-static double
-relative(const float *a, const float *b, const float *from, size_t n)
-{
-	double sum = 0, scale = 0;
-
-	for (size_t i = 0; i < n; i++) {
-		sum += pow((double)(a[i] - b[i]), 2);
-		scale += pow((double)(b[i] - from[i]), 2);
-	}
-	return sqrt(sum / scale);
-}
-
 /* The new logits by one instruction set; NULL where this processor has it not. */
 static float *
-run(const struct fg_net *net, enum fg_winograd_isa isa, const float *in, size_t n)
+run(const struct fg_net *net, enum fg_precision prec, enum fg_winograd_isa isa,
+    const float *in, size_t n)
 {
 	struct fg_model *m = NULL;
 	float *out;
 
 	if (!fg_winograd_can_run(net, isa) ||
-	    !tap_rc(fg_winograd_load(net, isa, &m, &err), &err, "load"))
+	    !tap_rc(fg_winograd_load(net, prec, isa, &m, &err), &err, "load"))
 		return NULL;
 	out = fg_alloc(n * sizeof *out);
 	/* Twice: the second time finds what the first one left. */
@@ -44,7 +32,7 @@ run(const struct fg_net *net, enum fg_winograd_isa isa, const float *in, size_t 
 }
 
 static void
-compare(int depth, int features, const int64_t fov[3])
+compare(enum fg_precision prec, int depth, int features, const int64_t fov[3])
 {
 	size_t n = (size_t)(fov[0] * fov[1] * fov[2]);
 	float *in = fg_alloc(2 * n * sizeof *in), *want = fg_alloc(n * sizeof *want);
@@ -56,15 +44,15 @@ compare(int depth, int features, const int64_t fov[3])
 	for (size_t i = 0; i < 2 * n; i++)
 		in[i] = 2 * uniform();
 	tap_rc(fg_device_reference(&net, in, want, &err), &err, "plain loops");
-	narrow = run(&net, FG_WINOGRAD_AVX2, in, n);
-	wide = run(&net, FG_WINOGRAD_AVX512, in, n);
+	narrow = run(&net, prec, FG_WINOGRAD_AVX2, in, n);
+	wide = run(&net, prec, FG_WINOGRAD_AVX512, in, n);
 	if (narrow) {
 		rms = relative(narrow, want, in + n, n);
-		tap_ok(rms < 3e-6,
-		    "depth %d, %d features, %lld x %lld x %lld: rms error %.2g of the "
-		    "update",
-		    depth, features, (long long)fov[0], (long long)fov[1],
-		    (long long)fov[2], rms);
+		tap_ok(rms < (prec == FG_PREC_F32 ? 3e-6 : 0.006),
+		    "%s, depth %d, %d features, %lld x %lld x %lld: rms error %.2g of "
+		    "the update",
+		    fg_precision_name(prec), depth, features, (long long)fov[0],
+		    (long long)fov[1], (long long)fov[2], rms);
 	}
 	if (narrow && wide)
 		tap_ok(memcmp(narrow, wide, n * sizeof *narrow) == 0,
@@ -89,12 +77,14 @@ main(void)
 		tap_skip_all("no AVX2 with FMA on this processor");
 	net_fini(&net);
 	for (size_t i = 0; i < FG_COUNTOF(fov); i++) {
-		compare(1 + (int)i % 3, 32, fov[i]);
-		compare(1 + (int)(i + 1) % 3, 16, fov[i]);
+		compare(FG_PREC_F32, 1 + (int)i % 3, 32, fov[i]);
+		compare(FG_PREC_F32, 1 + (int)(i + 1) % 3, 16, fov[i]);
+		compare(FG_PREC_BF16, 1 + (int)i % 3, 32, fov[i]);
+		compare(FG_PREC_BF16, 1 + (int)(i + 1) % 3, 16, fov[i]);
 	}
 	for (int64_t side = 23; side <= 35;
 	     side += 2) /* every number of rows at once */
-		compare(1, 32, (int64_t[]){side, 3, 3});
+		compare(FG_PREC_F32, 1, 32, (int64_t[]){side, 3, 3});
 	random_net(&net, 2, 32, fov[2]);
 	net.conv[2].out = 16;
 	tap_ok(!fg_winograd_can_run(&net, FG_WINOGRAD_BEST),
