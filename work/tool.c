@@ -19,8 +19,10 @@ _Atomic bool fg_tool_stop;
 
 static const struct fg_tool_command *const groups[] = {
     fg_tool_import_commands,
+    fg_tool_add_commands,
     fg_tool_layer_commands,
     fg_tool_make_commands,
+    fg_tool_job_commands,
     fg_tool_read_commands,
     fg_tool_devices_commands,
     fg_tool_export_commands,

@@ -66,8 +66,10 @@ struct fg_tool {
 /* The commands of each file, each ending with name NULL. */
 extern const struct fg_tool_command fg_tool_import_commands[];
 extern const struct fg_tool_command fg_tool_export_commands[];
+extern const struct fg_tool_command fg_tool_add_commands[];
 extern const struct fg_tool_command fg_tool_layer_commands[];
 extern const struct fg_tool_command fg_tool_make_commands[];
+extern const struct fg_tool_command fg_tool_job_commands[];
 extern const struct fg_tool_command fg_tool_read_commands[];
 extern const struct fg_tool_command fg_tool_devices_commands[];
 extern const struct fg_tool_command fg_tool_objects_commands[];
