@@ -18,6 +18,7 @@
 
 #include "base/json.h"
 #include "formats/codec.h"
+#include "formats/shard.h"
 
 #define COORD_MAX (INT64_C(1) << 52)       /* voxel_offset, size; their sum < 2^53 */
 #define CHUNK_BYTES_MAX (INT64_C(1) << 31) /* one decoded chunk; a bound of our own */
@@ -224,6 +225,18 @@ check_chunk_bytes(const struct fg_info *info, const struct fg_scale *s,
 }
 
 static int
+check_shard_keys(const struct fg_scale *s, struct fg_err *err)
+{
+	int64_t grid[3];
+
+	fg_scale_grid(s, grid);
+	if (s->sharding.present && fg_shard_key_bits(grid) > 64)
+		return fg_fail(err, FG_ENOTSUP,
+		    "sharded, with more chunks than 64-bit keys can tell apart");
+	return 0;
+}
+
+static int
 parse_scale(const json_t *obj, const struct fg_info *info, struct fg_scale *s,
     struct fg_err *err)
 {
@@ -245,7 +258,7 @@ parse_scale(const json_t *obj, const struct fg_info *info, struct fg_scale *s,
 	    fg_json_get_bool(obj, "hidden", FG_JSON_OPTIONAL, &s->hidden, err) < 0 ||
 	    parse_sharding(obj, &s->sharding, err) < 0 ||
 	    parse_chunk_sizes(obj, s, err) < 0 || parse_encoding(obj, s, err) < 0 ||
-	    check_chunk_bytes(info, s, err) < 0)
+	    check_chunk_bytes(info, s, err) < 0 || check_shard_keys(s, err) < 0)
 		return -1;
 	/* An encoding that this build lacks may be served as it is. */
 	if (fg_codec_check(s->encoding, info->dtype, info->channels, &fits) < 0 &&

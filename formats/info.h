@@ -81,10 +81,11 @@ struct fg_info {
 const char *fg_volume_type_name(enum fg_volume_type t);
 
 /* Read an info file. Unknown keys are ignored, impossible values refused with key and
- * value named (FG_EINVAL; FG_ENOTSUP for another "@type" than a volume, a redirect, and
- * directories that are not below the info file). Encodings that this build lacks pass:
- * such chunks can still be handed on as they are. Directories of an image are ignored.
- * Zeroes *info first; release with fg_info_fini. */
+ * value named (FG_EINVAL; FG_ENOTSUP for another "@type" than a volume, a redirect,
+ * directories that are not below the info file, and sharded scales of more chunks than
+ * 64-bit keys tell apart). Encodings that this build lacks pass: such chunks can still
+ * be handed on as they are. Directories of an image are ignored. Zeroes *info first;
+ * release with fg_info_fini. */
 int fg_info_parse(const char *text, size_t n, struct fg_info *info,
     struct fg_err *err) FG_MUST_USE;
 /* The same, and what is no volume by itself passes as well: annotations, skeletons,

@@ -231,23 +231,6 @@ read_plain(const struct dir *d, const char *name, size_t limit, struct fg_buf **
 /* ------------------------------------------------------------- the source */
 
 static int
-check_info(const struct fg_source *s, struct fg_err *err)
-{
-	for (int i = 0; i < s->info.scales; i++) {
-		const struct fg_scale *sc = &s->info.scale[i];
-		int64_t grid[3];
-
-		fg_scale_grid(sc, grid);
-		if (sc->sharding.present && fg_shard_key_bits(grid) > 64)
-			return fg_fail(err, FG_ENOTSUP,
-			    "scale %s is sharded and has more chunks than its 64-bit "
-			    "keys can tell apart",
-			    sc->key);
-	}
-	return 0;
-}
-
-static int
 dir_open(struct fg_source *s, const char *path, struct fg_err *err)
 {
 	struct dir *d = fg_calloc(1, sizeof *d);
@@ -263,8 +246,7 @@ dir_open(struct fg_source *s, const char *path, struct fg_err *err)
 	if (!s->info_bytes)
 		return fg_fail(err, FG_ENOENT, "%s holds no info file", path);
 	if (fg_info_parse_any((const char *)s->info_bytes->data, s->info_bytes->len,
-		&s->info, err) < 0 ||
-	    check_info(s, err) < 0)
+		&s->info, err) < 0)
 		return fg_err_prefix(err, "%s/info", path);
 	return 0;
 }

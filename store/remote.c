@@ -220,25 +220,6 @@ parse_gs(struct fg_remote *r, const char *rest, struct fg_err *err)
 
 /* ------------------------------------------------------------- opening */
 
-static int
-parse_info(struct fg_source *s, const char *text, size_t n, struct fg_err *err)
-{
-	if (fg_info_parse_any(text, n, &s->info, err) < 0)
-		return -1;
-	for (int i = 0; i < s->info.scales; i++) {
-		const struct fg_scale *sc = &s->info.scale[i];
-		int64_t grid[3];
-
-		fg_scale_grid(sc, grid);
-		if (sc->sharding.present && fg_shard_key_bits(grid) > 64)
-			return fg_fail(err, FG_ENOTSUP,
-			    "scale %s is sharded and has more chunks than its 64-bit "
-			    "keys can tell apart",
-			    sc->key);
-	}
-	return 0;
-}
-
 /* A body as sent -> as stored. */
 static int
 unpack(const struct fg_buf *b, enum fg_coding c, size_t limit, struct fg_buf **out,
@@ -260,7 +241,7 @@ check_info(void *ctx, const struct fg_buf *b, enum fg_coding c, struct fg_err *e
 
 	if (unpack(b, c, INFO_MAX, &plain, err) < 0)
 		return -1;
-	rc = parse_info(s, (const char *)plain->data, plain->len, err);
+	rc = fg_info_parse_any((const char *)plain->data, plain->len, &s->info, err);
 	fg_info_fini(&s->info);
 	fg_buf_unref(plain);
 	return rc;
@@ -283,8 +264,8 @@ read_info(struct fg_source *s, struct fg_err *err)
 	if (rc == 0)
 		rc = unpack(f.bytes, f.coding, INFO_MAX, &s->info_bytes, err);
 	if (rc == 0)
-		rc = parse_info(s, (const char *)s->info_bytes->data,
-		    s->info_bytes->len, err);
+		rc = fg_info_parse_any((const char *)s->info_bytes->data,
+		    s->info_bytes->len, &s->info, err);
 	fg_buf_unref(f.bytes);
 	free(url);
 	return rc;
@@ -302,7 +283,7 @@ open_info(struct fg_source *s, struct fg_err *err)
 		return fg_fail(err, why.code, "%.200s: %s", s->url, why.msg);
 	fg_log(FG_LOG_WARN, "upstream of %.200s: %s; its info is as it was", s->url,
 	    why.msg);
-	return parse_info(s, known, strlen(known), err);
+	return fg_info_parse_any(known, strlen(known), &s->info, err);
 }
 
 static int
