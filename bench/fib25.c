@@ -11,21 +11,13 @@
  */
 #include "config.h"
 
-#include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/resource.h>
-#include <time.h>
 
-#include "base/clock.h"
-#include "base/file.h"
+#include "bench/floods.h"
 #include "formats/codec.h"
 #include "formats/info.h"
-#include "formats/npy.h"
-#include "seg/segment.h"
 
 #define SIDE 250
-#define THREADS_MAX 64
 
 struct options {
 	const char *dir, *out, *device; /* device: kind, threads many of it */
@@ -33,19 +25,6 @@ struct options {
 	enum fg_precision prec;
 	int threads, floods;
 };
-
-struct server {
-	struct fg_batcher *batcher;
-	char device[64];
-	pthread_t thread;
-};
-
-FG_NORETURN static void
-die(const char *what, const struct fg_err *err)
-{
-	fprintf(stderr, "%s: %s\n", what, err->msg);
-	exit(1);
-}
 
 static bool
 read_options(int argc, char **argv, struct options *o)
@@ -113,50 +92,6 @@ read_stack(const char *dir, const struct fg_box *box, struct fg_array *out)
 	}
 }
 
-static void *
-serve(void *arg)
-{
-	struct server *s = arg;
-	struct fg_err err = FG_ERR_INIT;
-
-	if (fg_batcher_serve(s->batcher, s->device, &err) < 0)
-		die(s->device, &err);
-	return NULL;
-}
-
-/* Start n serving threads and wait until all serve. */
-static void
-start_servers(struct fg_batcher *b, struct server *server, const char *kind, int n)
-{
-	struct fg_batcher_stats bs = {0};
-
-	for (int i = 0; i < n; i++) {
-		server[i].batcher = b;
-		snprintf(server[i].device, sizeof server[i].device, "%.40s:%d", kind,
-		    i);
-		fg_assert(
-		    pthread_create(&server[i].thread, NULL, serve, &server[i]) == 0);
-	}
-	while (bs.devices < n) {
-		struct timespec t = {0, 10 * FG_NS_PER_MS};
-
-		nanosleep(&t, NULL);
-		fg_batcher_get_stats(b, &bs);
-	}
-}
-
-static void
-write_labels(const char *path, const struct fg_array *labels)
-{
-	struct fg_err err = FG_ERR_INIT;
-	struct fg_buf *b;
-
-	if (fg_npy_encode(labels, &b, &err) < 0 ||
-	    fg_file_write_fast(path, b->data, b->len, &err) < 0)
-		die(path, &err);
-	fg_buf_unref(b);
-}
-
 static void
 report(struct fg_batcher *b, const struct fg_seg_stats *st, int threads)
 {
@@ -190,8 +125,7 @@ static void
 run(const struct options *o, const struct fg_net *net, const struct fg_array *image)
 {
 	struct fg_err err = FG_ERR_INIT;
-	struct fg_batcher *b = fg_batcher_new(net, o->prec, 0, &err);
-	struct server server[THREADS_MAX];
+	struct servers servers;
 	struct fg_flood_params params;
 	struct fg_array labels;
 	struct fg_seg_stats st;
@@ -201,19 +135,16 @@ run(const struct options *o, const struct fg_net *net, const struct fg_array *im
 	    .cls = &cls,
 	    .floods = o->floods};
 
-	if (!b || fg_array_init(&labels, FG_U32, image->shape, &err) < 0)
+	if (fg_array_init(&labels, FG_U32, image->shape, &err) < 0)
 		die("setup", &err);
-	start_servers(b, server, o->device, o->threads);
+	start_servers(&servers, net, o->prec, o->device, o->threads);
 	fg_flood_params_default(&params);
-	if (fg_segment_block(b, &call, &labels, NULL, &st, &err) < 0)
+	if (fg_segment_block(servers.batcher, &call, &labels, NULL, &st, &err) < 0)
 		die("segment", &err);
-	report(b, &st, o->threads);
+	report(servers.batcher, &st, o->threads);
 	if (o->out)
-		write_labels(o->out, &labels);
-	fg_batcher_stop(b);
-	for (int i = 0; i < o->threads; i++)
-		pthread_join(server[i].thread, NULL);
-	fg_batcher_free(b);
+		write_npy(o->out, &labels);
+	stop_servers(&servers);
 	fg_seg_stats_fini(&st);
 	fg_array_fini(&labels);
 }

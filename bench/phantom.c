@@ -4,7 +4,7 @@
  *
  *   bench/phantom MODEL.safetensors [phantom KEY=VALUE,...] [--side N] [--halo N]
  *                 [--at X,Y,Z] [--precision f32|bf16] [--threads N] [--delta N]
- * [--labels OUT.npy]
+ *                 [--labels OUT.npy]
  *
  * The box is a cube of side + 2 * halo voxels (128, 16); the inner cube is scored, as
  * it would be kept of a block. Prints times, fields of view, and the scores of
@@ -13,19 +13,9 @@
  */
 #include "config.h"
 
-#include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
-
-#include "base/clock.h"
-#include "base/file.h"
-#include "formats/npy.h"
+#include "bench/floods.h"
 #include "seg/score.h"
-#include "seg/segment.h"
 #include "store/phantom.h"
-
-#define THREADS_MAX 64
 
 struct options {
 	const char *model, *out;
@@ -34,19 +24,6 @@ struct options {
 	enum fg_precision prec;
 	int threads;
 };
-
-struct server {
-	struct fg_batcher *batcher;
-	char device[64];
-	pthread_t thread;
-};
-
-static void
-die(const char *what, const struct fg_err *err)
-{
-	fprintf(stderr, "%s: %s\n", what, err->msg);
-	exit(1);
-}
 
 static bool
 read_options(int argc, char **argv, struct options *o)
@@ -98,36 +75,6 @@ read_options(int argc, char **argv, struct options *o)
 		}
 	}
 	return o->model != NULL;
-}
-
-static void *
-serve(void *arg)
-{
-	struct server *s = arg;
-	struct fg_err err = FG_ERR_INIT;
-
-	if (fg_batcher_serve(s->batcher, s->device, &err) < 0)
-		die(s->device, &err);
-	return NULL;
-}
-
-static void
-start_servers(struct fg_batcher *b, struct server *server, int n)
-{
-	struct fg_batcher_stats bs = {0};
-
-	for (int i = 0; i < n; i++) {
-		server[i].batcher = b;
-		snprintf(server[i].device, sizeof server[i].device, "cpu:%d", i);
-		fg_assert(
-		    pthread_create(&server[i].thread, NULL, serve, &server[i]) == 0);
-	}
-	while (bs.devices < n) {
-		struct timespec t = {0, 10 * FG_NS_PER_MS};
-
-		nanosleep(&t, NULL);
-		fg_batcher_get_stats(b, &bs);
-	}
 }
 
 static void
@@ -182,8 +129,7 @@ static void
 run(const struct options *o, const struct fg_net *net, const struct fg_box *box)
 {
 	struct fg_err err = FG_ERR_INIT;
-	struct fg_batcher *b = fg_batcher_new(net, o->prec, 0, &err);
-	struct server server[THREADS_MAX];
+	struct servers servers;
 	int64_t side = o->side + 2 * o->halo, shape[4] = {side, side, side, 1};
 	struct fg_array image, labels;
 	struct fg_flood_params params;
@@ -192,15 +138,15 @@ run(const struct options *o, const struct fg_net *net, const struct fg_box *box)
 	_Atomic int cls = FG_BULK;
 	struct fg_block_call call = {.image = &image, .params = &params, .cls = &cls};
 
-	if (!b || fg_array_init(&image, FG_U8, shape, &err) < 0 ||
+	if (fg_array_init(&image, FG_U8, shape, &err) < 0 ||
 	    fg_array_init(&labels, FG_U32, shape, &err) < 0 ||
 	    fg_phantom_image(&o->phantom, 0, box, &image, &err) < 0)
 		die("image", &err);
 	fg_flood_params_default(&params);
-	start_servers(b, server, o->threads);
-	if (fg_segment_block(b, &call, &labels, NULL, &st, &err) < 0)
+	start_servers(&servers, net, o->prec, "cpu", o->threads);
+	if (fg_segment_block(servers.batcher, &call, &labels, NULL, &st, &err) < 0)
 		die("segment", &err);
-	fg_batcher_get_stats(b, &bs);
+	fg_batcher_get_stats(servers.batcher, &bs);
 	printf("floods           %llu seeds, %llu floods, %llu weak, %llu small, %llu "
 	       "objects\n",
 	    (unsigned long long)st.seeds, (unsigned long long)st.floods,
@@ -214,18 +160,9 @@ run(const struct options *o, const struct fg_net *net, const struct fg_box *box)
 	    1e-6 * (double)bs.device_ns / (double)FG_MAX(bs.steps, 1u),
 	    (double)(side * side * side) / (double)FG_MAX(bs.steps, 1u));
 	score(o, box, &labels);
-	if (o->out) {
-		struct fg_buf *npy;
-
-		if (fg_npy_encode(&labels, &npy, &err) < 0 ||
-		    fg_file_write_fast(o->out, npy->data, npy->len, &err) < 0)
-			die(o->out, &err);
-		fg_buf_unref(npy);
-	}
-	fg_batcher_stop(b);
-	for (int i = 0; i < o->threads; i++)
-		pthread_join(server[i].thread, NULL);
-	fg_batcher_free(b);
+	if (o->out)
+		write_npy(o->out, &labels);
+	stop_servers(&servers);
 	fg_seg_stats_fini(&st);
 	fg_array_fini(&image);
 	fg_array_fini(&labels);

@@ -22,27 +22,18 @@
 #include "config.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "base/clock.h"
-#include "base/file.h"
 #include "base/morton.h"
-#include "formats/npy.h"
+#include "bench/floods.h"
 #include "seg/consensus.h"
 #include "seg/score.h"
-#include "seg/segment.h"
 #include "store/object.h"
 #include "store/phantom.h"
 #include "work/stitch.h"
 
-#define THREADS_MAX 64
 #define GRIDS_MAX 32
-#define NPY_MAX ((size_t)4 << 30)
 
 static const struct {
 	const char *name;
@@ -85,13 +76,6 @@ struct options {
 	long objects;
 	bool consensus;
 };
-
-static void
-die(const char *what, const struct fg_err *err)
-{
-	fprintf(stderr, "%s: %s\n", what, err->msg);
-	exit(1);
-}
 
 /* ------------------------------------------------------------- options */
 
@@ -188,73 +172,16 @@ read_options(int argc, char **argv, struct options *o)
 
 /* ------------------------------------------------------------- floods */
 
-struct server {
-	struct fg_batcher *batcher;
-	char device[64];
-	pthread_t thread;
-};
-
 /* Picture, truth, and what floods them. */
 struct bench {
 	const struct options *o;
 	struct fg_array image, truth;
 	struct fg_scale scale;
 	struct fg_net *net;
-	struct fg_batcher *batcher;
-	struct server server[THREADS_MAX];
+	struct servers servers;
 	struct fg_array whole[GRIDS_MAX]; /* --consensus: of each grid that is cut */
 	size_t wholes;
 };
-
-static void *
-serve(void *arg)
-{
-	struct server *s = arg;
-	struct fg_err err = FG_ERR_INIT;
-
-	if (fg_batcher_serve(s->batcher, s->device, &err) < 0)
-		die(s->device, &err);
-	return NULL;
-}
-
-static void
-start_servers(struct bench *b)
-{
-	struct fg_err err = FG_ERR_INIT;
-
-	b->batcher = fg_batcher_new(b->net, b->o->prec, 0, &err);
-	if (!b->batcher)
-		die("batcher", &err);
-	for (int i = 0; i < b->o->threads; i++) {
-		struct server *s = &b->server[i];
-
-		s->batcher = b->batcher;
-		snprintf(s->device, sizeof s->device, "cpu:%d", i);
-		fg_assert(pthread_create(&s->thread, NULL, serve, s) == 0);
-	}
-}
-
-static void
-stop_servers(struct bench *b)
-{
-	if (!b->batcher)
-		return;
-	fg_batcher_stop(b->batcher);
-	for (int i = 0; i < b->o->threads; i++)
-		pthread_join(b->server[i].thread, NULL);
-	fg_batcher_free(b->batcher);
-}
-
-static void
-read_npy(const char *path, struct fg_array *out)
-{
-	struct fg_err err = FG_ERR_INIT;
-	struct fg_buf *b = fg_file_read(path, NPY_MAX, &err);
-
-	if (!b || fg_npy_decode(b->data, b->len, NPY_MAX, out, &err) < 0)
-		die(path, &err);
-	fg_buf_unref(b);
-}
 
 static void
 prepare(struct bench *b)
@@ -297,7 +224,6 @@ flood(struct bench *b, const struct fg_recipe *r, const int64_t blk[3],
 	struct fg_block_call call = {.image = &image, .params = &params, .cls = &cls};
 	int64_t shape[4] = {1, 1, 1, 1};
 	struct fg_box box, all;
-	struct fg_buf *npy;
 	char *path = NULL;
 	uint64_t steps;
 
@@ -310,8 +236,8 @@ flood(struct bench *b, const struct fg_recipe *r, const int64_t blk[3],
 		free(path);
 		return 0;
 	}
-	if (!b->batcher)
-		start_servers(b);
+	if (!b->servers.batcher)
+		start_servers(&b->servers, b->net, b->o->prec, "cpu", b->o->threads);
 	fg_recipe_box(r, &b->scale, blk, &box);
 	fg_scale_bounds(&b->scale, &all);
 	fg_box_shape(&box, shape);
@@ -320,14 +246,11 @@ flood(struct bench *b, const struct fg_recipe *r, const int64_t blk[3],
 		die("block", &err);
 	fg_array_copy_box(&image, &box, &b->image, &all);
 	fg_flood_params_default(&params);
-	if (fg_segment_block(b->batcher, &call, labels, NULL, &st, &err) < 0)
+	if (fg_segment_block(b->servers.batcher, &call, labels, NULL, &st, &err) < 0)
 		die("segment", &err);
 	steps = st.steps;
-	if (path && (fg_npy_encode(labels, &npy, &err) < 0 ||
-			fg_file_write_fast(path, npy->data, npy->len, &err) < 0))
-		die(path, &err);
 	if (path)
-		fg_buf_unref(npy);
+		write_npy(path, labels);
 	fg_seg_stats_fini(&st);
 	fg_array_fini(&image);
 	free(path);
@@ -619,7 +542,7 @@ run_rules(const struct options *o)
 		run_grid(&b, o->grid[i], score[grids]);
 		grids += o->grid[i][0] < b.scale.size[0];
 	}
-	stop_servers(&b);
+	stop_servers(&b.servers);
 	run_consensus(&b);
 	fg_net_free(b.net);
 	printf("median and range over %zu grids\n", grids);
