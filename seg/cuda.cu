@@ -275,12 +275,50 @@ to_bits(enum fg_precision prec, float v)
 	return prec == FG_PREC_BF16 ? fg_host_bf16(v) : fg_host_f16(v);
 }
 
-/* Fragment order: [tap][16 input channels][16 output channels][lane][4] registers of
- * two values. Register 2 h + r of a lane: output channel 8 h + lane / 4, input channels
- * 8 r + lane % 4 * 2 and the next. */
+static float
+of_bits(enum fg_precision prec, uint16_t v)
+{
+	uint32_t u = (uint32_t)v << 16;
+	float f;
+
+	if (prec == FG_PREC_F16)
+		return fg_host_of_f16(v);
+	memcpy(&f, &u, sizeof f);
+	return f;
+}
+
+/* The weights w[tap][in][out], rounded so that the sum over the taps is right: what
+ * one loses the next one gets (why: seg/bf16.h). */
+static std::vector<uint16_t>
+round_weights(const struct fg_conv *c, enum fg_precision prec)
+{
+	size_t n = (size_t)c->in * c->out;
+	std::vector<uint16_t> w(27 * n);
+
+	for (size_t i = 0; i < n; i++) {
+		float owed = 0;
+
+		for (size_t at = i; at < w.size(); at += n) {
+			float want = c->w[at] + owed;
+
+			w[at] = to_bits(prec, want);
+			owed = want - of_bits(prec, w[at]);
+		}
+	}
+	return w;
+}
+
+/*
+ * Fragment order: [tap][16 input channels][pair of fragments][lane][4] registers of two
+ * values. Register 2 h + r of a lane: column lane / 4 of fragment 2 pair + h, input
+ * channels 8 r + lane % 4 * 2 and the next. Columns are channels in such an order that
+ * a lane's sums, columns 2 t and 2 t + 1 of each fragment with t = lane % 4, are those
+ * of a quarter of the channels, in a row.
+ */
 static std::vector<uint32_t>
 pack_weights(const struct fg_conv *c, enum fg_precision prec)
 {
+	std::vector<uint16_t> from = round_weights(c, prec);
 	std::vector<uint32_t> w;
 	int n = c->out;
 
@@ -289,14 +327,13 @@ pack_weights(const struct fg_conv *c, enum fg_precision prec)
 			for (int pair = 0; pair < n / 16; pair++)
 				for (int i = 0; i < 128; i++) {
 					int lane = i / 4, h = i % 4 / 2, r = i % 2;
-					int o = pair * 16 + h * 8 + lane / 4;
+					int o = lane / 8 * (n / 4) +
+						2 * (2 * pair + h) + lane / 4 % 2;
 					int in = k * 16 + r * 8 + lane % 4 * 2;
-					const float *v =
-					    c->w + ((size_t)tap * n + in) * n + o;
+					const uint16_t *v =
+					    &from[((size_t)tap * n + in) * n + o];
 
-					w.push_back(
-					    to_bits(prec, v[0]) |
-					    (uint32_t)to_bits(prec, v[n]) << 16);
+					w.push_back(v[0] | (uint32_t)v[n] << 16);
 				}
 	return w;
 }
@@ -495,24 +532,33 @@ static void
 launch_stack(const model *m, int n)
 {
 	int tiles = n * m->shape.tiles, grid = tiles < m->blocks ? tiles : m->blocks;
-	dim3 positions(position_blocks(m), (unsigned)n);
 	uint16_t *mid = (uint16_t *)m->mid, *raw = (uint16_t *)m->raw,
 		 *act = (uint16_t *)m->act;
 	const layer &first = m->layers[0], &last = m->layers[m->convs - 1];
 
-	fg_launch(fg_cuda_first<T, C>, positions, FG_CUDA_THREADS, 0, m->stream, m->in,
-	    mid, (const float *)first.w, first.bias, m->shape);
+	fg_launch(fg_cuda_first<T, C>, dim3((unsigned)m->shape.tiles, (unsigned)n),
+	    FG_CUDA_THREADS, 0, m->stream, m->in, mid, (const float4 *)first.w,
+	    first.bias, m->shape);
 	for (int i = 1; i + 1 < m->convs; i++) {
 		const layer &l = m->layers[i];
 		bool second = i % 2 == 1;
+		fg_cuda_to to = {};
 
+		if (second && i > 1)
+			to.residual = raw;
+		if (i + 2 == m->convs) {
+			to.out = m->out;
+			to.in = m->in;
+			to.w = (const float *)last.w;
+			to.bias = last.bias;
+		} else {
+			to.raw = second ? raw : NULL;
+			to.act = second ? act : mid;
+		}
 		fg_launch(fg_cuda_conv3<T, C>, dim3((unsigned)grid), FG_CUDA_THREADS,
-		    m->shared, m->stream, second ? mid : act,
-		    second && i > 1 ? raw : NULL, second ? raw : NULL,
-		    second ? act : mid, (const uint4 *)l.w, l.bias, m->shape, tiles);
+		    m->shared, m->stream, second ? mid : act, to, (const uint4 *)l.w,
+		    l.bias, m->shape, tiles);
 	}
-	fg_launch(fg_cuda_last<T>, positions, FG_CUDA_THREADS, 0, m->stream, m->in, act,
-	    m->out, (const float *)last.w, last.bias, last.in, m->shape);
 }
 
 static void
