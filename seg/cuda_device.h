@@ -16,6 +16,7 @@
 #include <type_traits>
 
 #define FG_DEVICE __device__
+#define FG_BOTH __host__ __device__
 #define FG_GLOBAL __global__
 #define FG_SHARED __shared__
 #define FG_SHARED_DYNAMIC(type, name) extern __shared__ type name[]
@@ -45,7 +46,8 @@ fg_pair_f16(float low, float high)
 
 	asm("cvt.rn.f16x2.f32 %0, %1, %2;"
 	    : "=r"(v)
-	    : "f"(fminf(fmaxf(high, -most), most)), "f"(fminf(fmaxf(low, -most), most)));
+	    : "f"(fminf(fmaxf(high, -most), most)),
+	    "f"(fminf(fmaxf(low, -most), most)));
 	return v;
 }
 

@@ -158,13 +158,13 @@ fg_cuda_chunk(int i)
 }
 
 /* Voxels of a strip that are wanted, and that there is room for: whole turns. */
-FG_DEVICE static inline int
+FG_BOTH static inline int
 fg_cuda_strip(const fg_cuda_shape &s)
 {
 	return FG_CUDA_TILE + 2 * s.row + 2;
 }
 
-FG_DEVICE static inline int
+FG_BOTH static inline int
 fg_cuda_strip_room(const fg_cuda_shape &s)
 {
 	return (fg_cuda_strip(s) + 7) / 8 * 8;
@@ -232,20 +232,20 @@ fg_cuda_taps(float sum[FG_CUDA_SIDE][2 * fg_cuda_conv<C>::pairs][4], const uint4
 			for (int kx = 0; kx < 3; kx++) {
 				FG_UNROLL
 				for (int n = 0; n < pairs; n++)
-					b[kx][n] = w[(((ky * 3 + kx) * steps + k) *
-							     pairs +
-							 n) *
-							 32 +
-						     lane];
+					b[kx][n] =
+					    w[(((ky * 3 + kx) * steps + k) * pairs +
+						  n) *
+						    32 +
+						lane];
 			}
 			FG_UNROLL
 			for (int i = 0; i < FG_CUDA_SIDE + 2; i++) {
 				uint32_t a[4];
 
-				fg_load_matrices(a,
-				    &strip[fg_cuda_chunk<C>((voxel + ky * row + i) *
-								fg_cuda_conv<C>::chunks +
-							    2 * k + half)]);
+				fg_load_matrices(a, &strip[fg_cuda_chunk<C>(
+							(voxel + ky * row + i) *
+							    fg_cuda_conv<C>::chunks +
+							2 * k + half)]);
 				FG_UNROLL
 				for (int kx = 0; kx < 3; kx++) {
 					if (i - kx < 0 || i - kx >= FG_CUDA_SIDE)
@@ -256,7 +256,8 @@ fg_cuda_taps(float sum[FG_CUDA_SIDE][2 * fg_cuda_conv<C>::pairs][4], const uint4
 						    b[kx][n].y, b[kx][n].z, b[kx][n].w};
 
 						T::mma(sum[i - kx][2 * n], a, q);
-						T::mma(sum[i - kx][2 * n + 1], a, q + 2);
+						T::mma(sum[i - kx][2 * n + 1], a,
+						    q + 2);
 					}
 				}
 			}
@@ -372,8 +373,9 @@ fg_cuda_residual(fg_cuda_piece<C> r[2][FG_CUDA_SIDE], const uint16_t *residual,
 /* n_tiles: of all patches. weights: fg_cuda_conv<C>::weights chunks in fragment order;
  * all taps after each other. */
 template <class T, int C>
-FG_GLOBAL void FG_BOUNDS(FG_CUDA_THREADS, 2) fg_cuda_conv3(const uint16_t *src,
-    fg_cuda_to to, const uint4 *weights, const float *bias, fg_cuda_shape s, int n_tiles)
+FG_GLOBAL void
+FG_BOUNDS(FG_CUDA_THREADS, 2) fg_cuda_conv3(const uint16_t *src, fg_cuda_to to,
+    const uint4 *weights, const float *bias, fg_cuda_shape s, int n_tiles)
 {
 	FG_SHARED_DYNAMIC(uint4, shared);
 	const int voxels = fg_cuda_strip(s), quarter = FG_THREAD % 4;

@@ -34,6 +34,7 @@
 #include <vector>
 
 #define FG_DEVICE
+#define FG_BOTH
 #define FG_GLOBAL
 #define FG_SHARED static thread_local
 #define FG_SHARED_DYNAMIC(type, name) type *name = (type *)fg_emu.dynamic
@@ -45,6 +46,7 @@
 #define FG_BLOCK_Y ((unsigned)fg_emu.block[1])
 #define FG_CUDA_NAME "emulated"
 #define EMULATED_MEMORY (64u << 20)
+#define EMULATED_SHARED (163 << 10) /* of a block; so has compute capability 8.0 */
 #define EMULATED_STACK (64 << 10)
 #define EMULATED_THREADS 192
 
@@ -398,8 +400,8 @@ fg_mma_f16(float d[4], const uint32_t a[4], const uint32_t b[2])
 }
 
 /* PTX ISA, ldmatrix.x4: the address of row r of matrix m comes from lane 8 m + r; lane
- * l receives values 2 (l % 4) and the next of row l / 4 of each matrix. Rows of a matrix
- * that share a place of 128 bytes would come one after the other. */
+ * l receives values 2 (l % 4) and the next of row l / 4 of each matrix. Rows of a
+ * matrix that share a place of 128 bytes would come one after the other. */
 static inline void
 fg_emu_matrices(fg_emu_lane *lane)
 {
@@ -510,8 +512,12 @@ struct fg_emu_stream {
 typedef fg_emu_stream *cudaStream_t;
 enum { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost };
 enum { cudaStreamNonBlocking, cudaStreamCaptureModeThreadLocal };
-enum { cudaDevAttrMultiProcessorCount };
-enum { cudaFuncAttributeMaxDynamicSharedMemorySize };
+enum { cudaDevAttrMultiProcessorCount, cudaDevAttrMaxSharedMemoryPerBlockOptin };
+enum {
+	cudaFuncAttributeMaxDynamicSharedMemorySize,
+	cudaFuncAttributePreferredSharedMemoryCarveout
+};
+enum { cudaSharedmemCarveoutMaxShared = 100 };
 struct cudaDeviceProp {
 	char name[64];
 	int major, minor, multiProcessorCount;
@@ -560,15 +566,15 @@ cudaGetDeviceProperties(cudaDeviceProp *p, int i)
 	return i < 1 ? cudaSuccess : cudaErrorInvalidValue;
 }
 static inline cudaError_t
-cudaDeviceGetAttribute(int *v, int, int)
+cudaDeviceGetAttribute(int *v, int what, int)
 {
-	*v = 2;
+	*v = what == cudaDevAttrMultiProcessorCount ? 2 : EMULATED_SHARED;
 	return cudaSuccess;
 }
 static inline cudaError_t
-cudaFuncSetAttribute(const void *, int, int bytes)
+cudaFuncSetAttribute(const void *, int, int value)
 {
-	return bytes <= 163 << 10 ? cudaSuccess : cudaErrorInvalidValue;
+	return value <= EMULATED_SHARED ? cudaSuccess : cudaErrorInvalidValue;
 }
 static inline cudaError_t
 cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *n, const void *, int, size_t)
@@ -621,23 +627,6 @@ cudaMemGetInfo(size_t *now, size_t *all)
 
 	*all = EMULATED_MEMORY;
 	*now = EMULATED_MEMORY - fg_emu_memory.used;
-	return cudaSuccess;
-}
-static inline cudaError_t
-cudaMemset(void *p, int v, size_t n)
-{
-	memset(p, v, n);
-	return cudaSuccess;
-}
-static inline cudaError_t
-cudaMemcpy(void *to, const void *from, size_t n, int)
-{
-	memcpy(to, from, n);
-	return cudaSuccess;
-}
-static inline cudaError_t
-cudaDeviceSynchronize(void)
-{
 	return cudaSuccess;
 }
 

@@ -68,8 +68,8 @@ struct bound {
 
 static const struct bound bounds[] = {
     [FG_PREC_F32] = {1e-5, 1e-4},
-    [FG_PREC_BF16] = {1.5e-2, 6e-2},
-    [FG_PREC_F16] = {2e-3, 8e-3},
+    [FG_PREC_BF16] = {8e-3, 3e-2},
+    [FG_PREC_F16] = {1.2e-3, 5e-3},
 };
 
 /* A field of view with three different edges, more than one tile of it. */
