@@ -216,7 +216,7 @@ print_rate(const char *what, int n, double ms)
 {
 	double rate = n * tflop / ms * 1e3;
 
-	printf("%-8s batch %2d: %8.1f patches/s, %4.0f TFLOP/s", what, n, n / ms * 1e3,
+	printf("%-12s batch %2d: %8.1f patches/s, %4.0f TFLOP/s", what, n, n / ms * 1e3,
 	    rate);
 	if (wanted_rate > 0)
 		printf(", %4.1f %% of %.0f", 100 * rate / wanted_rate, wanted_rate);
@@ -258,8 +258,9 @@ measure_steps(model *m, int n)
 		canvas_close(c);
 }
 
-static void
-measure_network(model *m, int n)
+/* The network in a graph of its own. */
+static double
+network_ms(model *m, int n)
 {
 	cudaGraphExec_t exec;
 	cudaGraph_t graph;
@@ -269,10 +270,27 @@ measure_network(model *m, int n)
 	launch_network(m, n);
 	must(cudaStreamEndCapture(m->stream, &graph), "recording");
 	must(cudaGraphInstantiate(&exec, graph, 0), "recording");
-	print_rate("network", n,
-	    median_ms(m->stream, [&] { cudaGraphLaunch(exec, m->stream); }));
+	double ms = median_ms(m->stream, [&] { cudaGraphLaunch(exec, m->stream); });
 	cudaGraphExecDestroy(exec);
 	cudaGraphDestroy(graph);
+	return ms;
+}
+
+/* Of 64 patches, in groups: what FG_CUDA_GROUP should be. */
+static void
+measure_groups(model *m)
+{
+	static const int sizes[] = {3, 5, 7, 14, 23, 31, 62};
+	int usual = m->group;
+
+	for (int g : sizes) {
+		char what[24];
+
+		m->group = g;
+		snprintf(what, sizeof what, "groups of %d", g);
+		print_rate(what, BATCH_MAX, network_ms(m, BATCH_MAX));
+	}
+	m->group = usual;
 }
 
 /* One kernel ten times in a row. */
@@ -352,9 +370,10 @@ main(int argc, char **argv)
 		model *m = load_net(dev, prec, BATCH_MAX);
 		printf("memory: %s\n", m->base.plan);
 		for (int n : sizes) {
-			measure_network(m, n);
+			print_rate("network", n, network_ms(m, n));
 			measure_steps(m, n);
 		}
+		measure_groups(m);
 		for (int n : {1, BATCH_MAX}) {
 			if (prec == FG_PREC_BF16)
 				measure_kernels<fg_bf16>(m, n);

@@ -116,18 +116,20 @@ position_blocks(const model *m)
 	return blocks_for((size_t)m->shape.tiles * FG_CUDA_TILE);
 }
 
+/* All layers of n patches, in the first places of the activations. */
 template <class T, int C>
 static void
-launch_stack(const model *m, int n)
+launch_stack(const model *m, int from, int n)
 {
+	float2 *in = m->in + (size_t)from * m->shape.stride;
 	int tiles = n * m->shape.tiles, grid = tiles < m->blocks ? tiles : m->blocks;
 	uint16_t *mid = (uint16_t *)m->mid, *raw = (uint16_t *)m->raw,
 		 *act = (uint16_t *)m->act;
 	const layer &first = m->layers[0], &last = m->layers[m->convs - 1];
 
 	fg_launch(fg_cuda_first<T, C>, dim3((unsigned)m->shape.tiles, (unsigned)n),
-	    FG_CUDA_THREADS, 0, m->stream, m->in, mid, (const float4 *)first.w,
-	    first.bias, m->shape);
+	    FG_CUDA_THREADS, 0, m->stream, in, mid, (const float4 *)first.w, first.bias,
+	    m->shape);
 	for (int i = 1; i + 1 < m->convs; i++) {
 		const layer &l = m->layers[i];
 		bool second = i % 2 == 1;
@@ -136,8 +138,8 @@ launch_stack(const model *m, int n)
 		if (second && i > 1)
 			to.residual = raw;
 		if (i + 2 == m->convs) {
-			to.out = m->out;
-			to.in = m->in;
+			to.out = m->out + (size_t)from * m->voxels;
+			to.in = in;
 			to.w = (const float *)last.w;
 			to.bias = last.bias;
 		} else {
@@ -178,16 +180,22 @@ launch_plain(const model *m, int n)
 static void
 launch_network(const model *m, int n)
 {
-	if (m->prec == FG_PREC_F32)
+	if (m->prec == FG_PREC_F32) {
 		launch_plain(m, n);
-	else if (m->prec == FG_PREC_BF16 && m->features == 32)
-		launch_stack<fg_bf16, 32>(m, n);
-	else if (m->prec == FG_PREC_BF16)
-		launch_stack<fg_bf16, 16>(m, n);
-	else if (m->features == 32)
-		launch_stack<fg_f16, 32>(m, n);
-	else
-		launch_stack<fg_f16, 16>(m, n);
+		return;
+	}
+	for (int from = 0; from < n; from += m->group) {
+		int k = n - from < m->group ? n - from : m->group;
+
+		if (m->prec == FG_PREC_BF16 && m->features == 32)
+			launch_stack<fg_bf16, 32>(m, from, k);
+		else if (m->prec == FG_PREC_BF16)
+			launch_stack<fg_bf16, 16>(m, from, k);
+		else if (m->features == 32)
+			launch_stack<fg_f16, 32>(m, from, k);
+		else
+			launch_stack<fg_f16, 16>(m, from, k);
+	}
 }
 
 /* What is recorded; a kernel that cannot be launched is told by cudaGetLastError. */

@@ -12,20 +12,39 @@
  * conv3: implicit GEMM of 256 consecutive positions by C channels per thread block, on
  * mma.m16n8k16 (16-bit inputs, float sums). For one kz, the three ky and three kx of
  * all its positions lie in one strip of 256 + 2 rows + 2 voxels, which is brought to
- * shared memory once (cp.async, two strips in turn) and serves 9 taps. Weights stay in
- * shared memory for the life of a block, in the order of the fragments. Blocks are
- * persistent: each goes through tiles with the stride of the grid.
+ * shared memory once (cp.async, two strips in turn) and serves 9 taps. Of a warp's 64
+ * positions a fragment holds 16 that are 4 apart, so that the fragment of the next
+ * position is that of the next kx: six are loaded for the four positions and three kx.
+ * Weights stay in shared memory for the life of a block, in the order of the fragments.
+ * Blocks are persistent: each goes through tiles with the stride of the grid.
  *
- * A tile lies in one patch, and its sums go over kz, ky, kx, channels in this order: a
+ * The columns of weights are in such an order that a lane has a quarter of a voxel's
+ * channels in a row: residual, bias and relu work on vectors of 16 bytes. The residual
+ * stream is f16 in either precision (bf16 would lose three bits of it in each module);
+ * the first convolution and the last are float, the last one in the epilogue of the one
+ * before it.
+ *
+ * A tile lies in one patch, and its sums go over kz, ky, channels, kx in this order: a
  * patch's bits depend neither on the batch nor on the place in it.
  *
  * Roofline, 12 modules of 32 channels, 33^3 voxels: 45.8 GFLOP a patch, 48.6 with the
- * padding. Device memory: a module's two convolutions read and write 7 times 2.6 MB:
- * 0.21 GB a patch, 220 GFLOP/GB: 0.06 ms of an H100's 3.35 TB/s beside 0.05 ms of its
- * 989 TFLOP/s. Shared memory: a warp's 64 positions by 16 channels take 2 KB and their
- * weights 1 KB per 65.5 kFLOP; at 128 B a clock and multiprocessor that bounds the rate
- * at 2 / 3 of the peak. L2: a tile brings 61 KB per 14.2 MFLOP, of no concern. Not
- * measured: written without a GPU.
+ * padding. All of it is ESTIMATED, from the machine code for compute capability 9.0 and
+ * a model of its issue; bench/cuda_rate measures it.
+ *   Matrix units: mma.sync reaches a half (the rate of an A100's multiprocessor) to five
+ *   eighths of the dense peak that wgmma has on an H100: 495 to 620 of 989 TFLOP/s.
+ *   Issue: a kz takes a warp 288 mma, 72 loads of 512 bytes from shared memory and 97
+ *   other instructions; no spills at 250 registers, no bank conflicts. A scheduler's two
+ *   warps then keep the matrix unit busy for 96 % of the time, one alone for 90 %.
+ *   Between tiles a warp has some 1200 instructions, while the other block's computes.
+ *   Shared memory: 1152 clocks a kz beside 1843 to 2304 of the matrix units. 97 KB a
+ *   block: two fit an H100 multiprocessor, one an A100's.
+ *   Quantities: 9536 tiles of 64 patches are 36.1 rounds of 264 blocks (98 % of 37), of 8
+ *   patches 4.5 (90 %); one patch gives 17 of 132 multiprocessors two tiles.
+ *   Device memory: a module reads and writes six times 2.4 MB, 0.18 GB a patch: 0.06 ms
+ *   of the 3.0 TB/s that a copy reaches. Second-level cache: 63 KB a tile of 14.2 MFLOP,
+ *   2.1 TB/s at 450 TFLOP/s.
+ * Together: 0.10 to 0.12 ms a patch at batch 64, 380 to 460 TFLOP/s, 48 to 58 % of the
+ * 790 TFLOP/s of a large matrix product.
  */
 #ifndef FG_SEG_CUDA_KERNELS_H
 #define FG_SEG_CUDA_KERNELS_H

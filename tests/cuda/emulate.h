@@ -45,6 +45,7 @@
 #define FG_BLOCKS (fg_emu.blocks)
 #define FG_BLOCK_Y ((unsigned)fg_emu.block[1])
 #define FG_CUDA_NAME "emulated"
+#define FG_CUDA_GROUP 5
 #define EMULATED_MEMORY (64u << 20)
 #define EMULATED_SHARED (163 << 10) /* of a block; so has compute capability 8.0 */
 #define EMULATED_STACK (64 << 10)
