@@ -232,6 +232,7 @@ measure_steps(model *m, int n)
 	std::vector<uint8_t> voxels(64 * 64 * 64, 120);
 	std::vector<struct fg_remote *> canvas((size_t)n);
 	struct fg_err err = {};
+	int in_it;
 
 	params.move = params.pad = -1;
 	params.freeze = -1;
@@ -251,9 +252,9 @@ measure_steps(model *m, int n)
 		s.centre[0] = s.centre[1] = s.centre[2] = 30;
 		fill_slot(m, &s, &m->host_slot[i]);
 	}
-	must_do(launch_graph(m, STEP, n, &err), &err);
+	must_do(launch_parts(m, n, &in_it, &err), &err);
 	print_rate("steps", n,
-	    median_ms(m->stream, [&] { launch_graph(m, STEP, n, NULL); }));
+	    median_ms(m->stream, [&] { launch_parts(m, n, &in_it, NULL); }));
 	for (struct fg_remote *c : canvas)
 		canvas_close(c);
 }
@@ -267,7 +268,7 @@ network_ms(model *m, int n)
 
 	must(cudaStreamBeginCapture(m->stream, cudaStreamCaptureModeThreadLocal),
 	    "recording");
-	launch_network(m, n);
+	launch_network(m, 0, n);
 	must(cudaStreamEndCapture(m->stream, &graph), "recording");
 	must(cudaGraphInstantiate(&exec, graph, 0), "recording");
 	double ms = median_ms(m->stream, [&] { cudaGraphLaunch(exec, m->stream); });

@@ -153,8 +153,9 @@ launch_stack(const model *m, int from, int n)
 }
 
 static void
-launch_plain(const model *m, int n)
+launch_plain(const model *m, int first, int n)
 {
+	const float2 *in = m->in + (size_t)first * m->shape.stride;
 	size_t all = (size_t)m->shape.tiles * FG_CUDA_TILE * m->features;
 	dim3 outputs(blocks_for(all), (unsigned)n);
 	float *mid = (float *)m->mid, *raw = (float *)m->raw, *act = (float *)m->act;
@@ -165,7 +166,7 @@ launch_plain(const model *m, int n)
 		bool second = i % 2 == 1;
 
 		fg_launch(fg_cuda_plain, outputs, FG_CUDA_THREADS, 0, m->stream,
-		    i == 0   ? (const float *)m->in
+		    i == 0   ? (const float *)in
 		    : second ? mid
 			     : act,
 		    second && i > 1 ? raw : NULL, second ? raw : NULL,
@@ -173,19 +174,19 @@ launch_plain(const model *m, int n)
 		    m->shape);
 	}
 	fg_launch(fg_cuda_last_plain, dim3(position_blocks(m), (unsigned)n),
-	    FG_CUDA_THREADS, 0, m->stream, m->in, act, m->out, (const float *)last.w,
-	    last.bias, last.in, m->shape);
+	    FG_CUDA_THREADS, 0, m->stream, in, act, m->out + (size_t)first * m->voxels,
+	    (const float *)last.w, last.bias, last.in, m->shape);
 }
 
 static void
-launch_network(const model *m, int n)
+launch_network(const model *m, int first, int n)
 {
 	if (m->prec == FG_PREC_F32) {
-		launch_plain(m, n);
+		launch_plain(m, first, n);
 		return;
 	}
-	for (int from = 0; from < n; from += m->group) {
-		int k = n - from < m->group ? n - from : m->group;
+	for (int from = first; from < first + n; from += m->group) {
+		int k = first + n - from < m->group ? first + n - from : m->group;
 
 		if (m->prec == FG_PREC_BF16 && m->features == 32)
 			launch_stack<fg_bf16, 32>(m, from, k);
@@ -211,72 +212,94 @@ record_forward(const model *m, int n, struct fg_err *err)
 		return -1;
 	fg_launch(fg_cuda_spread, dim3(blocks_for(m->voxels), (unsigned)n),
 	    FG_CUDA_THREADS, 0, m->stream, m->dense, m->in, m->shape);
-	launch_network(m, n);
+	launch_network(m, 0, n);
 	return check(m->device,
 	    cudaMemcpyAsync(m->host_out, m->out, bytes, cudaMemcpyDeviceToHost,
 		m->stream),
 	    "recording", err);
 }
 
+/* n steps of the slots from `first` on. */
 static int
-record_step(const model *m, int n, struct fg_err *err)
+record_step(const model *m, int first, int n, struct fg_err *err)
 {
 	dim3 voxels(blocks_for(m->voxels), (unsigned)n);
+	float2 *in = m->in + (size_t)first * m->shape.stride;
+	float *old = m->old + (size_t)first * m->voxels;
+	float *out = m->out + (size_t)first * m->voxels;
+	int *above = m->above + first;
+	fg_cuda_slot *slot = m->slot + first;
+	fg_cuda_face *face = m->face + 6 * first;
 
 	if (check(m->device,
-		cudaMemcpyAsync(m->slot, m->host_slot, (size_t)n * sizeof *m->slot,
+		cudaMemcpyAsync(slot, m->host_slot + first, (size_t)n * sizeof *slot,
 		    cudaMemcpyHostToDevice, m->stream),
 		"recording", err) < 0)
 		return -1;
-	fg_launch(fg_cuda_gather, voxels, FG_CUDA_THREADS, 0, m->stream, m->slot, m->in,
-	    m->old, m->above, m->shape);
-	launch_network(m, n);
-	fg_launch(fg_cuda_count, voxels, FG_CUDA_THREADS, 0, m->stream, m->slot, m->out,
-	    m->above, m->shape);
-	fg_launch(fg_cuda_scatter, voxels, FG_CUDA_THREADS, 0, m->stream, m->slot,
-	    m->out, m->old, m->above, m->shape);
-	fg_launch(fg_cuda_faces, dim3((unsigned)n), 192, 0, m->stream, m->slot, m->out,
-	    m->face, m->shape);
+	fg_launch(fg_cuda_gather, voxels, FG_CUDA_THREADS, 0, m->stream, slot, in, old,
+	    above, m->shape);
+	launch_network(m, first, n);
+	fg_launch(fg_cuda_count, voxels, FG_CUDA_THREADS, 0, m->stream, slot, out,
+	    above, m->shape);
+	fg_launch(fg_cuda_scatter, voxels, FG_CUDA_THREADS, 0, m->stream, slot, out,
+	    old, above, m->shape);
+	fg_launch(fg_cuda_faces, dim3((unsigned)n), 192, 0, m->stream, slot, out, face,
+	    m->shape);
+	if (check(m->device,
+		cudaMemcpyAsync(m->host_out + (size_t)first * m->voxels, out,
+		    (size_t)n * m->voxels * 4, cudaMemcpyDeviceToHost, m->stream),
+		"recording", err) < 0)
+		return -1;
 	return check(m->device,
-	    cudaMemcpyAsync(m->host_face, m->face, (size_t)n * 6 * sizeof *m->face,
-		cudaMemcpyDeviceToHost, m->stream),
+	    cudaMemcpyAsync(m->host_face + 6 * first, face,
+		(size_t)n * 6 * sizeof *face, cudaMemcpyDeviceToHost, m->stream),
 	    "recording", err);
 }
 
+/* The graph of n patches, recorded when it is first wanted. first: of steps, or
+ * FORWARD. */
 static int
-record(model *m, int kind, int n, struct fg_err *err)
+find_graph(model *m, int first, int n, cudaGraphExec_t *out, struct fg_err *err)
 {
+	auto known = m->graph.find({first, n});
 	cudaGraph_t graph = NULL;
 	int rc;
 
+	if (known != m->graph.end()) {
+		*out = known->second;
+		return 0;
+	}
 	if (check(m->device,
 		cudaStreamBeginCapture(m->stream, cudaStreamCaptureModeThreadLocal),
 		"recording", err) < 0)
 		return -1;
-	rc = kind == FORWARD ? record_forward(m, n, err) : record_step(m, n, err);
+	rc = first == FORWARD ? record_forward(m, n, err)
+			      : record_step(m, first, n, err);
 	if (rc == 0)
 		rc = check(m->device, cudaGetLastError(), "recording", err);
 	cudaError_t e = cudaStreamEndCapture(m->stream, &graph);
 	if (rc == 0)
 		rc = check(m->device, e, "recording", err);
 	if (rc == 0)
-		rc =
-		    check(m->device, cudaGraphInstantiate(&m->graph[kind][n], graph, 0),
-			"recording", err);
+		rc = check(m->device, cudaGraphInstantiate(out, graph, 0), "recording",
+		    err);
+	if (rc == 0)
+		m->graph[{first, n}] = *out;
 	if (graph)
 		cudaGraphDestroy(graph);
 	return rc;
 }
 
 static int
-launch_graph(model *m, int kind, int n, struct fg_err *err)
+launch_graph(model *m, int first, int n, struct fg_err *err)
 {
+	cudaGraphExec_t graph = NULL;
+
 	if (check(m->device, cudaSetDevice(m->device), "choosing the device", err) <
 		0 ||
-	    (!m->graph[kind][n] && record(m, kind, n, err) < 0))
+	    find_graph(m, first, n, &graph, err) < 0)
 		return -1;
-	return check(m->device, cudaGraphLaunch(m->graph[kind][n], m->stream), "launch",
-	    err);
+	return check(m->device, cudaGraphLaunch(graph, m->stream), "launch", err);
 }
 
 static int
@@ -478,28 +501,48 @@ take_faces(const fg_cuda_face *from, struct fg_step *s)
 }
 
 static int
-step(struct fg_model *base, int n, struct fg_step *const *steps, float *patch,
-    struct fg_err *err)
+part_of(const model *m, int from, int n)
+{
+	return n - from < m->part ? n - from : m->part;
+}
+
+/* Put the parts into the stream, as many as go: *in_it steps. */
+static int
+launch_parts(model *m, int n, int *in_it, struct fg_err *err)
+{
+	for (*in_it = 0; *in_it < n; *in_it += part_of(m, *in_it, n)) {
+		int from = *in_it;
+
+		if (launch_graph(m, from, part_of(m, from, n), err) < 0 ||
+		    check(m->device,
+			cudaEventRecord(m->event[from / m->part], m->stream), "step",
+			err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int
+step(struct fg_model *base, int n, struct fg_step *const *steps, fg_step_fn *done,
+    void *arg, struct fg_err *err)
 {
 	model *m = (model *)base;
-	size_t bytes = (size_t)n * m->voxels * 4;
+	int in_it, rc;
 
 	for (int i = 0; i < n; i++)
 		fill_slot(m, steps[i], &m->host_slot[i]);
-	if (launch_graph(m, STEP, n, err) < 0)
-		return -1;
-	if (patch && check(m->device,
-			 cudaMemcpyAsync(m->host_out, m->out, bytes,
-			     cudaMemcpyDeviceToHost, m->stream),
-			 "download", err) < 0)
-		return -1;
-	if (check(m->device, cudaStreamSynchronize(m->stream), "step", err) < 0)
-		return -1;
-	if (patch)
-		memcpy(patch, m->host_out, bytes);
-	for (int i = 0; i < n; i++)
-		take_faces(&m->host_face[6 * i], steps[i]);
-	return 0;
+	rc = launch_parts(m, n, &in_it, err);
+	/* What runs writes to canvases: also when others failed. */
+	for (int from = 0, k; from < in_it; from += k) {
+		k = part_of(m, from, n);
+		if (check(m->device, cudaEventSynchronize(m->event[from / m->part]),
+			"step", err) < 0)
+			return -1;
+		for (int i = from; i < from + k; i++)
+			take_faces(&m->host_face[6 * i], steps[i]);
+		done(arg, from, k, m->host_out + (size_t)from * m->voxels);
+	}
+	return rc;
 }
 
 static const struct fg_backend *

@@ -17,7 +17,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <map>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 /* Words of C; what is atomic in our headers is not touched here. */
@@ -38,6 +40,8 @@ extern "C" {
 #ifndef FG_CUDA_GROUP
 #define FG_CUDA_GROUP BATCH_MAX
 #endif
+/* Parts of a large batch of steps: the host takes one while the next is computed. */
+#define PARTS 3
 /* Left free for others, of all memory: one part in so many. */
 #define RESERVE 32
 
@@ -52,8 +56,8 @@ struct layer {
 	float *bias;
 };
 
-/* Of graphs. */
-enum { FORWARD, STEP, KINDS };
+/* The graph of forward, instead of the first place of steps. */
+enum { FORWARD = -1 };
 
 struct model {
 	struct fg_model base; /* first */
@@ -65,7 +69,10 @@ struct model {
 	fg_cuda_shape shape;
 	size_t voxels, shared;
 	cudaStream_t stream;
-	cudaGraphExec_t graph[KINDS][BATCH_MAX + 1];
+	/* By FORWARD or the first place, and the number of patches. */
+	std::map<std::pair<int, int>, cudaGraphExec_t> graph;
+	int part; /* steps whose results are handed over together */
+	std::vector<cudaEvent_t> event; /* a part has arrived */
 	/* On the device, for batch_max patches. */
 	float2 *in;
 	void *mid, *raw, *act;
@@ -121,10 +128,10 @@ unload(struct fg_model *base)
 
 	/* After a loss all of these fail, which changes nothing. */
 	cudaSetDevice(m->device);
-	for (int k = 0; k < KINDS; k++)
-		for (int n = 0; n <= BATCH_MAX; n++)
-			if (m->graph[k][n])
-				cudaGraphExecDestroy(m->graph[k][n]);
+	for (const auto &g : m->graph)
+		cudaGraphExecDestroy(g.second);
+	for (cudaEvent_t e : m->event)
+		cudaEventDestroy(e);
 	for (void *p : device)
 		cudaFree(p);
 	for (void *p : pinned)
@@ -402,6 +409,33 @@ prepare(model *m, struct fg_err *err)
 	return 0;
 }
 
+/* A part is a third of the largest batch, and then as much as fills its last round of
+ * blocks. */
+static int
+prepare_parts(model *m, struct fg_err *err)
+{
+	int third = (BATCH_MAX + PARTS - 1) / PARTS;
+	int rounds =
+	    m->blocks ? (third * m->shape.tiles + m->blocks - 1) / m->blocks : 0;
+
+	m->part = third;
+	if (rounds)
+		m->part = rounds * m->blocks / m->shape.tiles;
+#ifdef FG_CUDA_PART
+	m->part = FG_CUDA_PART;
+#endif
+	for (int i = 0; i < m->base.batch_max; i += m->part) {
+		cudaEvent_t e;
+
+		if (check(m->device,
+			cudaEventCreateWithFlags(&e, cudaEventDisableTiming), "event",
+			err) < 0)
+			return -1;
+		m->event.push_back(e);
+	}
+	return 0;
+}
+
 static int
 load(struct fg_device *dev, const struct fg_net *net, enum fg_precision prec,
     int batch_max, struct fg_model **out, struct fg_err *err)
@@ -426,6 +460,8 @@ load(struct fg_device *dev, const struct fg_net *net, enum fg_precision prec,
 	    err);
 	if (rc == 0)
 		rc = prepare(m, err);
+	if (rc == 0)
+		rc = prepare_parts(m, err);
 	for (int i = 0; i < net->convs && rc == 0; i++)
 		rc = load_layer(m, &net->conv[i], i, err);
 	if (rc == 0)

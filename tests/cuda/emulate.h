@@ -46,6 +46,7 @@
 #define FG_BLOCK_Y ((unsigned)fg_emu.block[1])
 #define FG_CUDA_NAME "emulated"
 #define FG_CUDA_GROUP 5
+#define FG_CUDA_PART 2
 #define EMULATED_MEMORY (64u << 20)
 #define EMULATED_SHARED (163 << 10) /* of a block; so has compute capability 8.0 */
 #define EMULATED_STACK (64 << 10)
@@ -511,8 +512,13 @@ struct fg_emu_stream {
 	fg_emu_list *recording;
 };
 typedef fg_emu_stream *cudaStream_t;
+typedef int cudaEvent_t;
 enum { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost };
-enum { cudaStreamNonBlocking, cudaStreamCaptureModeThreadLocal };
+enum {
+	cudaStreamNonBlocking,
+	cudaStreamCaptureModeThreadLocal,
+	cudaEventDisableTiming
+};
 enum { cudaDevAttrMultiProcessorCount, cudaDevAttrMaxSharedMemoryPerBlockOptin };
 enum {
 	cudaFuncAttributeMaxDynamicSharedMemorySize,
@@ -645,6 +651,29 @@ cudaStreamDestroy(cudaStream_t s)
 }
 static inline cudaError_t
 cudaStreamSynchronize(cudaStream_t)
+{
+	return cudaSuccess;
+}
+
+/* What was put into a stream before is done already. */
+static inline cudaError_t
+cudaEventCreateWithFlags(cudaEvent_t *e, int)
+{
+	*e = 0;
+	return cudaSuccess;
+}
+static inline cudaError_t
+cudaEventDestroy(cudaEvent_t)
+{
+	return cudaSuccess;
+}
+static inline cudaError_t
+cudaEventRecord(cudaEvent_t, cudaStream_t)
+{
+	return cudaSuccess;
+}
+static inline cudaError_t
+cudaEventSynchronize(cudaEvent_t)
 {
 	return cudaSuccess;
 }
