@@ -30,20 +30,27 @@
  * Roofline, 12 modules of 32 channels, 33^3 voxels: 45.8 GFLOP a patch, 48.6 with the
  * padding. All of it is ESTIMATED, from the machine code for compute capability 9.0 and
  * a model of its issue; bench/cuda_rate measures it.
- *   Matrix units: mma.sync reaches a half (the rate of an A100's multiprocessor) to
- * five eighths of the dense peak that wgmma has on an H100: 495 to 620 of 989 TFLOP/s.
- *   Issue: a kz takes a warp 288 mma, 72 loads of 512 bytes from shared memory and 97
- *   other instructions; no spills at 250 registers, no bank conflicts. A scheduler's
- * two warps then keep the matrix unit busy for 96 % of the time, one alone for 90 %.
- *   Between tiles a warp has some 1200 instructions, while the other block's computes.
- *   Shared memory: 1152 clocks a kz beside 1843 to 2304 of the matrix units. 97 KB a
- *   block: two fit an H100 multiprocessor, one an A100's.
- *   Quantities: 9536 tiles of 64 patches are 36.1 rounds of 264 blocks (98 % of 37), of
- * 8 patches 4.5 (90 %); one patch gives 17 of 132 multiprocessors two tiles. Device
- * memory: a module reads and writes six times 2.4 MB, 0.18 GB a patch: 0.06 ms of
- * the 3.0 TB/s that a copy reaches. Second-level cache: 63 KB a tile of 14.2 MFLOP, 2.1
- * TB/s at 450 TFLOP/s. Together: 0.10 to 0.12 ms a patch at batch 64, 380 to 460
- * TFLOP/s, 48 to 58 % of the 790 TFLOP/s of a large matrix product.
+ *
+ * Matrix units: mma.sync reaches a half (the rate of an A100's multiprocessor) to five
+ * eighths of the dense peak that wgmma has on an H100: 495 to 620 of 989 TFLOP/s.
+ *
+ * Issue: a kz takes a warp 288 mma, 72 loads of 512 bytes from shared memory and 97
+ * other instructions; no spills at 250 registers, no bank conflicts. A scheduler's two
+ * warps then keep the matrix unit busy for 96 % of the time, one alone for 90 %.
+ * Between tiles a warp has some 1200 instructions, while the other block's computes.
+ *
+ * Shared memory: 1152 clocks a kz beside 1843 to 2304 of the matrix units. 97 KB a
+ * block: two fit an H100 multiprocessor, one an A100's.
+ *
+ * Rounds: 9536 tiles of 64 patches are 36.1 rounds of 264 blocks (98 % of 37), of 8
+ * patches 4.5 (90 %); one patch gives 17 of 132 multiprocessors two tiles.
+ *
+ * Device memory: a module reads and writes six times 2.4 MB, 0.18 GB a patch: 0.06 ms
+ * of the 3.0 TB/s that a copy reaches. Second-level cache: 63 KB a tile of 14.2 MFLOP,
+ * 2.1 TB/s at 450 TFLOP/s.
+ *
+ * Together: 0.10 to 0.12 ms a patch at batch 64, 380 to 460 TFLOP/s, 48 to 58 % of the
+ * 790 TFLOP/s of a large matrix product.
  */
 #ifndef FG_SEG_CUDA_KERNELS_H
 #define FG_SEG_CUDA_KERNELS_H
