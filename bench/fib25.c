@@ -4,26 +4,35 @@
  *
  *   bench/fib25 DATA [--precision f32|bf16] [--threads N] [--floods N]
  *               [--device cpu|cuda] [--box X0-X1_Y0-Y1_Z0-Z1] [--labels OUT.npy]
+ *   bench/fib25 DATA --error PLACES [--precision ...] [--device ...]
  *
  * DATA is the folder with training_sample2_grayscale/ and the checkpoint. Prints what
  * was found, how long it took, how much of the devices' time that was, and the most
- * memory this process has held. OUT.npy (z, y, x) is for `floodgate evaluate`.
+ * memory this process has held. OUT.npy (z, y, x) is for `floodgate evaluate`. With
+ * --error nothing is segmented: logits of the device at that precision beside those of
+ * the processor in f32, at the first and second step of PLACES places, 1 to 8.
  */
 #include "config.h"
 
+#include <math.h>
 #include <sys/resource.h>
 
 #include "bench/floods.h"
 #include "formats/codec.h"
 #include "formats/info.h"
+#include "seg/device.h"
 
 #define SIDE 250
+#define FOV 33
+#define VOXELS (FOV * FOV * FOV)
+#define PLACES_MAX 8
+#define LOGIT 2.944f /* of the seed; less than that of what nobody has looked at */
 
 struct options {
 	const char *dir, *out, *device; /* device: kind, threads many of it */
 	struct fg_box box;
 	enum fg_precision prec;
-	int threads, floods;
+	int threads, floods, error;
 };
 
 static bool
@@ -50,6 +59,8 @@ read_options(int argc, char **argv, struct options *o)
 			ok = (o->threads = atoi(v)) > 0 && o->threads <= THREADS_MAX;
 		else if (strcmp(a, "--floods") == 0)
 			ok = (o->floods = atoi(v)) >= 0;
+		else if (strcmp(a, "--error") == 0)
+			ok = (o->error = atoi(v)) > 0 && o->error <= PLACES_MAX;
 		else if (strcmp(a, "--device") == 0)
 			o->device = v;
 		else if (strcmp(a, "--labels") == 0)
@@ -149,6 +160,90 @@ run(const struct options *o, const struct fg_net *net, const struct fg_array *im
 	fg_array_fini(&labels);
 }
 
+/* ------------------------------------------------------------- logits */
+
+/* One patch after the other, or as many as the device takes. */
+static void
+forward(const char *name, const struct fg_net *net, enum fg_precision prec, int places,
+    const float *in, float *out)
+{
+	struct fg_err err = FG_ERR_INIT;
+	const struct fg_backend *b;
+	struct fg_device *dev;
+	struct fg_model *m;
+	int index;
+
+	if (fg_device_find(name, &b, &index, &err) < 0 ||
+	    b->open(index, &dev, &err) < 0 ||
+	    fg_device_load(dev, net, prec, places, &m, &err) < 0)
+		die(name, &err);
+	for (int i = 0, n; i < places; i += n) {
+		n = FG_MIN(m->batch_max, places - i);
+		if (m->backend->forward(m, n, in + (size_t)i * 2 * VOXELS,
+			out + (size_t)i * VOXELS, &err) < 0)
+			die(name, &err);
+	}
+	m->backend->unload(m);
+	b->close(dev);
+}
+
+/* Normalised image round the places at a third and two thirds of each axis. */
+static void
+fill_places(const struct fg_array *image, const struct fg_net *net, int places,
+    float *in)
+{
+	const uint8_t *voxel = image->data;
+
+	for (int i = 0; i < places * VOXELS; i++) {
+		int place = i / VOXELS, v = i % VOXELS;
+		int at[3] = {v % FOV, v / FOV % FOV, v / (FOV * FOV)};
+
+		for (int d = 0; d < 3; d++)
+			at[d] += SIDE / 3 * (1 + (place >> d & 1)) - FOV / 2;
+		in[(size_t)place * 2 * VOXELS + (size_t)v] =
+		    (float)((voxel[(at[2] * SIDE + at[1]) * SIDE + at[0]] -
+				net->shape.mean) /
+			    net->shape.stddev);
+	}
+}
+
+static void
+print_errors(const struct options *o, const struct fg_net *net,
+    const struct fg_array *image)
+{
+	size_t n = (size_t)o->error * VOXELS;
+	float *in = fg_alloc(2 * n * sizeof *in);
+	float *want = fg_alloc(2 * n * sizeof *want), *got = want + n;
+	char *name = fg_asprintf("%s:0", o->device);
+
+	fill_places(image, net, o->error, in);
+	for (int step = 0; step < 2; step++) {
+		double sum = 0, most = 0;
+
+		for (int p = 0; p < o->error; p++) {
+			float *logit = in + (size_t)(2 * p + 1) * VOXELS;
+
+			for (size_t v = 0; v < VOXELS; v++)
+				logit[v] = step ? want[p * VOXELS + v] : -LOGIT;
+			logit[VOXELS / 2] = LOGIT;
+		}
+		forward("cpu:0", net, FG_PREC_F32, o->error, in, want);
+		forward(name, net, o->prec, o->error, in, got);
+		for (size_t i = 0; i < n; i++) {
+			double e = fabs((double)got[i] - want[i]);
+
+			sum += e * e;
+			most = fmax(most, e);
+		}
+		printf("step %d, %s %s against f32: rms %.2g, max %.2g logits\n",
+		    step + 1, name, fg_precision_name(o->prec), sqrt(sum / (double)n),
+		    most);
+	}
+	free(name);
+	free(in);
+	free(want);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -165,8 +260,13 @@ main(int argc, char **argv)
 	struct fg_net *net = fg_net_load(model, &shape, &err);
 	if (!net)
 		die(model, &err);
+	if (o.error)
+		o.box = (struct fg_box){{0, 0, 0}, {SIDE, SIDE, SIDE}};
 	read_stack(o.dir, &o.box, &image);
-	run(&o, net, &image);
+	if (o.error)
+		print_errors(&o, net, &image);
+	else
+		run(&o, net, &image);
 	fg_array_fini(&image);
 	fg_net_free(net);
 	free(model);

@@ -420,9 +420,10 @@ give_back(struct fg_request **batch, int n, int rc, const struct fg_err *err)
 }
 
 /*
- * With the lock held: the device is lost, but others serve. Its steps left no trace
- * (canvases are written at the end of a step), so they go back to the head of the list.
- * Only once each: a step that has brought down two devices may bring down all of them.
+ * With the lock held: the device is lost, but others serve. Steps that it had done
+ * before are just that; the others left no trace (canvases are written at the end of a
+ * step), so they go back to the head of the list. Only once each: a step that has
+ * brought down two devices may bring down all of them.
  */
 static void
 hand_over(struct fg_batcher *b, struct fg_request **batch, int n,
@@ -431,8 +432,8 @@ hand_over(struct fg_batcher *b, struct fg_request **batch, int n,
 	while (n-- > 0) {
 		struct fg_request *r = batch[n];
 
-		if (r->moved) {
-			give_back(&r, 1, -1, err);
+		if (r->moved || r->step->done) {
+			give_back(&r, 1, r->step->done ? 0 : -1, err);
 			continue;
 		}
 		r->moved = true;

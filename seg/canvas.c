@@ -609,25 +609,44 @@ note_version(struct fg_step_work *w, const struct fg_step *s)
 	}
 }
 
+struct arrival {
+	struct fg_model *m;
+	struct fg_step_work *w;
+	struct fg_step *const *steps;
+	struct fg_err *err;
+	int rc;
+};
+
+/* Of the device's steps to the host's canvases, while it works on the next ones. */
+static void
+arrive(void *arg, int from, int n, const float *patch)
+{
+	struct arrival *a = arg;
+	size_t voxels = (size_t)(a->m->fov[0] * a->m->fov[1] * a->m->fov[2]);
+	int64_t lo[3];
+
+	for (int i = 0; i < n && a->rc == 0; i++) {
+		struct fg_step *s = a->steps[from + i];
+
+		patch_corner(a->m, s, lo);
+		a->rc = fg_canvas_scatter(s->canvas, lo, a->m->fov,
+		    patch + (size_t)i * voxels, a->err);
+		if (a->rc == 0) {
+			note_version(a->w, s);
+			s->done = true;
+		}
+	}
+}
+
 static int
 step_remote(struct fg_model *m, struct fg_step_work *w, int n,
     struct fg_step *const *steps, struct fg_err *err)
 {
-	size_t voxels = (size_t)(m->fov[0] * m->fov[1] * m->fov[2]);
-	int64_t lo[3];
+	struct arrival a = {m, w, steps, err, 0};
 
-	if (m->backend->step(m, n, steps, w->out, err) < 0)
+	if (m->backend->step(m, n, steps, arrive, &a, err) < 0)
 		return -1;
-	for (int i = 0; i < n; i++) {
-		struct fg_step *s = steps[i];
-
-		patch_corner(m, s, lo);
-		if (fg_canvas_scatter(s->canvas, lo, m->fov,
-			w->out + (size_t)i * voxels, err) < 0)
-			return -1;
-		note_version(w, s);
-	}
-	return 0;
+	return a.rc;
 }
 
 int
@@ -637,6 +656,8 @@ fg_step_run(struct fg_model *m, struct fg_step_work *w, int n,
 	size_t voxels = (size_t)(m->fov[0] * m->fov[1] * m->fov[2]);
 	int64_t lo[3];
 
+	for (int i = 0; i < n; i++)
+		steps[i]->done = false;
 	if (w->held) {
 		struct fg_err full = FG_ERR_INIT;
 
@@ -668,6 +689,7 @@ fg_step_run(struct fg_model *m, struct fg_step_work *w, int n,
 		if (fg_canvas_scatter(s->canvas, lo, m->fov, logit, err) < 0)
 			return -1;
 		s->faces = fg_step_faces(s->params, m->fov, logit, s->face);
+		s->done = true;
 	}
 	return 0;
 }

@@ -16,40 +16,54 @@
 #include <type_traits>
 
 #define FG_DEVICE __device__
+#define FG_BOTH __host__ __device__
 #define FG_GLOBAL __global__
 #define FG_SHARED __shared__
 #define FG_SHARED_DYNAMIC(type, name) extern __shared__ type name[]
+#define FG_BOUNDS(threads, blocks) __launch_bounds__(threads, blocks)
 #define FG_UNROLL _Pragma("unroll")
 #define FG_THREAD ((int)threadIdx.x)
 #define FG_BLOCK ((int)blockIdx.x)
 #define FG_BLOCKS ((int)gridDim.x)
 #define FG_BLOCK_Y (blockIdx.y)
 
+/* Two values, rounded to nearest even; the low half comes first in memory. */
+FG_DEVICE static inline uint32_t
+fg_pair_bf16(float low, float high)
+{
+	uint32_t v;
+
+	asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(v) : "f"(high), "f"(low));
+	return v;
+}
+
+/* What f16 cannot hold becomes its largest number. */
+FG_DEVICE static inline uint32_t
+fg_pair_f16(float low, float high)
+{
+	const float most = 65504;
+	uint32_t v;
+
+	asm("cvt.rn.f16x2.f32 %0, %1, %2;"
+	    : "=r"(v)
+	    : "f"(fminf(fmaxf(high, -most), most)),
+	    "f"(fminf(fmaxf(low, -most), most)));
+	return v;
+}
+
 FG_DEVICE static inline float
-fg_bits_float(uint32_t v)
+fg_low_f16(uint32_t pair)
 {
-	return __uint_as_float(v);
-}
-
-FG_DEVICE static inline uint16_t
-fg_put_bf16(float v)
-{
-	return __bfloat16_as_ushort(__float2bfloat16_rn(v));
-}
-
-FG_DEVICE static inline uint16_t
-fg_put_f16(float v)
-{
-	return __half_as_ushort(__float2half_rn(v));
+	return __half2float(__ushort_as_half((uint16_t)pair));
 }
 
 FG_DEVICE static inline float
-fg_get_f16(uint16_t v)
+fg_high_f16(uint32_t pair)
 {
-	return __half2float(__ushort_as_half(v));
+	return __half2float(__ushort_as_half((uint16_t)(pair >> 16)));
 }
 
-/* The same on the host, for weights. */
+/* On the host, for weights. */
 static inline uint16_t
 fg_host_bf16(float v)
 {
@@ -60,6 +74,12 @@ static inline uint16_t
 fg_host_f16(float v)
 {
 	return __half_as_ushort(__float2half_rn(v));
+}
+
+static inline float
+fg_host_of_f16(uint16_t v)
+{
+	return __half2float(__ushort_as_half(v));
 }
 
 /* Rounded as the host's, whatever the compiler's options. */
@@ -128,6 +148,14 @@ FG_DEVICE static inline int
 fg_count_warp(bool yes)
 {
 	return __popc(__ballot_sync(0xffffffffu, yes));
+}
+
+/* Of four lanes side by side, in all of them. */
+FG_DEVICE static inline float
+fg_sum_quad(float v)
+{
+	v += __shfl_xor_sync(0xffffffffu, v, 1);
+	return v + __shfl_xor_sync(0xffffffffu, v, 2);
 }
 
 FG_DEVICE static inline void

@@ -12,28 +12,55 @@
  * conv3: implicit GEMM of 256 consecutive positions by C channels per thread block, on
  * mma.m16n8k16 (16-bit inputs, float sums). For one kz, the three ky and three kx of
  * all its positions lie in one strip of 256 + 2 rows + 2 voxels, which is brought to
- * shared memory once (cp.async, two strips in turn) and serves 9 taps. Weights stay in
- * shared memory for the life of a block, in the order of the fragments. Blocks are
- * persistent: each goes through tiles with the stride of the grid.
+ * shared memory once (cp.async, two strips in turn) and serves 9 taps. Of a warp's 64
+ * positions a fragment holds 16 that are 4 apart, so that the fragment of the next
+ * position is that of the next kx: six are loaded for the four positions and three kx.
+ * Weights stay in shared memory for the life of a block, in the order of the fragments.
+ * Blocks are persistent: each goes through tiles with the stride of the grid.
  *
- * A tile lies in one patch, and its sums go over kz, ky, kx, channels in this order: a
+ * The columns of weights are in such an order that a lane has a quarter of a voxel's
+ * channels in a row: residual, bias and relu work on vectors of 16 bytes. The residual
+ * stream is f16 in either precision (bf16 would lose three bits of it in each module);
+ * the first convolution and the last are float, the last one in the epilogue of the one
+ * before it.
+ *
+ * A tile lies in one patch, and its sums go over kz, ky, channels, kx in this order: a
  * patch's bits depend neither on the batch nor on the place in it.
  *
  * Roofline, 12 modules of 32 channels, 33^3 voxels: 45.8 GFLOP a patch, 48.6 with the
- * padding. Device memory: a module's two convolutions read and write 7 times 2.6 MB:
- * 0.21 GB a patch, 220 GFLOP/GB: 0.06 ms of an H100's 3.35 TB/s beside 0.05 ms of its
- * 989 TFLOP/s. Shared memory: a warp's 64 positions by 16 channels take 2 KB and their
- * weights 1 KB per 65.5 kFLOP; at 128 B a clock and multiprocessor that bounds the rate
- * at 2 / 3 of the peak. L2: a tile brings 61 KB per 14.2 MFLOP, of no concern. Not
- * measured: written without a GPU.
+ * padding. All of it is ESTIMATED, from the machine code for compute capability 9.0 and
+ * a model of its issue; bench/cuda_rate measures it.
+ *
+ * Matrix units: mma.sync reaches a half (the rate of an A100's multiprocessor) to five
+ * eighths of the dense peak that wgmma has on an H100: 495 to 620 of 989 TFLOP/s.
+ *
+ * Issue: a kz takes a warp 288 mma, 72 loads of 512 bytes from shared memory and 97
+ * other instructions; no spills at 250 registers, no bank conflicts. A scheduler's two
+ * warps then keep the matrix unit busy for 96 % of the time, one alone for 90 %.
+ * Between tiles a warp has some 1200 instructions, while the other block's computes.
+ *
+ * Shared memory: 1152 clocks a kz beside 1843 to 2304 of the matrix units. 97 KB a
+ * block: two fit an H100 multiprocessor, one an A100's.
+ *
+ * Rounds: 9536 tiles of 64 patches are 36.1 rounds of 264 blocks (98 % of 37), of 8
+ * patches 4.5 (90 %); one patch gives 17 of 132 multiprocessors two tiles.
+ *
+ * Device memory: a module reads and writes six times 2.4 MB, 0.18 GB a patch: 0.06 ms
+ * of the 3.0 TB/s that a copy reaches. Second-level cache: 63 KB a tile of 14.2 MFLOP,
+ * 2.1 TB/s at 450 TFLOP/s.
+ *
+ * Together: 0.10 to 0.12 ms a patch at batch 64, 380 to 460 TFLOP/s, 48 to 58 % of the
+ * 790 TFLOP/s of a large matrix product.
  */
 #ifndef FG_SEG_CUDA_KERNELS_H
 #define FG_SEG_CUDA_KERNELS_H
 
 #include <stdint.h>
 
-#define FG_CUDA_TILE 256
 #define FG_CUDA_THREADS 128
+/* Positions side by side that belong to one row of a warp's fragments. */
+#define FG_CUDA_SIDE 4
+#define FG_CUDA_TILE (FG_CUDA_THREADS / 32 * 16 * FG_CUDA_SIDE)
 
 /* Of one model; voxels. */
 struct fg_cuda_shape {
@@ -63,15 +90,10 @@ struct fg_cuda_face {
 /* ------------------------------------------------------------- arithmetic */
 
 struct fg_bf16 {
-	FG_DEVICE static float
-	get(uint16_t v)
+	FG_DEVICE static uint32_t
+	pair(float low, float high)
 	{
-		return fg_bits_float((uint32_t)v << 16);
-	}
-	FG_DEVICE static uint16_t
-	put(float v)
-	{
-		return fg_put_bf16(v);
+		return fg_pair_bf16(low, high);
 	}
 	FG_DEVICE static void
 	mma(float d[4], const uint32_t a[4], const uint32_t b[2])
@@ -81,15 +103,10 @@ struct fg_bf16 {
 };
 
 struct fg_f16 {
-	FG_DEVICE static float
-	get(uint16_t v)
+	FG_DEVICE static uint32_t
+	pair(float low, float high)
 	{
-		return fg_get_f16(v);
-	}
-	FG_DEVICE static uint16_t
-	put(float v)
-	{
-		return fg_put_f16(v);
+		return fg_pair_f16(low, high);
 	}
 	FG_DEVICE static void
 	mma(float d[4], const uint32_t a[4], const uint32_t b[2])
@@ -97,6 +114,17 @@ struct fg_f16 {
 		fg_mma_f16(d, a, b);
 	}
 };
+
+/* What a convolution has of one voxel in one lane: C / 4 channels in a row. */
+template <int C> struct alignas(C / 2) fg_cuda_piece {
+	uint32_t pair[C / 8];
+};
+
+FG_DEVICE static inline bool
+fg_cuda_inside(const fg_cuda_shape &s, const int at[3])
+{
+	return at[0] < s.fov[0] && at[1] < s.fov[1] && at[2] < s.fov[2];
+}
 
 /* Position p (from the first voxel of a patch) as voxel; false: padding or behind. */
 FG_DEVICE static inline bool
@@ -106,7 +134,27 @@ fg_cuda_voxel(const fg_cuda_shape &s, int p, int at[3])
 	int in = p - at[2] * s.plane;
 	at[1] = in / s.row;
 	at[0] = in - at[1] * s.row;
-	return at[0] < s.fov[0] && at[1] < s.fov[1] && at[2] < s.fov[2];
+	return fg_cuda_inside(s, at);
+}
+
+/* To the next position. */
+FG_DEVICE static inline void
+fg_cuda_forth(const fg_cuda_shape &s, int at[3])
+{
+	if (++at[0] < s.row)
+		return;
+	at[0] = 0;
+	if (++at[1] * s.row < s.plane)
+		return;
+	at[1] = 0;
+	at[2]++;
+}
+
+FG_DEVICE static inline size_t
+fg_cuda_dense(const fg_cuda_shape &s, int patch, const int at[3])
+{
+	return (((size_t)patch * s.fov[2] + at[2]) * s.fov[1] + at[1]) * s.fov[0] +
+	       at[0];
 }
 
 FG_DEVICE static inline size_t
@@ -124,14 +172,27 @@ template <int C> struct fg_cuda_conv {
 	static const int weights = 27 * C * C / 8; /* 16 bytes each */
 };
 
-/* Where a chunk of a strip's voxel lies: turned so that the same chunk of 8 voxels in
- * a row is in 8 different places of 128 bytes. */
+/* Where a strip's i-th chunk lies, voxels in order and chunks of a voxel in order:
+ * turned so that the same chunk of 8 voxels FG_CUDA_SIDE apart is in 8 different places
+ * of 128 bytes. Rising by a multiple of FG_CUDA_THREADS changes nothing of that. */
 template <int C>
 FG_DEVICE static inline int
-fg_cuda_chunk(int voxel, int chunk)
+fg_cuda_chunk(int i)
 {
-	return C == 32 ? voxel * 4 + (chunk ^ (voxel >> 1 & 3))
-		       : voxel * 2 + (chunk ^ (voxel >> 2 & 1));
+	return i ^ (i / (fg_cuda_conv<C>::chunks * FG_CUDA_SIDE) & 7);
+}
+
+/* Voxels of a strip that are wanted, and that there is room for: whole turns. */
+FG_BOTH static inline int
+fg_cuda_strip(const fg_cuda_shape &s)
+{
+	return FG_CUDA_TILE + 2 * s.row + 2;
+}
+
+FG_BOTH static inline int
+fg_cuda_strip_room(const fg_cuda_shape &s)
+{
+	return (fg_cuda_strip(s) + 7) / 8 * 8;
 }
 
 /* Bytes of shared memory. */
@@ -139,209 +200,314 @@ template <int C>
 static inline size_t
 fg_cuda_conv_shared(const fg_cuda_shape &s)
 {
-	size_t strip = (size_t)(FG_CUDA_TILE + 2 * s.row + 2) * C * 2;
-
-	return (size_t)fg_cuda_conv<C>::weights * 16 + 2 * strip;
+	return (size_t)fg_cuda_conv<C>::weights * 16 +
+	       2 * (size_t)fg_cuda_strip_room(s) * C * 2;
 }
 
 template <int C>
 FG_DEVICE static inline void
-fg_cuda_bring(uint4 *strip, const uint4 *src, int rows)
+fg_cuda_bring(uint4 *strip, const uint4 *src, int voxels)
 {
-	for (int i = FG_THREAD; i < rows * fg_cuda_conv<C>::chunks;
-	     i += FG_CUDA_THREADS)
-		fg_copy_async(&strip[fg_cuda_chunk<C>(i / fg_cuda_conv<C>::chunks,
-				  i % fg_cuda_conv<C>::chunks)],
-		    &src[i]);
+	const int thread = FG_THREAD;
+	uint4 *to = strip + fg_cuda_chunk<C>(thread) - thread;
+
+	for (int i = thread; i < voxels * fg_cuda_conv<C>::chunks; i += FG_CUDA_THREADS)
+		fg_copy_async(&to[i], &src[i]);
 }
 
-/* The 9 taps of one kz for 64 positions of a warp. w: of this kz. */
+/* The first voxel that the first position of a tile touches at kz = 0. */
+template <int C>
+FG_DEVICE static inline const uint4 *
+fg_cuda_corner(const uint16_t *src, const fg_cuda_shape &s, int tile)
+{
+	long long p = (long long)(tile / s.tiles) * s.stride + s.front +
+		      tile % s.tiles * FG_CUDA_TILE - s.plane - s.row - 1;
+
+	return (const uint4 *)src + p * fg_cuda_conv<C>::chunks;
+}
+
+/* First of the positions, FG_CUDA_SIDE in a row, that a lane has in rows lane / 4
+ * (half 0) and lane / 4 + 8 (half 1) of a fragment. */
+FG_DEVICE static inline int
+fg_cuda_own(int half)
+{
+	return FG_THREAD / 32 * 16 * FG_CUDA_SIDE +
+	       (FG_THREAD % 32 / 4 + 8 * half) * FG_CUDA_SIDE;
+}
+
+/* The 9 taps of one kz for a warp's 16 x FG_CUDA_SIDE positions. w: of this kz. A
+ * fragment is 16 voxels FG_CUDA_SIDE apart, and serves three kx: of the sums number
+ * i, i - 1 and i - 2. */
 template <class T, int C>
 FG_DEVICE static inline void
-fg_cuda_taps(float sum[4][2 * fg_cuda_conv<C>::pairs][4], const uint4 *strip,
+fg_cuda_taps(float sum[FG_CUDA_SIDE][2 * fg_cuda_conv<C>::pairs][4], const uint4 *strip,
     const uint4 *w, int row)
 {
-	const int lane = FG_THREAD % 32, first = FG_THREAD / 32 * 64;
-	const int voxel = first + (lane & 15), half = lane >> 4;
+	const int steps = fg_cuda_conv<C>::steps, pairs = fg_cuda_conv<C>::pairs;
+	const int lane = FG_THREAD % 32, half = lane >> 4;
+	const int voxel = (FG_THREAD / 32 * 16 + (lane & 15)) * FG_CUDA_SIDE;
 
-	for (int tap = 0; tap < 9; tap++) {
-		int at = voxel + tap / 3 * row + tap % 3;
-
+	FG_UNROLL
+	for (int ky = 0; ky < 3; ky++) {
 		FG_UNROLL
-		for (int k = 0; k < fg_cuda_conv<C>::steps; k++) {
-			uint32_t b[fg_cuda_conv<C>::pairs][4];
+		for (int k = 0; k < steps; k++) {
+			uint4 b[3][pairs];
 
 			FG_UNROLL
-			for (int n = 0; n < fg_cuda_conv<C>::pairs; n++) {
-				uint4 v = w[((tap * fg_cuda_conv<C>::steps + k) *
-						    fg_cuda_conv<C>::pairs +
-						n) *
-						32 +
-					    lane];
-
-				b[n][0] = v.x;
-				b[n][1] = v.y;
-				b[n][2] = v.z;
-				b[n][3] = v.w;
+			for (int kx = 0; kx < 3; kx++) {
+				FG_UNROLL
+				for (int n = 0; n < pairs; n++)
+					b[kx][n] =
+					    w[(((ky * 3 + kx) * steps + k) * pairs +
+						  n) *
+						    32 +
+						lane];
 			}
 			FG_UNROLL
-			for (int f = 0; f < 4; f++) {
+			for (int i = 0; i < FG_CUDA_SIDE + 2; i++) {
 				uint32_t a[4];
 
-				fg_load_matrices(a, &strip[fg_cuda_chunk<C>(at + 16 * f,
+				fg_load_matrices(a, &strip[fg_cuda_chunk<C>(
+							(voxel + ky * row + i) *
+							    fg_cuda_conv<C>::chunks +
 							2 * k + half)]);
 				FG_UNROLL
-				for (int n = 0; n < fg_cuda_conv<C>::pairs; n++) {
-					T::mma(sum[f][2 * n], a, b[n]);
-					T::mma(sum[f][2 * n + 1], a, b[n] + 2);
+				for (int kx = 0; kx < 3; kx++) {
+					if (i - kx < 0 || i - kx >= FG_CUDA_SIDE)
+						continue;
+					FG_UNROLL
+					for (int n = 0; n < pairs; n++) {
+						const uint32_t q[4] = {b[kx][n].x,
+						    b[kx][n].y, b[kx][n].z, b[kx][n].w};
+
+						T::mma(sum[i - kx][2 * n], a, q);
+						T::mma(sum[i - kx][2 * n + 1], a,
+						    q + 2);
+					}
 				}
 			}
 		}
 	}
 }
 
-/* Sums of a warp's 64 positions to memory, with bias, residual and relu. */
+/* What becomes of the sums: NULL is none. */
+struct fg_cuda_to {
+	const uint16_t *residual; /* f16, added */
+	uint16_t *raw, *act;      /* f16 stream, may be residual; and relu of it */
+	/* Instead: C -> 1 channel of relu, and the input logits added; dense. */
+	float *out;
+	const float2 *in;
+	const float *w, *bias;
+};
+
+/* A lane's channels of one voxel: n-th fragment's two sums are the n-th pair. */
 template <class T, int C>
 FG_DEVICE static inline void
-fg_cuda_finish(const float sum[4][2 * fg_cuda_conv<C>::pairs][4], int first,
-    const fg_cuda_shape &s, size_t base, const uint16_t *residual, uint16_t *raw,
-    uint16_t *act, const float *bias)
+fg_cuda_store(const float v[C / 4], const fg_cuda_to &to, size_t piece)
 {
-	const int lane = FG_THREAD % 32;
+	fg_cuda_piece<C> raw, act;
 
 	FG_UNROLL
-	for (int f = 0; f < 8; f++) {
-		int p = first + FG_THREAD / 32 * 64 + f * 8 + lane / 4, at[3];
+	for (int n = 0; n < C / 8; n++) {
+		raw.pair[n] = fg_pair_f16(v[2 * n], v[2 * n + 1]);
+		act.pair[n] = T::pair(fmaxf(v[2 * n], 0), fmaxf(v[2 * n + 1], 0));
+	}
+	if (to.raw)
+		((fg_cuda_piece<C> *)to.raw)[piece] = raw;
+	((fg_cuda_piece<C> *)to.act)[piece] = act;
+}
 
-		if (!fg_cuda_voxel(s, p, at))
-			continue;
+/* Of all channels; the same in the four lanes of a voxel. */
+template <int C>
+FG_DEVICE static inline float
+fg_cuda_dot(const float v[C / 4], const float w[C / 4])
+{
+	float sum = 0;
+
+	FG_UNROLL
+	for (int c = 0; c < C / 4; c++)
+		sum = fmaf(fmaxf(v[c], 0), w[c], sum);
+	return fg_sum_quad(sum);
+}
+
+/* Sums of a warp's positions to where they go; r: residual, zeros where there is none.
+ * Padding is computed in vain and left as it is. */
+template <class T, int C>
+FG_DEVICE static inline void
+fg_cuda_finish(const float sum[FG_CUDA_SIDE][2 * fg_cuda_conv<C>::pairs][4],
+    const fg_cuda_piece<C> r[2][FG_CUDA_SIDE], int first, const fg_cuda_shape &s,
+    int patch, const fg_cuda_to &to)
+{
+	const int quarter = FG_THREAD % 4;
+	float w[C / 4];
+
+	if (to.out) {
 		FG_UNROLL
-		for (int n = 0; n < 2 * fg_cuda_conv<C>::pairs; n++) {
-			int c = n * 8 + lane % 4 * 2;
-			size_t i = (base + s.front + p) * C + c;
-			float v0 = sum[f / 2][n][f % 2 * 2] + bias[c];
-			float v1 = sum[f / 2][n][f % 2 * 2 + 1] + bias[c + 1];
+		for (int c = 0; c < C / 4; c++)
+			w[c] = to.w[quarter * (C / 4) + c];
+	}
+	FG_UNROLL
+	for (int half = 0; half < 2; half++) {
+		int p = first + fg_cuda_own(half), at[3];
+		size_t q = (size_t)patch * s.stride + s.front + p;
 
-			if (residual) {
-				uint32_t r = *(const uint32_t *)(residual + i);
+		fg_cuda_voxel(s, p, at);
+		FG_UNROLL
+		for (int i = 0; i < FG_CUDA_SIDE; i++, fg_cuda_forth(s, at)) {
+			float v[C / 4];
 
-				v0 += T::get((uint16_t)r);
-				v1 += T::get((uint16_t)(r >> 16));
+			FG_UNROLL
+			for (int n = 0; n < C / 8; n++) {
+				uint32_t add = r[half][i].pair[n];
+
+				v[2 * n] = sum[i][n][2 * half] + fg_low_f16(add);
+				v[2 * n + 1] =
+				    sum[i][n][2 * half + 1] + fg_high_f16(add);
 			}
-			uint16_t q0 = T::put(v0), q1 = T::put(v1);
-			if (raw)
-				*(uint32_t *)(raw + i) = q0 | (uint32_t)q1 << 16;
-			q0 = v0 > 0 ? q0 : 0;
-			q1 = v1 > 0 ? q1 : 0;
-			*(uint32_t *)(act + i) = q0 | (uint32_t)q1 << 16;
+			if (to.out) {
+				float dot = fg_cuda_dot<C>(v, w);
+
+				if (quarter == 0 && fg_cuda_inside(s, at))
+					to.out[fg_cuda_dense(s, patch, at)] =
+					    to.in[q + i].y + (dot + to.bias[0]);
+			} else if (fg_cuda_inside(s, at)) {
+				fg_cuda_store<T, C>(v, to, (q + i) * 4 + quarter);
+			}
 		}
 	}
 }
 
-/*
- * n_tiles: of all patches. raw and residual may be NULL and may be the same; act gets
- * relu of what raw gets. weights: fg_cuda_conv<C>::weights chunks in fragment order.
- */
+/* What a lane adds in the end, fetched early. Padding may be read. */
+template <int C>
+FG_DEVICE static inline void
+fg_cuda_residual(fg_cuda_piece<C> r[2][FG_CUDA_SIDE], const uint16_t *residual,
+    size_t first)
+{
+	FG_UNROLL
+	for (int half = 0; half < 2; half++) {
+		const fg_cuda_piece<C> *from = (const fg_cuda_piece<C> *)residual +
+					       (first + fg_cuda_own(half)) * 4 +
+					       FG_THREAD % 4;
+
+		FG_UNROLL
+		for (int i = 0; i < FG_CUDA_SIDE; i++)
+			r[half][i] = from[4 * i];
+	}
+}
+
+/* n_tiles: of all patches. weights: fg_cuda_conv<C>::weights chunks in fragment order;
+ * all taps after each other. */
 template <class T, int C>
 FG_GLOBAL void
-fg_cuda_conv3(const uint16_t *src, const uint16_t *residual, uint16_t *raw,
-    uint16_t *act, const uint4 *weights, const float *bias, fg_cuda_shape s,
-    int n_tiles)
+FG_BOUNDS(FG_CUDA_THREADS, 2) fg_cuda_conv3(const uint16_t *src, fg_cuda_to to,
+    const uint4 *weights, const float *bias, fg_cuda_shape s, int n_tiles)
 {
 	FG_SHARED_DYNAMIC(uint4, shared);
-	const int rows = FG_CUDA_TILE + 2 * s.row + 2;
-	const int chunks = fg_cuda_conv<C>::chunks;
+	const int voxels = fg_cuda_strip(s), quarter = FG_THREAD % 4;
+	const int room = fg_cuda_strip_room(s) * fg_cuda_conv<C>::chunks;
 	uint4 *strip = shared + fg_cuda_conv<C>::weights;
-	float sum[4][2 * fg_cuda_conv<C>::pairs][4];
+	fg_cuda_piece<C> r[2][FG_CUDA_SIDE] = {};
+	float start[C / 4], sum[FG_CUDA_SIDE][C / 8][4];
 	int turn = 0;
 
 	for (int i = FG_THREAD; i < fg_cuda_conv<C>::weights; i += FG_CUDA_THREADS)
 		fg_copy_async(&shared[i], &weights[i]);
-	/* From the first voxel that a tile's first position touches at kz = 0. */
-	for (int tile = FG_BLOCK; tile < n_tiles; tile += FG_BLOCKS) {
-		size_t base = (size_t)(tile / s.tiles) * s.stride;
-		int first = tile % s.tiles * FG_CUDA_TILE;
-		const uint4 *from =
-		    (const uint4 *)src +
-		    (base + s.front + first - s.plane - s.row - 1) * chunks;
-
-		if (tile == (int)FG_BLOCK)
-			fg_cuda_bring<C>(strip, from, rows);
-		for (int f = 0; f < 4; f++)
-			for (int n = 0; n < 2 * fg_cuda_conv<C>::pairs; n++)
-				for (int k = 0; k < 4; k++)
-					sum[f][n][k] = 0;
-		for (int kz = 0; kz < 3; kz++, turn ^= 1) {
-			const uint4 *next = from + (size_t)(kz + 1) * s.plane * chunks;
-			int after = tile + FG_BLOCKS;
-
-			if (kz == 2)
-				next = (const uint4 *)src +
-				       ((size_t)(after / s.tiles) * s.stride + s.front +
-					   after % s.tiles * FG_CUDA_TILE - s.plane -
-					   s.row - 1) *
-					   chunks;
-			fg_copy_wait();
-			fg_sync_block();
-			if (kz < 2 || after < n_tiles)
-				fg_cuda_bring<C>(strip + (turn ^ 1) * rows * chunks,
-				    next, rows);
-			fg_cuda_taps<T, C>(sum, strip + turn * rows * chunks,
-			    shared + kz * (fg_cuda_conv<C>::weights / 3), s.row);
-		}
-		fg_cuda_finish<T, C>(sum, first, s, base, residual, raw, act, bias);
-	}
-}
-
-/* ------------------------------------------------------------- first, last, f32 */
-
-/* 2 -> C channels from float pairs, relu. w[27][2][C], as in struct fg_conv. One thread
- * a position; grid.y: patch. */
-template <class T, int C>
-FG_GLOBAL void
-fg_cuda_first(const float2 *in, uint16_t *act, const float *w, const float *bias,
-    fg_cuda_shape s)
-{
-	int p = FG_BLOCK * FG_CUDA_THREADS + FG_THREAD, at[3];
-	size_t base = (size_t)FG_BLOCK_Y * s.stride + s.front;
-	float sum[C];
-
-	if (!fg_cuda_voxel(s, p, at))
-		return;
 	FG_UNROLL
-	for (int c = 0; c < C; c++)
-		sum[c] = bias[c];
-	for (int tap = 0; tap < 27; tap++) {
-		float2 v = in[base + p + (tap / 9 - 1) * s.plane +
-			      (tap / 3 % 3 - 1) * s.row + tap % 3 - 1];
+	for (int c = 0; c < C / 4; c++)
+		start[c] = bias[quarter * (C / 4) + c];
+	if (FG_BLOCK < n_tiles)
+		fg_cuda_bring<C>(strip, fg_cuda_corner<C>(src, s, FG_BLOCK), voxels);
+	for (int tile = FG_BLOCK; tile < n_tiles; tile += FG_BLOCKS) {
+		int patch = tile / s.tiles, first = tile % s.tiles * FG_CUDA_TILE;
+		const uint4 *from = fg_cuda_corner<C>(src, s, tile);
 
 		FG_UNROLL
-		for (int c = 0; c < C; c++)
-			sum[c] = fmaf(v.y, w[(2 * tap + 1) * C + c],
-			    fmaf(v.x, w[2 * tap * C + c], sum[c]));
+		for (int i = 0; i < FG_CUDA_SIDE; i++) {
+			FG_UNROLL
+			for (int k = 0; k < C / 2; k++)
+				sum[i][k / 4][k % 4] = start[k / 4 * 2 + k % 2];
+		}
+		for (int kz = 0; kz < 3; kz++, turn ^= 1) {
+			uint4 *next = strip + (turn ^ 1) * room;
+
+			/* This strip is there, and nobody reads the other one. */
+			fg_copy_wait();
+			fg_sync_block();
+			if (kz < 2)
+				fg_cuda_bring<C>(next,
+				    from + (size_t)(kz + 1) * s.plane *
+					       fg_cuda_conv<C>::chunks,
+				    voxels);
+			else if (tile + FG_BLOCKS < n_tiles)
+				fg_cuda_bring<C>(next,
+				    fg_cuda_corner<C>(src, s, tile + FG_BLOCKS),
+				    voxels);
+			if (kz == 2 && to.residual)
+				fg_cuda_residual<C>(r, to.residual,
+				    (size_t)patch * s.stride + s.front + first);
+			fg_cuda_taps<T, C>(sum, strip + turn * room,
+			    shared + kz * (fg_cuda_conv<C>::weights / 3), s.row);
+		}
+		fg_cuda_finish<T, C>(sum, r, first, s, patch, to);
 	}
-	FG_UNROLL
-	for (int c = 0; c < C; c++)
-		act[(base + p) * C + c] = T::put(sum[c] > 0 ? sum[c] : 0);
 }
 
-/* C -> 1 channel, and the input logits added; out is dense. grid.y: patch. */
-template <class T>
-FG_GLOBAL void
-fg_cuda_last(const float2 *in, const uint16_t *act, float *out, const float *w,
-    const float *bias, int channels, fg_cuda_shape s)
-{
-	int p = FG_BLOCK * FG_CUDA_THREADS + FG_THREAD, at[3];
-	size_t i = (size_t)FG_BLOCK_Y * s.stride + s.front + p;
-	size_t voxels = (size_t)s.fov[0] * s.fov[1] * s.fov[2];
-	float sum = bias[0];
+/* ------------------------------------------------------------- first, f32 */
 
-	if (!fg_cuda_voxel(s, p, at))
-		return;
-	for (int c = 0; c < channels; c++)
-		sum = fmaf(T::get(act[i * channels + c]), w[c], sum);
-	out[(size_t)FG_BLOCK_Y * voxels +
-	    ((size_t)at[2] * s.fov[1] + at[1]) * s.fov[0] + at[0]] = in[i].y + sum;
+/* 2 -> C channels from float pairs, relu. w[27][2][C], as in struct fg_conv. A thread
+ * has two positions, for one load of the weights; grid: tiles, patches. */
+template <class T, int C>
+FG_GLOBAL void
+fg_cuda_first(const float2 *in, uint16_t *act, const float4 *w, const float *bias,
+    fg_cuda_shape s)
+{
+	const int p = FG_BLOCK * FG_CUDA_TILE + FG_THREAD;
+	const size_t base = (size_t)FG_BLOCK_Y * s.stride + s.front + p;
+	float sum[2][C];
+
+	FG_UNROLL
+	for (int c = 0; c < C; c++)
+		sum[0][c] = sum[1][c] = bias[c];
+	for (int tap = 0; tap < 27; tap++) {
+		const float2 *v = in + base + (tap / 9 - 1) * s.plane +
+				  (tap / 3 % 3 - 1) * s.row + tap % 3 - 1;
+		const float x[2][2] = {{v[0].x, v[FG_CUDA_THREADS].x},
+		    {v[0].y, v[FG_CUDA_THREADS].y}};
+
+		FG_UNROLL
+		for (int c = 0; c < 2 * C; c += 4) {
+			const float4 q = w[(2 * tap * C + c) / 4];
+
+			FG_UNROLL
+			for (int i = 0; i < 2; i++) {
+				float *to = &sum[i][c % C];
+
+				to[0] = fmaf(x[c / C][i], q.x, to[0]);
+				to[1] = fmaf(x[c / C][i], q.y, to[1]);
+				to[2] = fmaf(x[c / C][i], q.z, to[2]);
+				to[3] = fmaf(x[c / C][i], q.w, to[3]);
+			}
+		}
+	}
+	FG_UNROLL
+	for (int i = 0; i < 2; i++) {
+		uint4 *to = (uint4 *)act +
+			    (base + i * FG_CUDA_THREADS) * fg_cuda_conv<C>::chunks;
+		int at[3];
+
+		if (!fg_cuda_voxel(s, p + i * FG_CUDA_THREADS, at))
+			continue;
+		FG_UNROLL
+		for (int k = 0; k < fg_cuda_conv<C>::chunks; k++) {
+			uint32_t q[4];
+
+			FG_UNROLL
+			for (int n = 0; n < 4; n++)
+				q[n] = T::pair(fmaxf(sum[i][8 * k + 2 * n], 0),
+				    fmaxf(sum[i][8 * k + 2 * n + 1], 0));
+			to[k] = make_uint4(q[0], q[1], q[2], q[3]);
+		}
+	}
 }
 
 /* Any 3x3x3 convolution in float, one thread an output: the reference on the device.
@@ -379,15 +545,13 @@ fg_cuda_last_plain(const float2 *in, const float *act, float *out, const float *
 {
 	int p = FG_BLOCK * FG_CUDA_THREADS + FG_THREAD, at[3];
 	size_t i = (size_t)FG_BLOCK_Y * s.stride + s.front + p;
-	size_t voxels = (size_t)s.fov[0] * s.fov[1] * s.fov[2];
 	float sum = bias[0];
 
 	if (!fg_cuda_voxel(s, p, at))
 		return;
 	for (int c = 0; c < channels; c++)
 		sum = fmaf(act[i * channels + c], w[c], sum);
-	out[(size_t)FG_BLOCK_Y * voxels +
-	    ((size_t)at[2] * s.fov[1] + at[1]) * s.fov[0] + at[0]] = in[i].y + sum;
+	out[fg_cuda_dense(s, (int)FG_BLOCK_Y, at)] = in[i].y + sum;
 }
 
 /* ------------------------------------------------------------- patches */

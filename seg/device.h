@@ -21,7 +21,7 @@ struct fg_remote; /* a back end's own copy of a canvas */
 
 /* Rises with every change of anything that a plug-in sees: this file, struct fg_net,
  * fg_array, fg_err, fg_device_desc. */
-#define FG_BACKEND_ABI 2
+#define FG_BACKEND_ABI 3
 
 /* Objects of a back end begin with these. */
 struct fg_device {
@@ -57,7 +57,13 @@ struct fg_step {
 	int64_t centre[3];        /* voxel of the canvas; the patch lies inside it */
 	int faces;                /* out: candidates found, best first */
 	struct fg_face face[6];   /* out */
+	/* Out of fg_step_run: it was taken, also where others of its call failed. */
+	bool done;
 };
+
+/* Steps from to from + n - 1 of a call are done: their logits as from forward, lent for
+ * this call, and their faces. */
+typedef void fg_step_fn(void *arg, int from, int n, const float *patch);
 
 struct fg_backend {
 	uint32_t abi;     /* FG_BACKEND_ABI */
@@ -98,11 +104,13 @@ struct fg_backend {
 	 * back.
 	 *
 	 * step: n whole steps on different canvases (step->remote): gather with the pad
-	 * value for NaN, forward, freeze rule, scatter, faces. patch: NULL, or receives
-	 * what was scattered, n patches as from forward.
+	 * value for NaN, forward, freeze rule, scatter, faces. done: called with what
+	 * was scattered, in as many parts as the device likes, while it works on the
+	 * next ones; in order, and before step returns. On failure for none or for the
+	 * first of them.
 	 */
 	int (*step)(struct fg_model *m, int n, struct fg_step *const *steps,
-	    float *patch, struct fg_err *err);
+	    fg_step_fn *done, void *arg, struct fg_err *err);
 	int (*canvas_open)(struct fg_model *m, const struct fg_array *image,
 	    double mean, double stddev, struct fg_remote **out, struct fg_err *err);
 	int (*canvas_clear)(struct fg_remote *r, struct fg_err *err);

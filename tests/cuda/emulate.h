@@ -30,19 +30,25 @@
 #include <map>
 #include <mutex>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #define FG_DEVICE
+#define FG_BOTH
 #define FG_GLOBAL
 #define FG_SHARED static thread_local
 #define FG_SHARED_DYNAMIC(type, name) type *name = (type *)fg_emu.dynamic
+#define FG_BOUNDS(threads, blocks)
 #define FG_UNROLL
 #define FG_THREAD (fg_emu.thread)
 #define FG_BLOCK (fg_emu.block[0])
 #define FG_BLOCKS (fg_emu.blocks)
 #define FG_BLOCK_Y ((unsigned)fg_emu.block[1])
 #define FG_CUDA_NAME "emulated"
+#define FG_CUDA_GROUP 5
+#define FG_CUDA_PART 2
 #define EMULATED_MEMORY (64u << 20)
+#define EMULATED_SHARED (163 << 10) /* of a block; so has compute capability 8.0 */
 #define EMULATED_STACK (64 << 10)
 #define EMULATED_THREADS 192
 
@@ -52,10 +58,18 @@ struct alignas(16) uint4 {
 struct float2 {
 	float x, y;
 };
+struct float4 {
+	float x, y, z, w;
+};
 static inline float2
 make_float2(float x, float y)
 {
 	return {x, y};
+}
+static inline uint4
+make_uint4(uint32_t x, uint32_t y, uint32_t z, uint32_t w)
+{
+	return {x, y, z, w};
 }
 struct dim3 {
 	unsigned x, y;
@@ -80,6 +94,7 @@ struct fg_emu_fibre {
 	ucontext_t first;
 	jmp_buf at;
 	std::vector<char> stack;
+	std::vector<std::pair<uint4 *, const uint4 *>> copies; /* on their way */
 	bool begun;
 	fg_emu_state state;
 };
@@ -142,6 +157,7 @@ fg_emu_prepare(int t)
 	makecontext(&f->first, fg_emu_main, 0);
 	f->begun = false;
 	f->state = EMU_READY;
+	f->copies.clear();
 }
 
 static inline void
@@ -279,6 +295,33 @@ fg_put_f16(float v)
 	return (uint16_t)(sign | ((unit + 25) * 1024 + (m - 1024)));
 }
 
+static inline uint32_t
+fg_pair_bf16(float low, float high)
+{
+	return fg_put_bf16(low) | (uint32_t)fg_put_bf16(high) << 16;
+}
+
+static inline uint32_t
+fg_pair_f16(float low, float high)
+{
+	const float most = 65504;
+
+	return fg_put_f16(fminf(fmaxf(low, -most), most)) |
+	       (uint32_t)fg_put_f16(fminf(fmaxf(high, -most), most)) << 16;
+}
+
+static inline float
+fg_low_f16(uint32_t pair)
+{
+	return fg_get_f16((uint16_t)pair);
+}
+
+static inline float
+fg_high_f16(uint32_t pair)
+{
+	return fg_get_f16((uint16_t)(pair >> 16));
+}
+
 static inline uint16_t
 fg_host_bf16(float v)
 {
@@ -289,6 +332,12 @@ static inline uint16_t
 fg_host_f16(float v)
 {
 	return fg_put_f16(v);
+}
+
+static inline float
+fg_host_of_f16(uint16_t v)
+{
+	return fg_get_f16(v);
 }
 
 static inline float
@@ -353,17 +402,51 @@ fg_mma_f16(float d[4], const uint32_t a[4], const uint32_t b[2])
 }
 
 /* PTX ISA, ldmatrix.x4: the address of row r of matrix m comes from lane 8 m + r; lane
- * l receives values 2 (l % 4) and the next of row l / 4 of each matrix. */
+ * l receives values 2 (l % 4) and the next of row l / 4 of each matrix. Rows of a
+ * matrix that share a place of 128 bytes would come one after the other. */
+static inline void
+fg_emu_matrices(fg_emu_lane *lane)
+{
+	for (int m = 0; m < 4; m++) {
+		unsigned places = 0;
+
+		for (int r = 0; r < 8; r++)
+			places |= 1u << ((uintptr_t)lane[8 * m + r].row / 16 % 8);
+		if (places != 0xff)
+			fg_emu_die("rows of a matrix in the same banks");
+	}
+	for (int l = 0; l < 32; l++)
+		for (int m = 0; m < 4; m++)
+			memcpy(&lane[l].out[m],
+			    (const char *)lane[8 * m + l / 4].row + l % 4 * 4, 4);
+}
+
 static inline void
 fg_load_matrices(uint32_t a[4], const uint4 *row)
 {
-	fg_emu_warp({NULL, NULL, NULL, a, row, 0, NULL}, [](fg_emu_lane *lane) {
-		for (int l = 0; l < 32; l++)
-			for (int m = 0; m < 4; m++)
-				memcpy(&lane[l].out[m],
-				    (const char *)lane[8 * m + l / 4].row + l % 4 * 4,
-				    4);
-	});
+	if ((uintptr_t)row % 16)
+		fg_emu_die("a row of a matrix is not aligned");
+	fg_emu_warp({NULL, NULL, NULL, a, row, 0, NULL}, fg_emu_matrices);
+}
+
+/* Butterflies over 1 and 2 lanes. */
+static inline void
+fg_emu_quads(fg_emu_lane *lane)
+{
+	for (int l = 0; l < 32; l += 4) {
+		float a = *lane[l].d + *lane[l + 1].d;
+		float b = *lane[l + 2].d + *lane[l + 3].d;
+
+		for (int k = 0; k < 4; k++)
+			*lane[l + k].d = a + b;
+	}
+}
+
+static inline float
+fg_sum_quad(float v)
+{
+	fg_emu_warp({&v, NULL, NULL, NULL, NULL, 0, NULL}, fg_emu_quads);
+	return v;
 }
 
 static inline int
@@ -394,16 +477,24 @@ fg_sync_block(void)
 	fg_emu_wait(EMU_AT_BLOCK);
 }
 
-/* A copy arrives at once: that it may arrive later is not shown here. */
+/* A copy destroys what was there at once and arrives when it is waited for: who still
+ * reads the old, or does not wait for the new, gets NaN. */
 static inline void
 fg_copy_async(uint4 *to, const uint4 *from)
 {
-	*to = *from;
+	if ((uintptr_t)to % 16 || (uintptr_t)from % 16)
+		fg_emu_die("a copy is not aligned");
+	memset(to, 0xff, sizeof *to);
+	fg_emu.fibre[fg_emu.thread].copies.push_back({to, from});
 }
 
 static inline void
 fg_copy_wait(void)
 {
+	for (const std::pair<uint4 *, const uint4 *> &c :
+	    fg_emu.fibre[fg_emu.thread].copies)
+		*c.first = *c.second;
+	fg_emu.fibre[fg_emu.thread].copies.clear();
 }
 
 /* ------------------------------------------------------------- the runtime */
@@ -421,10 +512,19 @@ struct fg_emu_stream {
 	fg_emu_list *recording;
 };
 typedef fg_emu_stream *cudaStream_t;
+typedef int cudaEvent_t;
 enum { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost };
-enum { cudaStreamNonBlocking, cudaStreamCaptureModeThreadLocal };
-enum { cudaDevAttrMultiProcessorCount };
-enum { cudaFuncAttributeMaxDynamicSharedMemorySize };
+enum {
+	cudaStreamNonBlocking,
+	cudaStreamCaptureModeThreadLocal,
+	cudaEventDisableTiming
+};
+enum { cudaDevAttrMultiProcessorCount, cudaDevAttrMaxSharedMemoryPerBlockOptin };
+enum {
+	cudaFuncAttributeMaxDynamicSharedMemorySize,
+	cudaFuncAttributePreferredSharedMemoryCarveout
+};
+enum { cudaSharedmemCarveoutMaxShared = 100 };
 struct cudaDeviceProp {
 	char name[64];
 	int major, minor, multiProcessorCount;
@@ -473,15 +573,15 @@ cudaGetDeviceProperties(cudaDeviceProp *p, int i)
 	return i < 1 ? cudaSuccess : cudaErrorInvalidValue;
 }
 static inline cudaError_t
-cudaDeviceGetAttribute(int *v, int, int)
+cudaDeviceGetAttribute(int *v, int what, int)
 {
-	*v = 2;
+	*v = what == cudaDevAttrMultiProcessorCount ? 2 : EMULATED_SHARED;
 	return cudaSuccess;
 }
 static inline cudaError_t
-cudaFuncSetAttribute(const void *, int, int bytes)
+cudaFuncSetAttribute(const void *, int, int value)
 {
-	return bytes <= 163 << 10 ? cudaSuccess : cudaErrorInvalidValue;
+	return value <= EMULATED_SHARED ? cudaSuccess : cudaErrorInvalidValue;
 }
 static inline cudaError_t
 cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *n, const void *, int, size_t)
@@ -536,23 +636,6 @@ cudaMemGetInfo(size_t *now, size_t *all)
 	*now = EMULATED_MEMORY - fg_emu_memory.used;
 	return cudaSuccess;
 }
-static inline cudaError_t
-cudaMemset(void *p, int v, size_t n)
-{
-	memset(p, v, n);
-	return cudaSuccess;
-}
-static inline cudaError_t
-cudaMemcpy(void *to, const void *from, size_t n, int)
-{
-	memcpy(to, from, n);
-	return cudaSuccess;
-}
-static inline cudaError_t
-cudaDeviceSynchronize(void)
-{
-	return cudaSuccess;
-}
 
 static inline cudaError_t
 cudaStreamCreateWithFlags(cudaStream_t *s, int)
@@ -568,6 +651,29 @@ cudaStreamDestroy(cudaStream_t s)
 }
 static inline cudaError_t
 cudaStreamSynchronize(cudaStream_t)
+{
+	return cudaSuccess;
+}
+
+/* What was put into a stream before is done already. */
+static inline cudaError_t
+cudaEventCreateWithFlags(cudaEvent_t *e, int)
+{
+	*e = 0;
+	return cudaSuccess;
+}
+static inline cudaError_t
+cudaEventDestroy(cudaEvent_t)
+{
+	return cudaSuccess;
+}
+static inline cudaError_t
+cudaEventRecord(cudaEvent_t, cudaStream_t)
+{
+	return cudaSuccess;
+}
+static inline cudaError_t
+cudaEventSynchronize(cudaEvent_t)
 {
 	return cudaSuccess;
 }

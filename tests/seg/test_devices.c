@@ -68,8 +68,8 @@ struct bound {
 
 static const struct bound bounds[] = {
     [FG_PREC_F32] = {1e-5, 1e-4},
-    [FG_PREC_BF16] = {1.5e-2, 6e-2},
-    [FG_PREC_F16] = {2e-3, 8e-3},
+    [FG_PREC_BF16] = {8e-3, 3e-2},
+    [FG_PREC_F16] = {1.2e-3, 5e-3},
 };
 
 /* A field of view with three different edges, more than one tile of it. */
@@ -456,6 +456,54 @@ out:
 	fg_net_free(net);
 }
 
+/* ------------------------------------------------------------- a loss */
+
+/* The emulated device, which works in parts of two, breaks down in the second: what it
+ * had done stands, of the others there is no trace. */
+static void
+loss(const char *name, struct fg_device *dev)
+{
+	const int64_t shape[4] = {NX, NY, NZ, 1}, centre[3] = {NX / 2, NY / 2, NZ / 2};
+	const struct fg_step_params params = {.init = 3, .pad = -0.5f, .freeze = -1};
+	struct fg_net *net = fg_probe_net(2, 16, 9);
+	struct fg_step step[FLOODS], *p[FLOODS];
+	struct fg_array image = FG_ARRAY_INIT;
+	struct fg_step_work *w = NULL;
+	struct fg_model *m = NULL;
+
+	if (fg_array_init(&image, FG_U8, shape, &err) < 0)
+		abort();
+	memset(image.data, 99, NX * NY * NZ);
+	if (!did(dev->backend->load(dev, net, FG_PREC_F32, FLOODS, &m, &err),
+		"%s: to be lost", name) ||
+	    !(w = fg_step_work_new(m, &err)))
+		goto out;
+	for (int i = 0; i < FLOODS; i++) {
+		step[i] = (struct fg_step){.canvas = fg_canvas_new(&image, 128, 33),
+		    .params = &params,
+		    .centre = {centre[0], centre[1], centre[2]}};
+		p[i] = &step[i];
+	}
+	setenv("FG_EMULATE_LOSS", "2", 1);
+	tap_int(fg_step_run(m, w, FLOODS, p, &err), -1, "the device is lost: %s",
+	    err.msg);
+	unsetenv("FG_EMULATE_LOSS");
+	fg_err_clear(&err);
+	for (int i = 0; i < FLOODS; i++) {
+		bool written = !isnan(fg_canvas_get(step[i].canvas, centre));
+
+		tap_ok(step[i].done == (i < 2) && written == (i < 2), "step %d %s", i,
+		    i < 2 ? "was done" : "left no trace");
+		fg_canvas_free(step[i].canvas);
+	}
+out:
+	fg_step_work_free(w);
+	if (m)
+		m->backend->unload(m);
+	fg_array_fini(&image);
+	fg_net_free(net);
+}
+
 /* ------------------------------------------------------------- refusals */
 
 /* Shapes that a device may not take: right or refused with a reason, nothing else. */
@@ -518,6 +566,8 @@ one_device(const struct fg_device_desc *d)
 		shapes(d->name, dev, prec);
 		idle(d->name, dev, prec);
 	}
+	if (strncmp(d->name, "emulated:", 9) == 0)
+		loss(d->name, dev);
 	b->close(dev);
 }
 

@@ -61,7 +61,7 @@ listing(void)
 	tap_ok(!named(d, n, "fake:8"), "no more than it counts");
 	refused(d, n, "floodgate-bare.so", "no symbol fg_plugin");
 	refused(d, n, "floodgate-gaps.so", "gaps");
-	refused(d, n, "floodgate-old.so", "interface 1, this program has 2");
+	refused(d, n, "floodgate-old.so", "interface 2, this program has 3");
 	refused(d, n, "floodgate-short.so", "bytes, this program's");
 	refused(d, n, "floodgate-other.so", "calls itself \"fake\"");
 	refused(d, n, "floodgate-text.so", "");
