@@ -583,11 +583,11 @@ print_job(const json_t *j)
 	const char *error = text_in(j, "error");
 	char time[32];
 
-	printf("%-5llu %-20s %-9s %5.1f %%  %llu of %llu blocks",
+	printf("%-5llu %-20s %-9s %5.1f %%  %llu of %llu %s",
 	    (unsigned long long)count_of(j, "id"), text_in(j, "layer"),
 	    text_in(j, "state"), 100 * number_in(j, "fraction"),
 	    (unsigned long long)(count_of(j, "done") + count_of(j, "skipped")),
-	    (unsigned long long)count_of(j, "all"));
+	    (unsigned long long)count_of(j, "all"), text_in(j, "counted"));
 	if (count_of(j, "failed"))
 		printf(", %llu failed", (unsigned long long)count_of(j, "failed"));
 	if (json_is_number(json_object_get(j, "left_s")))
