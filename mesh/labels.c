@@ -11,7 +11,7 @@
 
 #include <stdlib.h>
 
-struct table {
+struct fg_label_table {
 	uint64_t *label; /* 0: free */
 	uint32_t *number;
 	size_t mask; /* size - 1 */
@@ -30,7 +30,7 @@ spread(uint64_t v)
 }
 
 static size_t
-slot_of(const struct table *t, uint64_t label)
+slot_of(const struct fg_label_table *t, uint64_t label)
 {
 	size_t i = spread(label) & t->mask;
 
@@ -40,9 +40,9 @@ slot_of(const struct table *t, uint64_t label)
 }
 
 static int
-table_resize(struct table *t, size_t size, struct fg_err *err)
+table_resize(struct fg_label_table *t, size_t size, struct fg_err *err)
 {
-	struct table old = *t;
+	struct fg_label_table old = *t;
 
 	t->mask = size - 1;
 	t->label = calloc(size, sizeof *t->label);
@@ -75,7 +75,8 @@ table_resize(struct table *t, size_t size, struct fg_err *err)
 
 /* The number of a label that is not 0; 0 also for one that is not wanted. */
 static int
-number_of(struct table *t, uint64_t label, uint32_t *number, struct fg_err *err)
+number_of(struct fg_label_table *t, uint64_t label, uint32_t *number,
+    struct fg_err *err)
 {
 	size_t i = slot_of(t, label);
 
@@ -100,8 +101,9 @@ number_of(struct table *t, uint64_t label, uint32_t *number, struct fg_err *err)
 
 /* One row of n voxels of a type; `last` and `number` live on from row to row. */
 #define ROW(type)                                                                      \
-	static int row_##type(struct table *t, const void *from, uint32_t *to,         \
-	    int64_t n, uint64_t *last, uint32_t *number, struct fg_err *err)           \
+	static int row_##type(struct fg_label_table *t, const void *from,              \
+	    uint32_t *to, int64_t n, uint64_t *last, uint32_t *number,                 \
+	    struct fg_err *err)                                                        \
 	{                                                                              \
 		const type *p = from;                                                  \
 		type seen = (type)*last;                                               \
@@ -124,8 +126,8 @@ ROW(uint32_t)
 ROW(uint64_t)
 #undef ROW
 
-typedef int (*row_fn)(struct table *, const void *, uint32_t *, int64_t, uint64_t *,
-    uint32_t *, struct fg_err *);
+typedef int (*row_fn)(struct fg_label_table *, const void *, uint32_t *, int64_t,
+    uint64_t *, uint32_t *, struct fg_err *);
 
 static row_fn
 row_of(enum fg_dtype t)
@@ -144,40 +146,38 @@ row_of(enum fg_dtype t)
 	}
 }
 
-static int
-renumber(struct table *t, const struct fg_array *src, const int64_t lo[3],
-    struct fg_err *err)
+int
+fg_labels_layer(struct fg_labels *l, int64_t z, uint32_t *to, struct fg_err *err)
 {
-	struct fg_labels *l = t->out;
-	row_fn row = row_of(src->dtype);
-	size_t step = fg_dtype_size(src->dtype) * (size_t)src->shape[0];
+	const struct fg_array *src = l->src;
+	const row_fn row = row_of(src->dtype);
+	const int64_t *n = src->shape, *full = l->shape;
+	size_t step = fg_dtype_size(src->dtype) * (size_t)n[0];
 	const uint8_t *from = src->data;
 	uint64_t last = 0;
 	uint32_t number = 0;
 
-	for (int64_t z = 0; z < src->shape[2]; z++) {
-		for (int64_t y = 0; y < src->shape[1]; y++, from += step) {
-			uint32_t *to =
-			    l->dense + lo[0] +
-			    l->shape[0] * (y + lo[1] + l->shape[1] * (z + lo[2]));
-
-			if (row(t, from, to, src->shape[0], &last, &number, err) < 0)
-				return -1;
-		}
+	z -= l->lo[2];
+	if (full[0] != n[0] || full[1] != n[1] || z < 0 || z >= n[2])
+		memset(to, 0, (size_t)(full[0] * full[1]) * sizeof *to);
+	if (z < 0 || z >= n[2])
+		return 0;
+	from += step * (size_t)(n[1] * z);
+	to += l->lo[0] + full[0] * l->lo[1];
+	for (int64_t y = 0; y < n[1]; y++, from += step, to += full[0]) {
+		if (row(l->table, from, to, n[0], &last, &number, err) < 0)
+			return -1;
 	}
 	return 0;
 }
 
-int
-fg_labels_init(struct fg_labels *l, const struct fg_array *src, const uint64_t *only,
-    size_t only_count, const int64_t lo[3], const int64_t hi[3], struct fg_err *err)
+/* Shape of the source with its margins. */
+static int
+set_shape(struct fg_labels *l, const struct fg_array *src, const int64_t lo[3],
+    const int64_t hi[3], struct fg_err *err)
 {
 	static const int64_t none[3];
-	struct fg_labels made = {0};
-	struct table t = {.out = &made};
-	size_t n = 1, size = 64;
-	bool margin = false;
-	int rc = -1;
+	size_t n = sizeof *l->dense;
 
 	if (!row_of(src->dtype))
 		return fg_fail(err, FG_EINVAL, "labels are %s, not unsigned integers",
@@ -192,43 +192,82 @@ fg_labels_init(struct fg_labels *l, const struct fg_array *src, const uint64_t *
 			return fg_fail(err, FG_EINVAL,
 			    "labels have %lld voxels along axis %d",
 			    (long long)src->shape[d], d);
-		made.shape[d] = src->shape[d] + lo[d] + hi[d];
-		margin |= lo[d] || hi[d];
-		if (__builtin_mul_overflow(n, (size_t)made.shape[d], &n))
+		l->lo[d] = lo[d];
+		l->shape[d] = src->shape[d] + lo[d] + hi[d];
+		if (__builtin_mul_overflow(n, (size_t)l->shape[d], &n))
 			return fg_fail(err, FG_EINVAL, "too many voxels");
 	}
+	l->src = src;
+	return 0;
+}
+
+int
+fg_labels_open(struct fg_labels *l, const struct fg_array *src, const uint64_t *only,
+    size_t only_count, const int64_t lo[3], const int64_t hi[3], struct fg_err *err)
+{
+	size_t size = 64;
+	uint32_t k;
+
+	*l = (struct fg_labels){0};
+	if (set_shape(l, src, lo, hi, err) < 0)
+		return -1;
 	while (only && size / 2 < only_count + 1)
 		size *= 2;
-	made.dense = fg_try_alloc(n, sizeof *made.dense);
-	if (!made.dense) {
-		fg_fail(err, FG_ENOMEM, "no memory for %zu labels", n);
-		goto out;
-	}
-	if (margin)
-		memset(made.dense, 0, n * sizeof *made.dense);
-	if (table_resize(&t, size, err) < 0)
-		goto out;
+	l->table = fg_calloc(1, sizeof *l->table);
+	l->table->out = l;
+	if (table_resize(l->table, size, err) < 0)
+		goto fail;
 	for (size_t i = 0; only && i < only_count; i++) {
-		uint32_t k;
-
-		if (only[i] && number_of(&t, only[i], &k, err) < 0)
-			goto out;
+		if (only[i] && number_of(l->table, only[i], &k, err) < 0)
+			goto fail;
 	}
-	t.closed = only != NULL;
-	rc = renumber(&t, src, lo, err);
-out:
-	free(t.label);
-	free(t.number);
-	if (rc < 0)
-		fg_labels_fini(&made);
-	else
-		*l = made;
-	return rc;
+	l->table->closed = only != NULL;
+	return 0;
+fail:
+	fg_labels_fini(l);
+	return -1;
+}
+
+static void
+free_table(struct fg_labels *l)
+{
+	if (!l->table)
+		return;
+	free(l->table->label);
+	free(l->table->number);
+	free(l->table);
+	l->table = NULL;
+}
+
+int
+fg_labels_init(struct fg_labels *l, const struct fg_array *src, const uint64_t *only,
+    size_t only_count, const int64_t lo[3], const int64_t hi[3], struct fg_err *err)
+{
+	if (fg_labels_open(l, src, only, only_count, lo, hi, err) < 0)
+		return -1;
+	size_t layer = (size_t)(l->shape[0] * l->shape[1]);
+	l->dense = fg_try_alloc(layer * (size_t)l->shape[2], sizeof *l->dense);
+	if (!l->dense) {
+		fg_fail(err, FG_ENOMEM, "no memory for %lld layers of %zu labels",
+		    (long long)l->shape[2], layer);
+		goto fail;
+	}
+	for (int64_t z = 0; z < l->shape[2]; z++) {
+		if (fg_labels_layer(l, z, l->dense + layer * (size_t)z, err) < 0)
+			goto fail;
+	}
+	free_table(l);
+	l->src = NULL;
+	return 0;
+fail:
+	fg_labels_fini(l);
+	return -1;
 }
 
 void
 fg_labels_fini(struct fg_labels *l)
 {
+	free_table(l);
 	free(l->dense);
 	free(l->id);
 	*l = (struct fg_labels){0};

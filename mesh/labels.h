@@ -9,10 +9,14 @@
 #include "base/array.h"
 
 struct fg_labels {
-	int64_t shape[3]; /* of dense: that of the source and the margins */
-	uint32_t *dense;  /* 0 background, else 1..count; x fastest */
+	int64_t shape[3]; /* that of the source and the margins */
+	uint32_t *dense;  /* 0 background, else 1..count; x fastest. NULL after open */
 	uint32_t count;
 	uint64_t *id; /* id[k]: label of number k; id[0] = 0; count + 1 entries */
+	/* private: of a source that is read layer by layer */
+	const struct fg_array *src;
+	int64_t lo[3];
+	struct fg_label_table *table;
 };
 
 /*
@@ -28,6 +32,21 @@ struct fg_labels {
 int fg_labels_init(struct fg_labels *l, const struct fg_array *src,
     const uint64_t *only, size_t only_count, const int64_t lo[3], const int64_t hi[3],
     struct fg_err *err) FG_MUST_USE;
+
+/*
+ * The same layer by layer, for those who do not need all of it at once: fg_labels_open
+ * makes an empty table (with `only`, a full one), fg_labels_layer renumbers layer z
+ * (counted with the margins) into `to`, shape[0] * shape[1] numbers. Labels are
+ * numbered when they are first met; count and id grow, and id may move. A layer may be
+ * asked for again and has the same numbers then. src is lent until fg_labels_fini, and
+ * *l must not be moved until then.
+ */
+int fg_labels_open(struct fg_labels *l, const struct fg_array *src,
+    const uint64_t *only, size_t only_count, const int64_t lo[3], const int64_t hi[3],
+    struct fg_err *err) FG_MUST_USE;
+int fg_labels_layer(struct fg_labels *l, int64_t z, uint32_t *to,
+    struct fg_err *err) FG_MUST_USE;
+
 void fg_labels_fini(struct fg_labels *l);
 
 #endif

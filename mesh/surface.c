@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Two passes over the cells.
+ * Two passes over the cells; of a large volume with two layers of voxels at a time,
+ * whose labels are numbered again in the second. Rows of cells are tested for more than
+ * one label (vector code; nearly all have one only), a bit for each cell is kept, and
+ * of each mixed cell its labels are looked at one by one.
  *
- * find_cells: rows of cells are tested for more than one label (vector code; nearly all
- * have one only). Each label of a mixed cell yields a note of 8 bytes (case, label,
- * place in the row), and is counted: how many triangles the case has, and how many
- * vertices the cell is the first to meet. So the final arrays can be made at once.
+ * count_row: how many triangles the case of a label has, and how many vertices the cell
+ * is the first to meet. So the final arrays can be made at once, a part for each label.
  *
- * write_cells: from the notes, in the same order. A voxel edge is met first by the cell
- * that comes first in x, y, z order among the (up to four) cells round it, and that is
- * known from its place alone; that cell numbers the vertex and writes it down. The
- * others read the number from `ids`: six for each voxel of two layers, one for each
- * edge going up from it and each of the two labels that the edge's ends can have. No
- * hashing, no sorting, and nothing to clear.
+ * write_row: the same once more, for nothing else is kept: to find a label of a cell
+ * again takes less than to write it down, in memory that the system clears for it. A
+ * voxel edge is met first by the cell that comes first in x, y, z order among the (up
+ * to four) cells round it, and that is known from its place alone; that cell numbers
+ * the vertex and writes it down. The others read the number from `ids`: six for each
+ * voxel of two layers, one for each edge going up from it and each of the two labels
+ * that the edge's ends can have. No hashing, no sorting, and nothing to clear.
  *
  * Positions come from tables of half voxels in the frame of the volume, so that two
  * blocks compute the same float for the same place.
@@ -30,15 +32,23 @@
 #include "mesh/cases.h"
 #include "mesh/labels.h"
 
-/* A label of a mixed cell: case | x << 8, and the label's number. */
-struct note {
-	uint32_t place, number;
-};
-
+/* Voxels of which the labels' numbers are kept for the second pass: a block of 256^3
+ * with its borders. */
+#define KEPT_MAX (INT64_C(18) << 20)
 #define X_MAX ((INT64_C(1) << 24) - 1)
 
 struct tally {
 	uint64_t vertices, triangles;
+};
+
+/* A row of cells with some that are mixed. */
+struct row {
+	const uint32_t
+	    *v[4]; /* the rows of voxels (y, z), (y + 1, z) and those above */
+	int64_t y, z;
+	const uint32_t *mixed; /* x of the mixed cells, ascending */
+	size_t n;
+	unsigned at; /* index into `fresh` for x > 0 */
 };
 
 struct work {
@@ -49,14 +59,16 @@ struct work {
 	/* The edges that the cell is the first to meet; bit 0, 1, 2 of the index: the
 	 * cell has x, y, z = 0. */
 	uint16_t fresh[8];
-	struct note *note;
-	size_t notes, room;
-	size_t *row_notes; /* where the notes of each row of cells end */
-	struct tally *tally;
-	uint8_t *mixed;       /* of a row of cells */
-	float *half[3];       /* position of half voxel i of each axis */
-	uint32_t *ids;        /* [layer & 1][y][x][axis][end inside] */
-	struct fg_mesh *mesh; /* by number */
+	uint32_t *dense;       /* numbers of the labels of layer z: [z % layers] */
+	int64_t layers;        /* all, or 2 */
+	uint8_t first[8][256]; /* [as fresh][case]: vertices that the cell numbers */
+	struct tally *tally;   /* by number */
+	size_t tallies;        /* room for so many */
+	uint64_t *bits;        /* of the rows of cells, in order: which are mixed */
+	uint32_t *mixed;       /* of a row: those that are */
+	float *half[3];        /* position of half voxel i of each axis */
+	uint32_t *ids;         /* [layer & 1][y][x][axis][end inside] */
+	struct fg_mesh *mesh;  /* by number */
 };
 
 static int
@@ -83,47 +95,54 @@ take(struct work *w, size_t n, size_t size, struct fg_err *err)
 	return p;
 }
 
-/* --- pass one */
+/* --- mixed cells */
 
-/* mixed[x] != 0: the eight voxels of cell x are not all alike. a and b are rows of one
- * layer, c and d the same rows of the next. */
+#if defined(__SSE2__)
+/* Of 16 cells from x on, a bit for each that is mixed. */
+static inline uint64_t
+test_cells(const uint32_t *const v[4], int64_t x)
+{
+	__m128i q[4];
+
+	for (int k = 0; k < 4; k++) {
+#define LOAD(row, i) _mm_loadu_si128((const __m128i *)(const void *)(v[row] + (i)))
+		const int64_t i = x + 4 * k;
+		__m128i a = LOAD(0, i), n = LOAD(0, i + 1);
+		__m128i same =
+		    _mm_and_si128(_mm_and_si128(_mm_cmpeq_epi32(a, LOAD(1, i)),
+				      _mm_cmpeq_epi32(a, LOAD(2, i))),
+			_mm_and_si128(_mm_cmpeq_epi32(a, LOAD(3, i)),
+			    _mm_cmpeq_epi32(a, n)));
+		__m128i same_next = _mm_and_si128(_mm_cmpeq_epi32(n, LOAD(1, i + 1)),
+		    _mm_and_si128(_mm_cmpeq_epi32(n, LOAD(2, i + 1)),
+			_mm_cmpeq_epi32(n, LOAD(3, i + 1))));
+#undef LOAD
+		q[k] = _mm_and_si128(same, same_next);
+	}
+	__m128i bytes =
+	    _mm_packs_epi16(_mm_packs_epi32(q[0], q[1]), _mm_packs_epi32(q[2], q[3]));
+	return (uint16_t)~_mm_movemask_epi8(bytes);
+}
+#endif
+
+/* Bit x of `bits`: the eight voxels of cell x are not all alike. v: as of struct row.
+ */
 static void
-test_row(const uint32_t *a, const uint32_t *b, const uint32_t *c, const uint32_t *d,
-    uint8_t *mixed, int64_t cells)
+test_row(const uint32_t *const v[4], uint64_t *bits, int64_t cells)
 {
 	int64_t x = 0;
 
+	memset(bits, 0, (size_t)(cells + 63) / 64 * sizeof *bits);
 #if defined(__SSE2__)
-	for (; x + 16 <= cells; x += 16) {
-		__m128i q[4];
-
-		for (int k = 0; k < 4; k++) {
-			const int64_t i = x + 4 * k;
-#define LOAD(p) _mm_loadu_si128((const __m128i *)(const void *)(p))
-			__m128i v = LOAD(a + i), n = LOAD(a + i + 1);
-			__m128i same =
-			    _mm_and_si128(_mm_and_si128(_mm_cmpeq_epi32(v, LOAD(b + i)),
-					      _mm_cmpeq_epi32(v, LOAD(c + i))),
-				_mm_and_si128(_mm_cmpeq_epi32(v, LOAD(d + i)),
-				    _mm_cmpeq_epi32(v, n)));
-			__m128i same_next =
-			    _mm_and_si128(_mm_cmpeq_epi32(n, LOAD(b + i + 1)),
-				_mm_and_si128(_mm_cmpeq_epi32(n, LOAD(c + i + 1)),
-				    _mm_cmpeq_epi32(n, LOAD(d + i + 1))));
-#undef LOAD
-			q[k] = _mm_and_si128(same, same_next);
-		}
-		__m128i bytes = _mm_packs_epi16(_mm_packs_epi32(q[0], q[1]),
-		    _mm_packs_epi32(q[2], q[3]));
-		_mm_storeu_si128((__m128i *)(void *)(mixed + x),
-		    _mm_andnot_si128(bytes, _mm_set1_epi8(1)));
-	}
+	for (; x + 16 <= cells; x += 16)
+		bits[x >> 6] |= test_cells(v, x) << (x & 63);
 #endif
 	for (; x < cells; x++) {
-		uint32_t v = a[x];
+		uint32_t a = v[0][x], other = a ^ v[0][x + 1];
 
-		mixed[x] = ((v ^ b[x]) | (v ^ c[x]) | (v ^ d[x]) | (v ^ a[x + 1]) |
-			       (v ^ b[x + 1]) | (v ^ c[x + 1]) | (v ^ d[x + 1])) != 0;
+		for (int k = 1; k < 4; k++)
+			other |= (a ^ v[k][x]) | (a ^ v[k][x + 1]);
+		bits[x >> 6] |= (uint64_t)(other != 0) << (x & 63);
 	}
 }
 
@@ -174,80 +193,139 @@ equal(const struct corners *c, uint32_t v)
 }
 #endif
 
-/* Note the labels of one mixed cell; there is room for eight notes. */
-static inline void
-note_cell(struct work *w, const uint32_t *const row[4], int64_t x, unsigned fresh)
+/* The next label of a cell among the corners that are left: its number, and at which
+ * corners it is. */
+static inline unsigned
+take_label(const struct row *r, int64_t x, const struct corners *c, unsigned *left,
+    uint32_t *number)
 {
-	struct corners c = get_corners(row[0] + x, row[1] + x, row[2] + x, row[3] + x);
-	unsigned left = 0xff;
+	int k = __builtin_ctz(*left);
+	unsigned mask;
 
-	do {
-		int k = __builtin_ctz(left);
-		uint32_t v = row[k >> 1][x + (k & 1)];
-		unsigned mask = equal(&c, v);
-
-		left &= ~mask;
-		if (!v)
-			continue;
-		w->note[w->notes++] = (struct note){(uint32_t)x << 8 | mask, v};
-		w->tally[v].triangles += w->cases.triangles[mask];
-		w->tally[v].vertices +=
-		    (unsigned)__builtin_popcount(w->cases.crossed[mask] & fresh);
-	} while (left);
+	*number = r->v[k >> 1][x + (k & 1)];
+	mask = equal(c, *number);
+	*left &= ~mask;
+	return mask;
 }
 
-static int
-make_room(struct work *w, size_t more, struct fg_err *err)
+/* Words of bits for so many cells. */
+static size_t
+words(int64_t cells)
 {
-	size_t room = w->room;
-	struct note *p;
+	return (size_t)(cells + 63) / 64;
+}
 
-	if (w->notes + more <= room)
+static size_t
+list_mixed(const uint64_t *bits, int64_t cells, uint32_t *mixed)
+{
+	size_t n = 0;
+
+	for (int64_t x = 0; x < cells; x += 64) {
+		uint64_t some = bits[x >> 6];
+
+		for (; some; some &= some - 1)
+			mixed[n++] = (uint32_t)(x + __builtin_ctzll(some));
+	}
+	return n;
+}
+
+/* Labels come layer by layer; so does room for what is counted of them. */
+static int
+make_tallies(struct work *w, struct fg_err *err)
+{
+	size_t want = (size_t)w->labels.count + 1, room = w->tallies;
+	struct tally *p;
+
+	if (want <= room)
 		return 0;
-	while (room < w->notes + more)
-		room += room / 2 + 4096;
-	if (take_memory(w, (room - w->room) * sizeof *p, err) < 0)
+	while (room < want)
+		room += room / 2 + 64;
+	if (take_memory(w, (room - w->tallies) * sizeof *p, err) < 0)
 		return -1;
-	p = realloc(w->note, room * sizeof *p);
+	p = realloc(w->tally, room * sizeof *p);
 	if (!p)
-		return fg_fail(err, FG_ENOMEM, "no memory for %zu mixed cells", room);
-	w->note = p;
-	w->room = room;
+		return fg_fail(err, FG_ENOMEM, "no memory for %zu labels", room);
+	memset(p + w->tallies, 0, (room - w->tallies) * sizeof *p);
+	w->tally = p;
+	w->tallies = room;
 	return 0;
 }
 
-static int
-find_cells(struct work *w, struct fg_err *err)
+static uint32_t *
+layer_of(const struct work *w, int64_t z)
+{
+	return w->dense + w->labels.shape[0] * w->labels.shape[1] * (z % w->layers);
+}
+
+static void
+each_row(struct work *w, int64_t z, bool again,
+    void (*visit)(struct work *, const struct row *))
 {
 	const int64_t *n = w->labels.shape;
-	const int64_t cells = n[0] - 1;
-	size_t r = 0;
+	const uint32_t *lower = layer_of(w, z), *upper = layer_of(w, z + 1);
+	uint64_t *bits = w->bits + words(n[0] - 1) * (size_t)((n[1] - 1) * z);
 
-	for (int64_t z = 0; z + 1 < n[2]; z++) {
-		for (int64_t y = 0; y + 1 < n[1]; y++, r++) {
-			const uint32_t *a = w->labels.dense + n[0] * (y + n[1] * z);
-			const uint32_t *c = a + n[0] * n[1];
-			const uint32_t *const row[4] = {a, a + n[0], c, c + n[0]};
-			unsigned at = (y == 0) << 1 | (z == 0) << 2;
+	for (int64_t y = 0; y + 1 < n[1]; y++) {
+		struct row r = {
+		    .v = {lower, lower + n[0], upper, upper + n[0]},
+		    .y = y,
+		    .z = z,
+		    .mixed = w->mixed,
+		    .at = (y == 0) << 1 | (z == 0) << 2,
+		};
 
-			test_row(row[0], row[1], row[2], row[3], w->mixed, cells);
-			for (int64_t x = 0; x < cells; x += 8) {
-				uint64_t some = fg_get_u64le(w->mixed + x);
+		if (!again)
+			test_row(r.v, bits, n[0] - 1);
+		r.n = list_mixed(bits, n[0] - 1, w->mixed);
+		if (r.n)
+			visit(w, &r);
+		lower += n[0];
+		upper += n[0];
+		bits += words(n[0] - 1);
+	}
+}
 
-				if (!some)
-					continue;
-				if (make_room(w, 64, err) < 0)
-					return -1;
-				for (; some; some &= some - 1) {
-					int64_t i = x + __builtin_ctzll(some) / 8;
+/* All rows that have mixed cells, in the order of y and z. again: all layers were met
+ * before. */
+static int
+visit_rows(struct work *w, bool again, void (*visit)(struct work *, const struct row *),
+    struct fg_err *err)
+{
+	const int64_t n = w->labels.shape[2];
 
-					note_cell(w, row, i, w->fresh[at | (i == 0)]);
-				}
-			}
-			w->row_notes[r] = w->notes;
-		}
+	for (int64_t z = 0; z < n; z++) {
+		if (!(again && w->layers == n) &&
+		    fg_labels_layer(&w->labels, z, layer_of(w, z), err) < 0)
+			return -1;
+		if (make_tallies(w, err) < 0)
+			return -1;
+		if (z > 0)
+			each_row(w, z - 1, again, visit);
 	}
 	return 0;
+}
+
+/* --- pass one */
+
+static void
+count_row(struct work *w, const struct row *r)
+{
+	for (size_t i = 0; i < r->n; i++) {
+		const int64_t x = r->mixed[i];
+		const uint8_t *first = w->first[r->at | (x == 0)];
+		struct corners c =
+		    get_corners(r->v[0] + x, r->v[1] + x, r->v[2] + x, r->v[3] + x);
+		unsigned left = 0xff;
+
+		while (left) {
+			uint32_t number;
+			unsigned mask = take_label(r, x, &c, &left, &number);
+			struct tally *t = &w->tally[number];
+
+			t->triangles += w->cases.triangles[mask];
+			t->vertices += first[mask];
+		}
+	}
 }
 
 /* --- pass two */
@@ -284,16 +362,12 @@ write_vertex(const struct work *w, const struct row_place *p, int64_t x, int e,
 	to[2] = w->half[2][2 * (p->z + (c >> 2)) + (axis == 2)];
 }
 
+/* The part of a label's surface in a cell. */
 static inline void
-write_note(struct work *w, const struct row_place *p, const struct note *note,
-    unsigned at)
+write_label(struct work *w, const struct row_place *p, int64_t x, unsigned mask,
+    unsigned fresh, struct fg_mesh *m)
 {
-	int64_t x = note->place >> 8;
-	unsigned mask = note->place & 0xff;
-	struct fg_mesh *m = &w->mesh[note->number];
-	unsigned fresh = w->cases.crossed[mask] & w->fresh[at | (x == 0)];
-
-	for (; fresh; fresh &= fresh - 1) {
+	for (fresh &= w->cases.crossed[mask]; fresh; fresh &= fresh - 1) {
 		int e = __builtin_ctz(fresh);
 		unsigned upper = !(mask >> w->cases.low[e] & 1);
 
@@ -313,21 +387,24 @@ write_note(struct work *w, const struct row_place *p, const struct note *note,
 }
 
 static void
-write_cells(struct work *w)
+write_row(struct work *w, const struct row *r)
 {
-	const int64_t *n = w->labels.shape;
-	size_t i = 0, r = 0;
+	struct row_place p;
 
-	for (int64_t z = 0; z + 1 < n[2]; z++) {
-		for (int64_t y = 0; y + 1 < n[1]; y++, r++) {
-			struct row_place p;
-			unsigned at = (y == 0) << 1 | (z == 0) << 2;
+	place_row(w, r->y, r->z, &p);
+	for (size_t i = 0; i < r->n; i++) {
+		const int64_t x = r->mixed[i];
+		const unsigned fresh = w->fresh[r->at | (x == 0)];
+		struct corners c =
+		    get_corners(r->v[0] + x, r->v[1] + x, r->v[2] + x, r->v[3] + x);
+		unsigned left = 0xff;
 
-			if (i == w->row_notes[r])
-				continue;
-			place_row(w, y, z, &p);
-			for (; i < w->row_notes[r]; i++)
-				write_note(w, &p, &w->note[i], at);
+		while (left) {
+			uint32_t number;
+			unsigned mask = take_label(r, x, &c, &left, &number);
+
+			if (number)
+				write_label(w, &p, x, mask, fresh, &w->mesh[number]);
 		}
 	}
 }
@@ -349,6 +426,7 @@ lay_out(struct work *w, struct fg_surface *s, struct fg_err *err)
 	uint32_t count = w->labels.count;
 	size_t v = 0, t = 0;
 
+	w->tally[0] = (struct tally){0}; /* background */
 	for (uint32_t k = 1; k <= count; k++) {
 		if (w->tally[k].vertices > UINT32_MAX ||
 		    w->tally[k].triangles > UINT32_MAX)
@@ -404,6 +482,9 @@ fill_fresh(struct work *w)
 			if ((~c & across & ~at) == 0)
 				w->fresh[at] |= (uint16_t)(1u << e);
 		}
+		for (int mask = 0; mask < 256; mask++)
+			w->first[at][mask] = (uint8_t)__builtin_popcount(
+			    w->cases.crossed[mask] & w->fresh[at]);
 	}
 }
 
@@ -431,29 +512,28 @@ init_work(struct work *w, const struct fg_array *labels, struct fg_err *err)
 {
 	const struct fg_surface_params *p = w->params;
 	int64_t lo[3], hi[3];
-	size_t n = 1;
 
 	for (int d = 0; d < 3; d++) {
 		lo[d] = p->close >> 2 * d & 1;
 		hi[d] = p->close >> (2 * d + 1) & 1;
-		n *= (size_t)(labels->shape[d] > 0 ? labels->shape[d] + 2 : 0);
 	}
-	if (take_memory(w, n * 4, err) < 0)
-		return -1;
-	if (fg_labels_init(&w->labels, labels, p->only, p->only_count, lo, hi, err) < 0)
+	if (fg_labels_open(&w->labels, labels, p->only, p->only_count, lo, hi, err) < 0)
 		return -1;
 	const int64_t *shape = w->labels.shape;
+	size_t row = (size_t)shape[0], layer = (size_t)(shape[0] * shape[1]);
+	bool small = shape[2] <= 2 || (int64_t)layer <= KEPT_MAX / shape[2];
+
+	w->layers = small ? shape[2] : 2;
 	fg_cases_init(&w->cases);
 	fill_fresh(w);
-	w->row_notes =
-	    take(w, (size_t)(shape[1] * shape[2]), sizeof *w->row_notes, err);
-	w->tally = take(w, w->labels.count + 1, sizeof *w->tally, err);
-	w->mixed = take(w, (size_t)shape[0] + 8, 1, err);
-	w->ids = take(w, (size_t)(shape[0] * shape[1]), 12 * sizeof *w->ids, err);
-	if (!w->row_notes || !w->tally || !w->mixed || !w->ids)
+	w->dense = take(w, layer * (size_t)w->layers, sizeof *w->dense, err);
+	w->bits =
+	    take(w, words(shape[0] - 1) * (size_t)((shape[1] - 1) * (shape[2] - 1)),
+		sizeof *w->bits, err);
+	w->mixed = take(w, row, sizeof *w->mixed, err);
+	w->ids = take(w, layer, 12 * sizeof *w->ids, err);
+	if (!w->dense || !w->bits || !w->mixed || !w->ids)
 		return -1;
-	memset(w->tally, 0, (w->labels.count + 1) * sizeof *w->tally);
-	memset(w->mixed, 0, (size_t)shape[0] + 8);
 	return fill_halves(w, err);
 }
 
@@ -461,9 +541,9 @@ static void
 fini_work(struct work *w)
 {
 	fg_labels_fini(&w->labels);
-	free(w->note);
-	free(w->row_notes);
+	free(w->dense);
 	free(w->tally);
+	free(w->bits);
 	free(w->mixed);
 	free(w->ids);
 	for (int d = 0; d < 3; d++)
@@ -484,10 +564,9 @@ fg_surface_make(const struct fg_array *labels, const struct fg_surface_params *p
 		return -1;
 	w = fg_calloc(1, sizeof *w);
 	w->params = p;
-	if (init_work(w, labels, err) < 0 || find_cells(w, err) < 0 ||
-	    lay_out(w, &s, err) < 0)
+	if (init_work(w, labels, err) < 0 || visit_rows(w, false, count_row, err) < 0 ||
+	    lay_out(w, &s, err) < 0 || visit_rows(w, true, write_row, err) < 0)
 		goto out;
-	write_cells(w);
 	/* Number 0 is background; labels of the list may have no voxel. */
 	for (uint32_t k = 1; k <= w->labels.count; k++) {
 		if (w->mesh[k].triangles)

@@ -60,8 +60,9 @@ struct fg_surface {
  *
  *   labels  u8, u16, u32 or u64, shape (x, y, z, 1); 0 is background
  *
- * Memory: 4 bytes per voxel, 8 per label and mixed cell, 12 per vertex and triangle (a
- * block of neurites: about 10 bytes per voxel; noise: 250); released with
+ * Memory: 12 bytes per vertex and triangle, 16 per label, a bit per voxel; 4 bytes per
+ * voxel up to 18 million of them, beyond that two layers (a large block of neurites:
+ * about 10 bytes per voxel, nearly all of it the meshes; noise: 180). Released with
  * fg_surface_fini.
  * Fails: FG_EINVAL (labels, params), FG_EFULL (memory limit), FG_ENOTSUP (one label
  * with 2^32 vertices or triangles), FG_ENOMEM.

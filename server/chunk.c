@@ -26,6 +26,7 @@
 
 #include "server/request.h"
 
+#include <math.h>
 #include <microhttpd.h>
 #include <stdlib.h>
 
@@ -42,6 +43,8 @@
 #define KIND_ZERO 255
 /* How often a request goes back to the index because someone was faster. */
 #define ROUNDS_MAX 4
+/* The most a client is told to wait until it asks again, where it is bound to come. */
+#define LATER_MAX_S 10
 
 /* Ends of parking beside those of enum fg_wake. */
 enum { PARK_TIME = 100, PARK_GONE };
@@ -340,13 +343,6 @@ on_watch(struct fg_watched *n, enum fg_watch_why why)
 }
 
 static void
-reply_refused(struct fg_request *r, const struct fg_err *err)
-{
-	fg_reply_later(r, err->code == FG_EFULL ? 30 : 10, "%s",
-	    *err->msg ? err->msg : "no new work is taken now");
-}
-
-static void
 reply_failed(struct fg_request *r, const struct fg_err *err)
 {
 	fg_reply_error(r, 500,
@@ -354,14 +350,29 @@ reply_failed(struct fg_request *r, const struct fg_err *err)
 	    *err->msg ? err->msg : "making it failed", r->layer->name);
 }
 
-/* Seconds until asking again makes sense. */
+/* Seconds until asking again makes sense: when the answer is to be expected, or earlier
+ * by half the time that the client was held and will be again. Never long, since the
+ * expectation may be wrong. */
 static int
 retry_after(struct fg_request *r)
 {
-	struct fg_sched_stats stats;
+	double rest = fg_sched_rest(r->srv->sched, r->layer, &r->chunk.key);
 
-	fg_sched_get_stats(r->srv->sched, &stats);
-	return (int)FG_MIN(FG_MAX(stats.block_s / 4, 1), 10);
+	rest = ceil(rest - r->chunk.held_s / 2);
+	return (int)FG_MIN(FG_MAX(rest, 1), LATER_MAX_S);
+}
+
+/* No room in a queue passes by itself, and when is known; other reasons may last. */
+static void
+reply_refused(struct fg_request *r, const struct fg_err *err)
+{
+	int seconds = err->code == FG_EFULL ? 30 : LATER_MAX_S;
+
+	if (err->code == FG_EBUSY &&
+	    fg_sched_rest(r->srv->sched, r->layer, &r->chunk.key) > 0)
+		seconds = retry_after(r);
+	fg_reply_later(r, seconds, "%s",
+	    *err->msg ? err->msg : "no new work is taken now");
 }
 
 /* A chunk was made for us. */
@@ -481,6 +492,7 @@ park(struct fg_request *r, double seconds)
 	int fd = connection_fd(r);
 	enum fg_want want;
 
+	r->chunk.held_s = seconds;
 	r->watch.fire = on_watch;
 	r->watch.deadline_ns = fg_clock_ns() + (int64_t)(seconds * 1e9);
 	r->waiter.wake = on_wake;
@@ -495,6 +507,7 @@ park(struct fg_request *r, double seconds)
 		return;
 	}
 	unpark(r);
+	r->chunk.held_s = 0;
 	r->chunk.wake = (uint8_t)want;
 	r->chunk.err = err;
 	r->resumed = refused;

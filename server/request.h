@@ -90,6 +90,7 @@ struct fg_chunk_state {
 	bool made;            /* counted as made, not as read */
 	bool named;           /* bytes hold the ids that the layer shows */
 	int rounds;           /* look-ups so far */
+	double held_s;        /* how long the request is held at most; 0: not */
 	struct fg_err err;
 	/* What goes on after waiting: look it up once more; c->bytes are what was
 	 * wanted (NULL: look up). */

@@ -28,9 +28,6 @@
 #define BLOCK_SECONDS 60.0 /* estimated, at most */
 /* Resolutions are often rounded: a factor this near to a whole number may be one. */
 #define RATIO_EPS 0.02
-/* Fields of view per movement step's volume of the positions a centre can take,
- * measured on the FIB-25 sample: 25,720 in 218^3 voxels with steps of 8^3. */
-#define FOVS_PER_CELL 1.27
 
 static int
 check_keys(const json_t *obj, const char *const *known, size_t n, const char *what,
@@ -374,22 +371,6 @@ read_geometry(struct plan *p, struct fg_err *err)
 	return stitch ? fg_stitch_rule_parse(stitch, &r->stitch, err) : 0;
 }
 
-/* Estimated seconds of a block of that size (core + halo, cut at the volume). */
-static double
-estimate(const struct plan *p, const int64_t block[3])
-{
-	double cells = FOVS_PER_CELL;
-
-	for (int d = 0; d < 3; d++) {
-		int64_t edge =
-		    FG_MIN(block[d] + 2 * p->recipe.halo[d], p->scale->size[d]);
-		int64_t centres = FG_MAX(edge - p->recipe.shape.fov[d] + 1, 1);
-
-		cells *= (double)centres / (double)FG_MAX(p->recipe.shape.delta[d], 1);
-	}
-	return cells * p->fov_s;
-}
-
 /* The largest multiple of the chunk that a device makes in about a minute. */
 static void
 choose_block(struct plan *p)
@@ -409,7 +390,9 @@ choose_block(struct plan *p)
 			grew |= block[d] > p->recipe.block[d];
 			fits &= block[d] <= FG_MAX(BLOCK_EDGE_MAX, chunk[d]);
 		}
-		if (!grew || !fits || estimate(p, block) > BLOCK_SECONDS)
+		if (!grew || !fits ||
+		    fg_recipe_fovs(&p->recipe, p->scale, block) * p->fov_s >
+			BLOCK_SECONDS)
 			return;
 		memcpy(p->recipe.block, block, sizeof block);
 	}

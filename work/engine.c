@@ -595,6 +595,21 @@ fg_engines_sum(struct fg_engines *es, struct fg_batcher_stats *out)
 	pthread_mutex_unlock(&es->lock);
 }
 
+double
+fg_engines_speed(struct fg_engines *es, const char *sha256,
+    const struct fg_net_shape *shape, enum fg_precision prec)
+{
+	struct fg_batcher_stats st = {0};
+	struct fg_engine *e;
+
+	pthread_mutex_lock(&es->lock);
+	e = find(es, sha256, shape, prec);
+	if (e && !e->loading)
+		fg_batcher_get_stats(e->batcher, &st);
+	pthread_mutex_unlock(&es->lock);
+	return st.steps ? (double)st.device_ns / 1e9 / (double)st.steps : 0;
+}
+
 uint64_t
 fg_engines_steps(struct fg_engines *es)
 {

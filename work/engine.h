@@ -65,9 +65,14 @@ char *fg_engine_devices(struct fg_engine *e) FG_MUST_USE;
 int fg_engine_measure(struct fg_engine *e, double *seconds,
     struct fg_err *err) FG_MUST_USE;
 
-/* Fields of view computed by all engines so far. */
+/* Seconds a field of view takes on one device, as it went so far; 0: none was computed
+ * yet, or there is no such engine. Loads nothing and does not wait. */
+double fg_engines_speed(struct fg_engines *es, const char *sha256,
+    const struct fg_net_shape *shape, enum fg_precision prec);
+
 /* What all engines did since they were made, together. */
 void fg_engines_sum(struct fg_engines *es, struct fg_batcher_stats *out);
+/* Fields of view computed by all engines so far. */
 uint64_t fg_engines_steps(struct fg_engines *es);
 /* An array with one object per engine in use: model, sha256, precision, steps,
  * steps_per_s and busy (0..1, share of device time) since the last call, waiting,

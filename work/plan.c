@@ -302,7 +302,7 @@ run_job(struct fg_plan *p, struct fg_plan_job *j)
 	j->again = false;
 	j->run_ns = fg_clock_ns();
 	j->changed = ++p->changes;
-	j->done_before += j->progress[FG_STAGE_SEGMENT].done;
+	j->done_before += j->progress[fg_wish_counted(&j->wish)].done;
 	memset(j->progress, 0, sizeof j->progress);
 	atomic_store(&j->cancel, false);
 	atomic_store(&j->spare, false);
@@ -501,6 +501,21 @@ put_first_row(struct fg_plan *p, struct fg_plan_job *j, struct fg_err *err)
 	return rc;
 }
 
+/* An order of objects may have a box, but it is not what there is to do. */
+static void
+log_order(const struct fg_plan_job *j)
+{
+	if (fg_wish_counted(&j->wish) == FG_STAGE_SEGMENT)
+		fg_log(FG_LOG_INFO, "job submitted job=%lld layer=%s blocks=%llu",
+		    (long long)j->id, j->layer_name, (unsigned long long)j->blocks);
+	else if (j->wish.id)
+		fg_log(FG_LOG_INFO, "job submitted job=%lld layer=%s objects=%zu",
+		    (long long)j->id, j->layer_name, j->wish.ids);
+	else
+		fg_log(FG_LOG_INFO, "job submitted job=%lld layer=%s objects=all",
+		    (long long)j->id, j->layer_name);
+}
+
 int
 fg_plan_submit(struct fg_plan *p, const json_t *spec, json_t **out, struct fg_err *err)
 {
@@ -527,8 +542,7 @@ fg_plan_submit(struct fg_plan *p, const json_t *spec, json_t **out, struct fg_er
 	}
 	if (put_first_row(p, j, err) < 0)
 		goto out;
-	fg_log(FG_LOG_INFO, "job submitted job=%lld layer=%s blocks=%llu",
-	    (long long)j->id, l->name, (unsigned long long)j->blocks);
+	log_order(j);
 	*out = enter(p, j);
 	j = NULL;
 	rc = 0;

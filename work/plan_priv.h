@@ -89,6 +89,9 @@ int fg_plan_run_stage(int stage, struct fg_stage_run *r,
 int fg_wish_parse(struct fg_plan *p, const json_t *spec, struct fg_wish *w,
     struct fg_layer **l, struct fg_err *err) FG_MUST_USE;
 void fg_wish_fini(struct fg_wish *w);
+/* The stage whose numbers are the job's: segment, which counts blocks; where only
+ * meshes or skeletons are wanted the first of these, which counts objects. */
+enum fg_stage fg_wish_counted(const struct fg_wish *w);
 char *fg_wish_box_format(const struct fg_wish *w);
 /* The column `stages`: also holds the counts of a job that is over. */
 char *fg_wish_stages_format(const struct fg_plan_job *j);

@@ -22,8 +22,6 @@
 /* Bytes a voxel as compressed_segmentation: an assumption of the right size, used until
  * the first block was made. */
 #define CSEG_BYTES 0.5
-/* Fields of view per movement step's volume: catalog_add.c says where it is from. */
-#define FOVS_PER_CELL 1.27
 #define COORDINATE_MAX (INT64_C(1) << 53)
 
 static const char *const stage_names[FG_STAGES] = {"segment", "stitch", "resegment",
@@ -95,6 +93,14 @@ parse_stages(const json_t *spec, unsigned *out, struct fg_err *err)
 
 #define OBJECT_STAGES (1u << FG_STAGE_MESH | 1u << FG_STAGE_SKELETON)
 #define IDS_MAX 100000
+
+enum fg_stage
+fg_wish_counted(const struct fg_wish *w)
+{
+	if (w->stages & 1u << FG_STAGE_SEGMENT || !(w->stages & OBJECT_STAGES))
+		return FG_STAGE_SEGMENT;
+	return w->stages & 1u << FG_STAGE_MESH ? FG_STAGE_MESH : FG_STAGE_SKELETON;
+}
 
 void
 fg_wish_fini(struct fg_wish *w)
@@ -351,16 +357,29 @@ stages_json(unsigned stages)
 	return list;
 }
 
-/* Blocks made, present before, and failed, over all runs of a job so far: what an
- * earlier run made is present to a later one. */
+/* Blocks or objects made, present before, and failed, over all runs of a job so far:
+ * what an earlier run made is present to a later one. */
 static void
 sum_up(const struct fg_plan_job *j, uint64_t *done, uint64_t *skipped, uint64_t *failed)
 {
-	const struct fg_bulk_progress *p = &j->progress[FG_STAGE_SEGMENT];
+	const struct fg_bulk_progress *p = &j->progress[fg_wish_counted(&j->wish)];
 
 	*done = j->done_before + p->done;
 	*skipped = p->skipped - FG_MIN(j->done_before, p->skipped);
 	*failed = p->failed;
+}
+
+/* Of how many. Objects of a box are known when they are looked up. */
+static uint64_t
+count_all(const struct fg_plan_job *j)
+{
+	const enum fg_stage s = fg_wish_counted(&j->wish);
+
+	if (s == FG_STAGE_SEGMENT)
+		return j->blocks;
+	if (j->progress[s].all > 0)
+		return j->progress[s].all;
+	return FG_MAX(j->wish.ids, j->done_before);
 }
 
 json_t *
@@ -545,13 +564,15 @@ fg_plan_describe(const struct fg_plan_job *j)
 			json_array_append_new(stages, describe_stage(j, s));
 	}
 	snprintf(url, sizeof url, "/api/jobs/%lld", (long long)j->id);
-	out = json_pack("{s:I, s:s, s:s, s:o, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:f, "
-			"s:f, s:I, s:I, s:s}",
+	out = json_pack("{s:I, s:s, s:s, s:o, s:s, s:s, s:o, s:s, s:I, s:I, s:I, s:I, "
+			"s:f, s:f, s:I, s:I, s:s}",
 	    "id", (json_int_t)j->id, "url", url, "layer", j->layer_name, "box",
 	    box_json(&j->wish.vx), "class", class_names[j->wish.cls], "state",
-	    state_text(j), "stages", stages, "all", (json_int_t)j->blocks, "done",
-	    (json_int_t)done, "skipped", (json_int_t)skipped, "failed",
-	    (json_int_t)failed, "fraction", fraction_of(j), "seconds",
+	    state_text(j), "stages", stages, "counted",
+	    fg_wish_counted(&j->wish) == FG_STAGE_SEGMENT ? "blocks" : "objects", "all",
+	    (json_int_t)count_all(j), "done", (json_int_t)done, "skipped",
+	    (json_int_t)skipped, "failed", (json_int_t)failed, "fraction",
+	    fraction_of(j), "seconds",
 	    j->seconds_before +
 		(j->active ? (double)(fg_clock_ns() - j->run_ns) / 1e9 : 0),
 	    "created", (json_int_t)j->created_ms, "updated", (json_int_t)j->updated_ms,
@@ -670,7 +691,7 @@ block_seconds(const struct dry *d, bool measure, double *seconds, const char **b
 {
 	const struct fg_recipe *r = d->layer->recipe;
 	struct fg_err ignored = FG_ERR_INIT;
-	double ms, fov_s, fovs = FOVS_PER_CELL;
+	double ms, fov_s;
 	int n;
 
 	*seconds = 0;
@@ -682,15 +703,10 @@ block_seconds(const struct dry *d, bool measure, double *seconds, const char **b
 		*basis = "measured";
 	} else if (measure && d->p->sched &&
 		   fg_sched_measure(d->p->sched, d->layer, &fov_s, &ignored) == 0) {
-		for (int i = 0; i < 3; i++)
-			fovs *= (double)FG_MAX(FG_MIN(r->block[i] + 2 * r->halo[i],
-						   d->layer->info.scale[0].size[i]) -
-						   r->shape.fov[i] + 1,
-				    1) /
-				(double)FG_MAX(r->shape.delta[i], 1);
 		/* With all devices at work a field of view took fov_s: so much on
 		 * each. */
-		*seconds = fovs * fov_s * fg_sched_device_count(d->p->sched);
+		*seconds = fg_recipe_fovs(r, &d->layer->info.scale[0], r->block) *
+			   fov_s * fg_sched_device_count(d->p->sched);
 		*basis = "estimated";
 	}
 	return 0;

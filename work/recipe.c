@@ -18,6 +18,9 @@
 /* More would no longer be exact in the doubles of JavaScript clients. */
 #define ID_BITS_MAX 53
 #define RECIPE_VERSION 1
+/* Fields of view per movement step's volume of the positions a centre can take,
+ * measured on the FIB-25 sample: 25,720 in 218^3 voxels with steps of 8^3. */
+#define FOVS_PER_CELL 1.27
 #define EDGE_MAX 4096 /* voxels of a block's edge; keeps products far from overflow */
 
 static int
@@ -281,6 +284,21 @@ fg_recipe_block_of(const struct fg_recipe *r, const struct fg_scale *s,
 {
 	for (int d = 0; d < 3; d++)
 		blk[d] = ch[d] * s->chunk[d] / r->block[d];
+}
+
+double
+fg_recipe_fovs(const struct fg_recipe *r, const struct fg_scale *s,
+    const int64_t block[3])
+{
+	double fovs = FOVS_PER_CELL;
+
+	for (int d = 0; d < 3; d++) {
+		int64_t edge = FG_MIN(block[d] + 2 * r->halo[d], s->size[d]);
+		int64_t centres = FG_MAX(edge - r->shape.fov[d] + 1, 1);
+
+		fovs *= (double)centres / (double)FG_MAX(r->shape.delta[d], 1);
+	}
+	return fovs;
 }
 
 uint64_t

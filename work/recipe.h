@@ -66,6 +66,11 @@ void fg_recipe_box(const struct fg_recipe *r, const struct fg_scale *s,
 /* The block that a chunk of the finest scale belongs to. */
 void fg_recipe_block_of(const struct fg_recipe *r, const struct fg_scale *s,
     const int64_t ch[3], int64_t blk[3]);
+/* Fields of view that flooding a block of that size takes, about: core + halo cut at
+ * the volume. From the sample of FIB-25; other networks and volumes may need twice or
+ * half of it. */
+double fg_recipe_fovs(const struct fg_recipe *r, const struct fg_scale *s,
+    const int64_t block[3]);
 /* Global id of local object number n (1 ..) of a block. */
 uint64_t fg_recipe_id(const struct fg_recipe *r, const int64_t blk[3], uint32_t local);
 /* Block and local number of an id; false if no block of the grid has it. */

@@ -94,6 +94,16 @@ enum fg_want fg_sched_want(struct fg_sched *s, struct fg_layer *l,
     const struct fg_key *chunk, enum fg_class cls, struct fg_waiter *w,
     struct fg_err *err);
 
+/*
+ * Seconds until a chunk that is wanted will probably be there: how long its task has
+ * been running, what is queued before it, and how long blocks of its layer take
+ * (measured on blocks made since start, else from the network's speed so far). When a
+ * new block would be refused: until there is room for it. 0: not known, or nothing
+ * makes it.
+ */
+double fg_sched_rest(struct fg_sched *s, struct fg_layer *l,
+    const struct fg_key *chunk);
+
 /* Note that in an epoch an object's levels of detail are those of generation gen,
  * unless that is noted already. Waits for the commit. */
 int fg_sched_pin(struct fg_sched *s, const struct fg_layer *l, uint64_t id,

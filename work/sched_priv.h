@@ -75,6 +75,7 @@ struct lane {
 	uint32_t layer;
 	unsigned queued;       /* INTERACTIVE blocks waiting */
 	double block_s;        /* smoothed seconds per block, 0 = not known */
+	double guess_s;        /* the same from the network's speed, until then */
 	double fov_s;          /* measured seconds per field of view, 0 = not yet */
 	int64_t stopped_until; /* monotonic ns: no device can run the recipe */
 	char why[200];
@@ -187,6 +188,21 @@ uint64_t fg_sched_hash_key(const struct fg_key *key);
 /* Under the lock. Whether work for the layer may start (paused, broken, stopped,
  * shutting down): 0, or -1 with FG_EBUSY. */
 int fg_sched_admit(struct fg_sched *s, const struct fg_layer *l, struct fg_err *err);
+
+/* The task that makes a chunk: its block's, or its own for coarse ones. */
+struct fg_key fg_sched_task_key(const struct fg_layer *l, const struct fg_key *chunk);
+/* Under the lock: whether the layer's queue takes another interactive block. */
+bool fg_sched_has_room(const struct fg_sched *s, const struct lane *lane);
+
+/* ------------------------------------------------------------- sched_rest.c */
+
+/* Seconds a block of the layer takes; 0: not known. Under the lock. */
+double fg_sched_block_s(const struct lane *lane);
+/* Guess that from the speed of its network, as long as none was made. Not under the
+ * lock. */
+void fg_sched_guess(struct fg_sched *s, const struct fg_layer *l);
+
+/* ------------------------------------------------------------- sched_want.c, again */
 
 /* What the index says of a block. Not under the lock. */
 enum found { FOUND_NOTHING, FOUND_DONE, FOUND_FAILED, FOUND_LATER, FOUND_ERROR };

@@ -15,7 +15,7 @@
 #include "base/morton.h"
 
 #define DEMAND_NS (600 * FG_NS_PER_S) /* after that a want is forgotten */
-#define BLOCK_S_UNKNOWN 30.0          /* before the first block was measured */
+#define BLOCK_S_UNKNOWN 30.0          /* before the network computed anything */
 
 int
 fg_sched_admit(struct fg_sched *s, const struct fg_layer *l, struct fg_err *err)
@@ -172,6 +172,7 @@ look(struct fg_sched *s, struct want *w, struct fg_err *err)
 		return false;
 	if (w->chunk->scale > 0)
 		return true;
+	fg_sched_guess(s, w->layer);
 	switch (fg_sched_look_block(s, w->key.layer, w->key.at, &w->tries, &w->due_ns,
 	    err)) {
 	case FOUND_DONE:
@@ -213,6 +214,20 @@ join(struct fg_sched *s, struct want *w)
 	return true;
 }
 
+static double
+seconds_each(const struct lane *lane)
+{
+	double each = fg_sched_block_s(lane);
+
+	return each > 0 ? each : BLOCK_S_UNKNOWN;
+}
+
+bool
+fg_sched_has_room(const struct fg_sched *s, const struct lane *lane)
+{
+	return lane->queued + 1 <= FG_MAX(s->opt.queue_s / seconds_each(lane), 1.0);
+}
+
 /* Under the lock: room for one more task of this want's class? */
 static int
 check_bounds(struct fg_sched *s, const struct want *w, struct fg_err *err)
@@ -224,12 +239,10 @@ check_bounds(struct fg_sched *s, const struct want *w, struct fg_err *err)
 		return fg_fail(err, FG_EBUSY, "%zu tasks are waiting already", l->n);
 	if (w->key.kind != FG_KIND_BLOCK || w->cls != FG_INTERACTIVE)
 		return 0;
-	double each = lane->block_s > 0 ? lane->block_s : BLOCK_S_UNKNOWN;
-	double most = FG_MAX(s->opt.queue_s / each, 1.0);
-	if (lane->queued + 1 > most)
+	if (!fg_sched_has_room(s, lane))
 		return fg_fail(err, FG_EBUSY,
 		    "%u blocks of layer %s are waiting already, %.3g s each",
-		    lane->queued, w->layer->name, each);
+		    lane->queued, w->layer->name, seconds_each(lane));
 	return 0;
 }
 
@@ -275,9 +288,8 @@ check_want(const struct fg_layer *l, const struct fg_key *chunk, struct fg_err *
 	return 0;
 }
 
-/* The task that makes a chunk: its block's, or its own for coarse ones. */
-static struct fg_key
-task_key(const struct fg_layer *l, const struct fg_key *chunk)
+struct fg_key
+fg_sched_task_key(const struct fg_layer *l, const struct fg_key *chunk)
 {
 	struct fg_key key = *chunk;
 	int64_t ch[3], blk[3];
@@ -305,7 +317,7 @@ fg_sched_want(struct fg_sched *s, struct fg_layer *l, const struct fg_key *chunk
 
 	if (check_want(l, chunk, err) < 0)
 		return FG_WANT_REFUSED;
-	w.key = task_key(l, chunk);
+	w.key = fg_sched_task_key(l, chunk);
 	if (waiter) {
 		waiter->chunk = *chunk;
 		waiter->task = NULL;

@@ -152,12 +152,12 @@ print_job(const json_t *j)
 	const char *error = text_in(j, "error");
 	char time[32];
 
-	printf("%-5llu %-20s %-9s %5.1f %%  %llu of %llu blocks",
+	printf("%-5llu %-20s %-9s %5.1f %%  %llu of %llu %s",
 	    (unsigned long long)fg_follow_count(j, "id"), text_in(j, "layer"),
 	    text_in(j, "state"), 100 * number_in(j, "fraction"),
 	    (unsigned long long)(fg_follow_count(j, "done") +
 				 fg_follow_count(j, "skipped")),
-	    (unsigned long long)fg_follow_count(j, "all"));
+	    (unsigned long long)fg_follow_count(j, "all"), text_in(j, "counted"));
 	if (fg_follow_count(j, "failed"))
 		printf(", %llu failed",
 		    (unsigned long long)fg_follow_count(j, "failed"));

@@ -16,7 +16,7 @@ const ORDERS = [
 const SHOWN = 8; // ended jobs that are listed without asking
 
 function progressText(job) {
-  const parts = [`${count(job.done + job.skipped)} of ${count(job.all)} blocks`];
+  const parts = [`${count(job.done + job.skipped)} of ${count(job.all)} ${job.counted}`];
   if (job.state === "running") {
     const now = job.stages?.find((s) => s.state === "running");
     if (now && now.name !== "segment")

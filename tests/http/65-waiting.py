@@ -3,6 +3,7 @@
 # Waiting and its ends: hold window, clients that leave, limits, refusals, failures.
 import gzip
 import os
+import threading
 import time
 
 from lib import Server, Volume, done, has, is_, ok, tiny_ffn, wait_for, write, \
@@ -69,6 +70,32 @@ def hold(s):
     r = s.get(chunk("slow", *block(2)) + "?wait=100")
     is_("being held for longer than the idle time is no idleness", r.status, 200)
     ok("the ends are counted", s.metrics()['floodgate_parked_total{end="time"}'] >= 1)
+
+
+def honest(s):
+    """Nothing is timed yet: who is not held and comes when told has the chunk soon after
+    it was made. How soon: half of what it took, and the second that is the least."""
+    made = []
+
+    def wait():
+        r = s.get(chunk("slow") + "?wait=100")
+        made.append((time.monotonic(), r.status))
+
+    begin = time.monotonic()
+    thread = threading.Thread(target=wait)
+    thread.start()
+    told = []
+    while (r := s.get(chunk("slow") + "?wait=0")).status == 503:
+        told.append(int(r["Retry-After"]))
+        time.sleep(told[-1])
+    got = time.monotonic()
+    thread.join()
+    is_("made at last", (r.status, made[0][1]), (200, 200))
+    took = made[0][0] - begin
+    ok("asked for more than once", told)
+    ok(f"told {told} while {took:.1f} s went by", all(1 <= x <= 10 for x in told))
+    is_("at first, with nothing known, soon", told[:1], [1])
+    ok("not told too much", got - made[0][0] <= took / 2 + 2)
 
 
 def leaving(s):
@@ -180,6 +207,10 @@ def make(s, *layers):
 
 def main():
     slow = ("slow", {"delta": [1, 1, 1]})
+    with Server("--hold-s", "0") as s:
+        make(s, slow)
+        honest(s)
+        is_("stops cleanly", s.stop(), 0)
     with Server("--hold-s", "0.3", "--idle-s", "1") as s:
         make(s, slow)
         hold(s)

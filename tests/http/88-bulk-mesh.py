@@ -41,6 +41,8 @@ with Server() as s:
     over = wait_for("the job", lambda: (lambda j: j if j["state"] in (
         "done", "failed") else None)(s.get(job["url"]).json()))
     is_("all stages", (over["state"], over["error"]), ("done", ""))
+    is_("one that makes blocks counts blocks", (over["counted"], over["all"], over["done"]),
+        ("blocks", 1, 1))
     stage = {x["name"]: x for x in over["stages"]}
     n = stage["mesh"]["all"]
     ok(f"{n} objects have meshes and skeletons", n > 5 and
@@ -74,6 +76,8 @@ with Server() as s:
     over = wait_for("the job", lambda: (lambda j: j if j["state"] in (
         "done", "failed") else None)(s.get(job["url"]).json()))
     has("a job says so too", over["error"], f"there is no object {2 ** 52}")
+    is_("it counts objects, not the blocks of its box", [over[k] for k in (
+        "counted", "all", "done", "skipped", "failed")], ["objects", 2, 0, 1, 1])
     has("ids that are none", tool(s, "mesh", "seg", "--ids", "1,,2", code=2), "--ids")
     has("a box outside", tool(s, "mesh", "seg", "--box", "0-1_0-1_0-1", code=2), "--box")
     has("no objects in an image", tool(s, "mesh", "em", code=2), "em")

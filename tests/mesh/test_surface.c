@@ -457,6 +457,58 @@ test_only(void)
 	fg_array_fini(&a);
 }
 
+/* Of a volume this large only two layers of numbers are kept: what lies in it has the
+ * same surface as by itself, bit for bit. */
+static void
+test_large(void)
+{
+	enum { N = 22 };
+	struct fg_array small = blank(FG_U32, N, N, N),
+			in = noise(FG_U32, N - 2, N - 2, N - 2, 6),
+			large = blank(FG_U8, 266, 266, 270);
+	const int64_t at[3] = {200, 7, 180};
+	struct fg_surface_params p = {.nm = {4, 5, 30}}, q = p;
+
+	for (int64_t z = 0; z < N - 2; z++) {
+		for (int64_t y = 0; y < N - 2; y++) {
+			for (int64_t x = 0; x < N - 2; x++) {
+				uint32_t v =
+				    ((uint32_t *)
+					    in.data)[x + (N - 2) * (y + (N - 2) * z)];
+
+				((uint32_t *)
+					small.data)[x + 1 + N * (y + 1 + N * (z + 1))] =
+				    v;
+				((uint8_t *)
+					large.data)[x + 1 + at[0] +
+						    266 * (y + 1 + at[1] +
+							      266 * (z + 1 + at[2]))] =
+				    (uint8_t)v;
+			}
+		}
+	}
+	memcpy(q.origin_vx, at, sizeof at);
+	struct fg_surface all = make(&large, &p), part = make(&small, &q);
+	tap_ok(all.count == part.count && all.vertices == part.vertices &&
+		   all.triangles == part.triangles && all.triangles > 10000,
+	    "in a large volume: %llu triangles", (unsigned long long)all.triangles);
+	tap_ok(all.vertices == part.vertices &&
+		   memcmp(all.xyz, part.xyz, all.vertices * 12) == 0,
+	    "the same vertices");
+	tap_ok(all.triangles == part.triangles &&
+		   memcmp(all.index, part.index, all.triangles * 12) == 0,
+	    "the same triangles");
+	/* 76 MB would be the numbers of all layers. */
+	p.memory = (all.triangles + all.vertices) * 12 + (8 << 20);
+	fg_surface_fini(&all);
+	tap_rc(fg_surface_make(&large, &p, &all, &err), &err, "with 8 MiB to work in");
+	fg_surface_fini(&all);
+	fg_surface_fini(&part);
+	fg_array_fini(&small);
+	fg_array_fini(&in);
+	fg_array_fini(&large);
+}
+
 static void
 test_refusals(void)
 {
@@ -504,6 +556,7 @@ main(void)
 	test_checkerboard();
 	test_seams();
 	test_only();
+	test_large();
 	test_refusals();
 	return tap_done();
 }

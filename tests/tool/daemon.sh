@@ -23,7 +23,7 @@ daemon=$!
 trap 'kill $daemon 2>/dev/null; rm -rf "$top"' EXIT
 exec 8<"$top/ready"
 read -r line <&8
-url=$(echo "$line" | grep -o 'http://[0-9.:]*')
+url=$(echo "$line" | grep -o 'http://[0-9.:]*' | head -n 1) # the viewer's comes after it
 get() { # PATH: status
 	python3 -c 'import sys, urllib.request, urllib.error
 try:

@@ -27,8 +27,10 @@ static struct {
 	uint64_t order[256]; /* at of block tasks in order of their start */
 	int cls[256];        /* class at the end */
 	int floods[256];
-	int fail;          /* so many tries fail ... */
-	enum fg_code code; /* ... like this */
+	int64_t took_ms;    /* what a block is said to have taken, beside the truth */
+	uint64_t seeds, of; /* how far a block says that it is */
+	int fail;           /* so many tries fail ... */
+	enum fg_code code;  /* ... like this */
 	bool no_engine;
 	uint64_t last_cancelled;
 	int cancelled;
@@ -43,6 +45,8 @@ fake_reset(bool hold)
 	fake.hold = hold;
 	fake.let = fake.started = fake.running = fake.ended = fake.most = 0;
 	fake.fail = fake.cancelled = 0;
+	fake.took_ms = 0;
+	fake.seeds = fake.of = 0;
 	fake.no_engine = false;
 	pthread_mutex_unlock(&fake.lock);
 }
@@ -133,6 +137,7 @@ static inline int
 fake_run(struct fg_task *t, struct fg_env *env, struct fg_output *out,
     struct fg_err *err)
 {
+	int64_t took_ms;
 	int rc = 0, me;
 
 	if (t->key.kind != FG_KIND_BLOCK && !fake_coarse)
@@ -146,11 +151,14 @@ fake_run(struct fg_task *t, struct fg_env *env, struct fg_output *out,
 	fake.running++;
 	fake.most = fake.running > fake.most ? fake.running : fake.most;
 	pthread_cond_broadcast(&fake.changed);
+	t->progress = fake.seeds;
+	t->progress_all = fake.of;
 	while (fake.hold && fake.let == 0 && !t->cancel)
 		nap();
 	if (fake.hold && !t->cancel)
 		fake.let--;
 	fake.cls[me] = t->cls;
+	took_ms = fake.took_ms;
 	if (t->cancel) {
 		fake.cancelled++;
 		rc = fg_fail(err, FG_ECANCELED, "cancelled");
@@ -162,6 +170,7 @@ fake_run(struct fg_task *t, struct fg_env *env, struct fg_output *out,
 	pthread_mutex_unlock(&fake.lock);
 	if (rc == 0)
 		rc = fake_block(t, out, err);
+	out->result.started_ms -= took_ms;
 	pthread_mutex_lock(&fake.lock);
 	fake.running--;
 	fake.ended++;

@@ -90,6 +90,74 @@ test_queue(void)
 	tap_int(woken, 5, "everybody is woken at the end");
 }
 
+static double
+rest_of(struct world *w, int block)
+{
+	struct fg_key key = chunk_key(w, 0, 2 * block, 0, 0);
+
+	return fg_sched_rest(w->sched, w->layer, &key);
+}
+
+/* When to come back. */
+static void
+test_rest(void)
+{
+	struct world w;
+	struct viewer v[8];
+	struct fg_err err = FG_ERR_INIT;
+
+	fake_reset(true);
+	begin(&w, NULL);
+	for (int i = 0; i < 8; i++)
+		viewer_init(&v[i], &w);
+	tap_ok(rest_of(&w, 0) == 0, "of what nobody wants nothing is expected");
+	ask(&w, 0, 0, FG_INTERACTIVE, &v[0], &err);
+	WAIT(fake_get(&fake.started) == 1);
+	WAIT(rest_of(&w, 0) > 0);
+	tap_ok(rest_of(&w, 0) < 10, "the first block: soon, as it has just begun");
+	fake.took_ms = 40 * 1000;
+	fake_release();
+	WAIT(wakes(&v[0]) == 1);
+
+	fake_reset(true);
+	fake.took_ms = 40 * 1000;
+	ask(&w, 1, 0, FG_INTERACTIVE, &v[1], &err);
+	WAIT(fake_get(&fake.started) == 1);
+	ask(&w, 2, 0, FG_INTERACTIVE, &v[2], &err);
+	ask(&w, 3, 0, FG_INTERACTIVE, &v[3], &err);
+	double first = rest_of(&w, 1), second = rest_of(&w, 2), third = rest_of(&w, 3);
+	tap_ok(first > 20 && first <= 41,
+	    "then as long as blocks take, less the time "
+	    "so far: %g s",
+	    first);
+	tap_ok(second > first + 30 && second < first + 45, "the next after it: %g s",
+	    second);
+	tap_ok(third > second + 30 && third < second + 45, "and so on: %g s", third);
+	tap_ok(rest_of(&w, 5) == 0, "while there is room a new one is not refused");
+	ask(&w, 4, 0, FG_INTERACTIVE, &v[4], &err);
+	tap_int(ask(&w, 5, 0, FG_INTERACTIVE, &v[5], &err), FG_WANT_REFUSED,
+	    "120 s at 40 s each: three may wait");
+	double room = rest_of(&w, 5);
+	tap_ok(room > 20 && room <= 41, "there is room after the running one: %g s",
+	    room);
+	fake_release();
+	for (int i = 1; i < 5; i++)
+		WAIT(wakes(&v[i]) == 1);
+	tap_ok(rest_of(&w, 1) == 0, "of what is there nothing is expected");
+
+	fake_reset(true);
+	fake.seeds = 99;
+	fake.of = 100;
+	ask(&w, 6, 0, FG_INTERACTIVE, &v[6], &err);
+	WAIT(fake_get(&fake.started) == 1);
+	tap_ok(rest_of(&w, 6) < 10,
+	    "with nearly all its seeds handled it is soon made");
+	fake_release();
+	WAIT(wakes(&v[6]) == 1);
+	fg_err_clear(&err);
+	end(&w);
+}
+
 static void
 test_repeated(void)
 {
@@ -401,6 +469,7 @@ main(void)
 	fg_log_setup(FG_LOG_ERROR, FG_LOG_TEXT);
 	test_coalescing();
 	test_queue();
+	test_rest();
 	test_repeated();
 	test_left_running();
 	test_failures();
