@@ -42,28 +42,13 @@ fg_follow_count(const json_t *j, const char *key)
 	return v > 0 ? (uint64_t)v : 0;
 }
 
-/* The counts of a job that has but one stage, and that about objects. */
-static void
-count_objects(const json_t *j, struct fg_bulk_progress *p)
-{
-	const json_t *list = json_object_get(j, "stages"), *s = json_array_get(list, 0);
-	const char *name = json_string_value(json_object_get(s, "name"));
-
-	if (json_array_size(list) != 1 || !name ||
-	    (strcmp(name, "mesh") != 0 && strcmp(name, "skeleton") != 0))
-		return;
-	p->all = fg_follow_count(s, "all");
-	p->done = fg_follow_count(s, "done");
-	p->skipped = fg_follow_count(s, "present");
-	p->failed = fg_follow_count(s, "failed");
-}
-
 /* One look at the job: 1 when it is over, 0 while it is not. */
 static int
 look(const json_t *j, struct fg_follow *f, struct fg_err *err)
 {
 	const char *state = json_string_value(json_object_get(j, "state"));
 	const char *error = json_string_value(json_object_get(j, "error"));
+	const char *counted = json_string_value(json_object_get(j, "counted"));
 	struct fg_bulk_progress p = {.all = fg_follow_count(j, "all"),
 	    .done = fg_follow_count(j, "done"),
 	    .skipped = fg_follow_count(j, "skipped"),
@@ -71,7 +56,8 @@ look(const json_t *j, struct fg_follow *f, struct fg_err *err)
 	    .seconds = json_number_value(json_object_get(j, "seconds")),
 	    .fraction = json_number_value(json_object_get(j, "fraction"))};
 
-	count_objects(j, &p);
+	if (counted && strcmp(counted, "objects") == 0)
+		f->unit = "objects";
 	fg_follow_progress(f, &p);
 	if (!state)
 		return fg_fail(err, FG_EIO, "the daemon's reply has no \"state\"");
