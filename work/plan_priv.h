@@ -93,12 +93,16 @@ void fg_wish_fini(struct fg_wish *w);
  * meshes or skeletons are wanted the first of these, which counts objects. */
 enum fg_stage fg_wish_counted(const struct fg_wish *w);
 char *fg_wish_box_format(const struct fg_wish *w);
+/* Box, stages and class, into out. */
+void fg_wish_describe(const struct fg_wish *w, json_t *out);
 /* The column `stages`: also holds the counts of a job that is over. */
 char *fg_wish_stages_format(const struct fg_plan_job *j);
 int fg_wish_read(const struct fg_job_row *row, struct fg_plan_job *j,
     struct fg_err *err) FG_MUST_USE;
 /* Under the lock. */
 json_t *fg_plan_describe(const struct fg_plan_job *j) FG_MUST_USE;
+
+/* ------------------------------------------------------------- plan_dry.c */
 
 /* Failed blocks of a box: calls fn for each. */
 int fg_plan_failed_blocks(struct fg_reader *r, uint32_t layer, const struct fg_box *blk,
