@@ -556,6 +556,23 @@ note_far(struct pair *p, struct fg_cover *c, bool *near)
 	}
 }
 
+/* The corner with the fewest fine triangles goes first: there looking begins. */
+static void
+turn_to_fewest(const struct pair *p, struct part *a)
+{
+	const uint32_t *first = p->fine->first;
+	struct part was = *a;
+	int least = 0;
+
+	for (int k = 1; k < 3; k++) {
+		if (first[a->v[k] + 1] - first[a->v[k]] <
+		    first[a->v[least] + 1] - first[a->v[least]])
+			least = k;
+	}
+	for (int k = 0; k < 3 && least > 0; k++)
+		take_corner(a, k, &was, (k + least) % 3);
+}
+
 static int
 coarse_are_near(struct pair *p, struct fg_cover *cover, bool *near, struct fg_err *err)
 {
@@ -566,6 +583,7 @@ coarse_are_near(struct pair *p, struct fg_cover *cover, bool *near, struct fg_er
 		fg_sheet_corners(p->coarse, t, a.c);
 		for (int k = 0; k < 3; k++)
 			a.v[k] = p->place[v[k]];
+		turn_to_fewest(p, &a);
 		if (fg_cover_triangle(cover, (const float(*)[3])a.c, a.v[0], t))
 			continue;
 		if (coarse_is_near(p, &a, near, err) < 0)
@@ -593,6 +611,8 @@ follow(struct pair *p, bool *near, struct fg_err *err)
 	if (*near)
 		spread_faces(p);
 	for (uint32_t t = 0; t < p->fine->mesh->triangles && *near; t++) {
+		if (cover.near[t])
+			continue;
 		if (fine_is_near(p, t, near, err) < 0)
 			goto out;
 		if (*near)
