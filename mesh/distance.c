@@ -609,13 +609,13 @@ coarse_are_near(struct pair *p, struct fg_cover *cover, bool *near, struct fg_er
 		for (int k = 0; k < 3; k++)
 			a.v[k] = p->place[v[k]];
 		turn_to_fewest(p, &a);
-		if (fg_cover_triangle(cover, (const float(*)[3])a.c, a.v[0], t))
-			continue;
 		do {
-			if (coarse_is_near(p, &a, near, err) < 0)
+			cover->limit = p->limit;
+			*near =
+			    fg_cover_triangle(cover, (const float(*)[3])a.c, a.v[0], t);
+			if (!*near && coarse_is_near(p, &a, near, err) < 0)
 				return -1;
 		} while (!*near && grow(p));
-		cover->limit = p->limit;
 		if (!*near)
 			note_far(p, cover, near);
 	}
