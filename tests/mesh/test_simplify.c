@@ -161,6 +161,28 @@ quarters(const struct fg_mesh *m)
 	return q;
 }
 
+/* How far two surfaces are apart, to a quarter of a nanometre. */
+static double
+apart(const struct fg_mesh *a, const struct fg_mesh *b, int times)
+{
+	struct fg_mesh m[2] = {*a, *b};
+	double nm = INFINITY;
+
+	for (int k = 0; k < 2; k++) {
+		for (int i = 0; i < times; i++) {
+			struct fg_mesh q = quarters(&m[k]);
+
+			if (i > 0)
+				fg_mesh_fini(&m[k]);
+			m[k] = q;
+		}
+	}
+	tap_rc(fg_distance_measure(&m[0], &m[1], 0.4, &nm, &err), &err, "measure");
+	fg_mesh_fini(&m[0]);
+	fg_mesh_fini(&m[1]);
+	return nm;
+}
+
 /* Half of a slab that lies in the volume's border with a large flat side, its outline
  * ragged: there the error of planes is nothing, and triangles still go astray. */
 static void
@@ -194,6 +216,41 @@ test_flat(void)
 	}
 	/* More than half are left where the whole is done with less for one spot. */
 	tap_ok(m.triangles * 5 < 2 * s.mesh[0].triangles, "%u of %u triangles",
+	    m.triangles, s.mesh[0].triangles);
+	tap_int(count_edges_of(&m).unbalanced, 0, "closed");
+	fg_mesh_fini(&m);
+	fg_surface_fini(&s);
+	fg_array_fini(&a);
+}
+
+/* A ball, half of it with a skin of noise, where much comes to lie close to the limit.
+ */
+static void
+test_rough(void)
+{
+	struct fg_surface_params p = {.nm = {NM, NM, NM}, .close = FG_FACE_ALL};
+	struct fg_simplify_params sp = {.error_nm = 0.3 * NM, .sharp = true};
+	struct fg_array a = blank(FG_U32, 48, 48, 48);
+	struct fg_mesh m = FG_MESH_INIT;
+	struct fg_surface s = {0};
+	uint32_t seed = 1;
+	double off = -1;
+
+	for (int64_t i = 0; i < 48 * 48 * 48; i++) {
+		double x = (double)(i % 48) - 24, y = (double)(i / 48 % 48) - 24,
+		       z = (double)(i / 2304) - 24, r = sqrt(x * x + y * y + z * z);
+
+		seed = seed * 1664525 + 1013904223;
+		((uint32_t *)a.data)[i] = r < 19 || (x > 0 && r < 21 && seed >> 31);
+	}
+	tap_rc(fg_surface_make(&a, &p, &s, &err), &err, "a rough ball");
+	if (tap_rc(fg_simplify_make(&s.mesh[0], &sp, &m, NULL, &err), &err,
+		"simplified")) {
+		off = apart(&s.mesh[0], &m, 2);
+		tap_ok(off <= sp.error_nm + 0.3, "a limit of %g nm: %.3g", sp.error_nm,
+		    off);
+	}
+	tap_ok(m.triangles < s.mesh[0].triangles * 0.9, "%u of %u triangles",
 	    m.triangles, s.mesh[0].triangles);
 	tap_int(count_edges_of(&m).unbalanced, 0, "closed");
 	fg_mesh_fini(&m);
@@ -240,6 +297,7 @@ main(void)
 	test_ball();
 	test_sharp();
 	test_flat();
+	test_rough();
 	test_seam();
 	test_edges();
 	return tap_done();
