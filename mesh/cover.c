@@ -31,7 +31,8 @@ fg_cover_init(struct fg_cover *c, const struct fg_sheet *fine, float limit,
 	c->stack = fg_try_alloc(FG_MAX(t, v), sizeof *c->stack);
 	c->face = fg_try_alloc(v, sizeof *c->face);
 	c->off2 = fg_try_alloc(v, sizeof *c->off2);
-	if (!c->view || !c->seen || !c->stack || !c->face || !c->off2)
+	c->near = calloc(t, sizeof *c->near);
+	if (!c->view || !c->seen || !c->stack || !c->face || !c->off2 || !c->near)
 		return fg_fail(err, FG_ENOMEM, "no memory to measure %u triangles",
 		    fine->mesh->triangles);
 	memset(c->face, 0xff, v * sizeof *c->face);
@@ -48,6 +49,7 @@ fg_cover_fini(struct fg_cover *c)
 	free(c->stack);
 	free(c->face);
 	free(c->off2);
+	free(c->near);
 }
 
 typedef float four __attribute__((vector_size(16)));
@@ -58,6 +60,8 @@ struct frame {
 	float at[3], limit;
 	float beside2; /* square of the way from the farthest that counts as above */
 	float slack;   /* rounding of u and v, as a part of the largest of them */
+	float side[3]; /* lengths: along u, along v, the longer of the two */
+	float limit2;
 	four by[3];
 	uint32_t id;
 };
@@ -85,6 +89,10 @@ frame_init(struct frame *f, const float (*c)[3])
 		return false;
 	/* Three times ROUNDING of the longest side: p, q, or their difference. */
 	f->beside2 = 9 * ROUNDING * ROUNDING * 2 * size;
+	f->side[0] = sqrtf(fg_dot(p, p));
+	f->side[1] = sqrtf(fg_dot(q, q));
+	f->side[2] = FG_MAX(f->side[0], f->side[1]);
+	f->limit2 = f->limit * f->limit;
 	/* It grows with the sides' length by the height on them. */
 	f->slack = 8 * FLT_EPSILON * size / sqrtf(nn);
 	cross(to_u, q, n);
@@ -94,6 +102,18 @@ frame_init(struct frame *f, const float (*c)[3])
 		f->by[d] = (four){to_u[d] / nn, to_v[d] / nn, n[d] / sqrtf(nn), 0};
 	}
 	return true;
+}
+
+/* How far a place is from the triangle, squared, from above: the way to its plane, and
+ * in that to where neither part is negative, and back to the third side. */
+static inline float
+off_corner2(const struct frame *f, float u, float v, float off)
+{
+	float in_u = FG_MAX(u, 0), in_v = FG_MAX(v, 0);
+	float beside = (in_u - u) * f->side[0] + (in_v - v) * f->side[1] +
+		       FG_MAX(in_u + in_v - 1, 0) * f->side[2];
+
+	return off * off + beside * beside;
 }
 
 static inline const struct fg_cover_view *
@@ -110,8 +130,11 @@ look(struct fg_cover *c, const struct frame *f, uint32_t vertex)
 	w->u = r[0];
 	w->v = r[1];
 	w->off = r[2];
+	w->hu = r[0] - HERE_U;
+	w->hv = r[1] - HERE_V;
 	w->outside = (uint8_t)((r[0] <= ROUNDING) | (r[1] <= ROUNDING) << 1 |
 			       (r[0] + r[1] >= 1 - ROUNDING) << 2);
+	w->far = !(off_corner2(f, r[0], r[1], r[2]) <= f->limit2);
 	/* On a side it is above the triangle, too, or a little beside it. */
 	float off2 = r[2] * r[2] + (w->outside ? f->beside2 : 0);
 	if (r[0] >= -ROUNDING && r[1] >= -ROUNDING && r[0] + r[1] <= 1 + ROUNDING &&
@@ -127,11 +150,9 @@ look(struct fg_cover *c, const struct frame *f, uint32_t vertex)
 static inline bool
 is_left(const struct fg_cover_view *a, const struct fg_cover_view *b)
 {
-	bool turned = a > b;
-	const struct fg_cover_view *p = turned ? b : a, *q = turned ? a : b;
-	float s = (q->u - p->u) * (HERE_V - p->v) - (q->v - p->v) * (HERE_U - p->u);
+	float s = a->hu * b->hv - b->hu * a->hv;
 
-	return (s >= 0) != turned;
+	return s != 0 ? s > 0 : a < b;
 }
 
 /* Whether the line from a to b certainly does not cross the coarse triangle: all of its
@@ -304,6 +325,9 @@ fg_cover_triangle(struct fg_cover *c, const float (*corner)[3], uint32_t start,
 			if (off < 0)
 				continue;
 		}
+		/* To something convex a corner is farthest. */
+		if (!(w[0]->far | w[1]->far | w[2]->far))
+			c->near[t] = true;
 		if (!go_on(c, &f, t, w, &n))
 			return false;
 		for (int k = 0; k < 3; k++)

@@ -13,7 +13,9 @@ struct fg_cover_view {
 	uint32_t round;  /* of the triangle */
 	float u, v;      /* parts of the way to its second and third corner */
 	float off;       /* from its plane, to either side */
+	float hu, hv;    /* u and v from the place where covers are counted */
 	uint8_t outside; /* a bit for each side that it is beyond */
+	bool far;        /* it may be farther from the triangle than the limit */
 };
 
 struct fg_cover {
@@ -26,6 +28,9 @@ struct fg_cover {
 	 * nearest, and the square of its distance, from above; NONE for the others. */
 	uint32_t *face;
 	float *off2;
+	/* Of each fine triangle: whether all of it is near one of the triangles. Those
+	 * of which that was not seen on the way may be near all the same. */
+	bool *near;
 	uint32_t round;
 };
 

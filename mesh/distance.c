@@ -27,6 +27,8 @@
 #include "mesh/sheet.h"
 
 #define NONE FG_SHEET_NONE
+/* Of a limit that is looked for. */
+#define GROWTH 1.25f
 
 /* --- measuring */
 
@@ -165,6 +167,8 @@ struct fg_distance {
 struct pair {
 	struct fg_sheet *fine, *coarse;
 	float limit, limit2;
+	bool grows;      /* the limit does, where something is far, until it is not */
+	float reach;     /* of fine triangles, the largest; see reach2 */
 	float near2;     /* corners as near as this make any fine triangle near */
 	uint32_t *place; /* of the coarse mesh's vertices in the fine one */
 	uint32_t *face;  /* a coarse triangle near the fine vertex, or NONE */
@@ -187,6 +191,27 @@ struct pair {
 	float far_at[3];
 	uint32_t last[2]; /* what was near in the fine tree, in the coarse one */
 };
+
+static void
+set_limit(struct pair *p, float limit)
+{
+	float beyond = FG_MAX(limit - p->reach, 0);
+
+	p->limit = limit;
+	p->limit2 = limit * limit;
+	p->near2 = beyond * beyond;
+	p->divisions = 1000 + 8 * (uint64_t)p->coarse->mesh->triangles;
+}
+
+/* What was near before stays so. */
+static bool
+grow(struct pair *p)
+{
+	if (!p->grows || !isfinite(p->limit))
+		return false;
+	set_limit(p, GROWTH * p->limit);
+	return true;
+}
 
 /* Where the coarse mesh's vertices are in the fine one; false if some are not there in
  * this order, or belong to no triangle there. */
@@ -556,6 +581,23 @@ note_far(struct pair *p, struct fg_cover *c, bool *near)
 	}
 }
 
+/* The corner with the fewest fine triangles goes first: there looking begins. */
+static void
+turn_to_fewest(const struct pair *p, struct part *a)
+{
+	const uint32_t *first = p->fine->first;
+	struct part was = *a;
+	int least = 0;
+
+	for (int k = 1; k < 3; k++) {
+		if (first[a->v[k] + 1] - first[a->v[k]] <
+		    first[a->v[least] + 1] - first[a->v[least]])
+			least = k;
+	}
+	for (int k = 0; k < 3 && least > 0; k++)
+		take_corner(a, k, &was, (k + least) % 3);
+}
+
 static int
 coarse_are_near(struct pair *p, struct fg_cover *cover, bool *near, struct fg_err *err)
 {
@@ -566,10 +608,14 @@ coarse_are_near(struct pair *p, struct fg_cover *cover, bool *near, struct fg_er
 		fg_sheet_corners(p->coarse, t, a.c);
 		for (int k = 0; k < 3; k++)
 			a.v[k] = p->place[v[k]];
-		if (fg_cover_triangle(cover, (const float(*)[3])a.c, a.v[0], t))
-			continue;
-		if (coarse_is_near(p, &a, near, err) < 0)
-			return -1;
+		turn_to_fewest(p, &a);
+		do {
+			cover->limit = p->limit;
+			*near =
+			    fg_cover_triangle(cover, (const float(*)[3])a.c, a.v[0], t);
+			if (!*near && coarse_is_near(p, &a, near, err) < 0)
+				return -1;
+		} while (!*near && grow(p));
 		if (!*near)
 			note_far(p, cover, near);
 	}
@@ -593,8 +639,12 @@ follow(struct pair *p, bool *near, struct fg_err *err)
 	if (*near)
 		spread_faces(p);
 	for (uint32_t t = 0; t < p->fine->mesh->triangles && *near; t++) {
-		if (fine_is_near(p, t, near, err) < 0)
-			goto out;
+		if (cover.near[t])
+			continue;
+		do {
+			if (fine_is_near(p, t, near, err) < 0)
+				goto out;
+		} while (!*near && grow(p));
 		if (*near)
 			continue;
 		p->far_fine = p->fine->mesh->index[3 * (size_t)t];
@@ -619,8 +669,11 @@ search_all(struct pair *p, bool *near, struct fg_err *err)
 			float c[3][3];
 
 			fg_sheet_corners(s, t, c);
-			if (search(p, in_fine, (const float(*)[3])c, near, err) < 0)
-				return -1;
+			do {
+				if (search(p, in_fine, (const float(*)[3])c, near,
+					err) < 0)
+					return -1;
+			} while (!*near && grow(p));
 		}
 	}
 	return 0;
@@ -663,38 +716,51 @@ fg_distance_sheet(struct fg_distance *d, struct fg_err *err)
 	return &d->sheet;
 }
 
+/* Both have triangles. */
+static int
+compare(struct fg_distance *d, const struct fg_mesh *m, double limit_nm, struct pair *p,
+    bool *near, struct fg_err *err)
+{
+	struct fg_sheet other = {.mesh = m};
+	int rc = -1;
+
+	p->fine = &d->sheet;
+	p->coarse = &other;
+	p->reach = d->reach;
+	set_limit(p, (float)limit_nm);
+	p->place = fg_try_alloc((size_t)m->vertices + 1, sizeof *p->place);
+	if (!p->place)
+		fg_fail(err, FG_ENOMEM, "no memory to measure %u triangles",
+		    m->triangles);
+	else if (fg_sheet_init(&other, m, d->origin, err) == 0)
+		rc = match(p) ? follow(p, near, err) : search_all(p, near, err);
+	fg_sheet_fini(&other);
+	free(p->place);
+	free(p->spot);
+	return rc;
+}
+
+static int
+check_limit(double nm, struct fg_err *err)
+{
+	if (!isfinite(nm) || !(nm > 0))
+		return fg_fail(err, FG_EINVAL, "a limit of %g nm is not possible", nm);
+	return 0;
+}
+
 int
 fg_distance_mark(struct fg_distance *d, const struct fg_mesh *m, double limit_nm,
     double around_nm, uint8_t *mark, bool *within, struct fg_err *err)
 {
-	struct fg_sheet other = {0};
-	struct pair p = {.fine = &d->sheet,
-	    .coarse = &other,
-	    .mark = mark,
-	    .around = (float)around_nm};
-	int rc = -1;
+	struct pair p = {.mark = mark, .around = (float)around_nm};
 
-	if (!isfinite(limit_nm) || !(limit_nm > 0))
-		return fg_fail(err, FG_EINVAL, "a limit of %g nm is not possible",
-		    limit_nm);
+	if (check_limit(limit_nm, err) < 0)
+		return -1;
 	if (d->sheet.mesh->triangles == 0 || m->triangles == 0) {
 		*within = d->sheet.mesh->triangles == m->triangles;
 		return 0;
 	}
-	p.limit = (float)limit_nm;
-	p.limit2 = p.limit * p.limit;
-	p.divisions = 1000 + 8 * (uint64_t)m->triangles;
-	p.near2 = FG_MAX(p.limit - d->reach, 0) * FG_MAX(p.limit - d->reach, 0);
-	p.place = fg_try_alloc((size_t)m->vertices + 1, sizeof *p.place);
-	if (!p.place)
-		fg_fail(err, FG_ENOMEM, "no memory to measure %u triangles",
-		    m->triangles);
-	else if (fg_sheet_init(&other, m, d->origin, err) == 0)
-		rc = match(&p) ? follow(&p, within, err) : search_all(&p, within, err);
-	fg_sheet_fini(&other);
-	free(p.place);
-	free(p.spot);
-	return rc;
+	return compare(d, m, limit_nm, &p, within, err);
 }
 
 int
@@ -705,33 +771,20 @@ fg_distance_within(struct fg_distance *d, const struct fg_mesh *m, double limit_
 }
 
 int
-fg_distance_bound(struct fg_distance *d, const struct fg_mesh *m, double guess_nm,
+fg_distance_bound(struct fg_distance *d, const struct fg_mesh *m, double from_nm,
     double *nm, struct fg_err *err)
 {
-	double no = 0, yes = guess_nm, step = 1.5625;
-	bool within = false;
+	struct pair p = {.grows = true};
+	bool near = false;
 
-	if ((d->sheet.mesh->triangles == 0) != (m->triangles == 0)) {
-		*nm = INFINITY;
+	if (check_limit(from_nm, err) < 0)
+		return -1;
+	if (d->sheet.mesh->triangles == 0 || m->triangles == 0) {
+		*nm = d->sheet.mesh->triangles == m->triangles ? from_nm : INFINITY;
 		return 0;
 	}
-	for (;; no = yes, yes *= step, step *= step) {
-		if (fg_distance_within(d, m, yes, &within, err) < 0)
-			return -1;
-		if (within)
-			break;
-	}
-	/* Between the two; from the guess downwards, if that is kept already. */
-	for (int i = 0; i < 6 && yes > 1.3 * FG_MAX(no, guess_nm / 10); i++) {
-		double middle = no > 0 ? sqrt(no * yes) : yes / step;
-
-		if (fg_distance_within(d, m, middle, &within, err) < 0)
-			return -1;
-		if (within)
-			yes = middle;
-		else
-			no = middle;
-	}
-	*nm = yes;
+	if (compare(d, m, from_nm, &p, &near, err) < 0)
+		return -1;
+	*nm = near ? (double)p.limit : INFINITY;
 	return 0;
 }

@@ -61,14 +61,13 @@ int fg_distance_mark(struct fg_distance *d, const struct fg_mesh *m, double limi
     double around_nm, uint8_t *mark, bool *within, struct fg_err *err) FG_MUST_USE;
 
 /*
- * A limit to which the two surfaces keep: the smallest of a few that
- * fg_distance_within says "yes" to, at most a third above the smallest it would, but
- * not much below a tenth of guess_nm, where it begins (> 0). The costs are those of
- * four to seven questions.
+ * A limit to which the two surfaces keep, at most a third above the smallest that
+ * fg_distance_within says "yes" to, but not below from_nm (> 0), where it begins. It
+ * grows where they are farther from each other, so all is looked at once.
  *
  * One mesh empty and the other not: INFINITY. Fails: as fg_distance_within.
  */
-int fg_distance_bound(struct fg_distance *d, const struct fg_mesh *m, double guess_nm,
+int fg_distance_bound(struct fg_distance *d, const struct fg_mesh *m, double from_nm,
     double *nm, struct fg_err *err) FG_MUST_USE;
 
 #endif

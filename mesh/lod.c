@@ -274,27 +274,16 @@ error_of(const struct fg_lod *lod, unsigned l)
 }
 
 /* Level l has a node that became m of `in`: how far that is, for the level's scale.
- * Most nodes are no farther than one before them, which is all that is asked then. */
+ * Most nodes are no farther than one before them. */
 static int
 note_moved(struct fg_lod *lod, unsigned l, const struct fg_mesh *in,
     const struct fg_mesh *m, struct fg_err *err)
 {
-	double *most = &lod->level[l].moved_nm, off = 0;
+	double *most = &lod->level[l].moved_nm;
+	double from = *most > 0 ? *most : error_of(lod, l) / 2;
 	struct fg_distance *d = fg_distance_new(in, err);
-	bool within = false;
-	int rc = -1;
+	int rc = d ? fg_distance_bound(d, m, from, most, err) : -1;
 
-	if (!d)
-		return -1;
-	if (*most > 0 && fg_distance_within(d, m, *most, &within, err) < 0)
-		goto out;
-	if (!within) {
-		if (fg_distance_bound(d, m, error_of(lod, l), &off, err) < 0)
-			goto out;
-		*most = FG_MAX(*most, off);
-	}
-	rc = 0;
-out:
 	fg_distance_free(d);
 	return rc;
 }

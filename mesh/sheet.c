@@ -86,16 +86,19 @@ fg_sheet_pair(struct fg_sheet *s, struct fg_err *err)
 		return fg_fail(err, FG_ENOMEM, "no memory to measure %u triangles",
 		    m->triangles);
 	memset(s->behind, 0xff, n * sizeof *s->behind);
-	for (uint32_t i = 0; i < n; i++) {
-		uint32_t k = i % 3, other;
+	for (uint32_t i = 0; i < n; i += 3) {
+		for (uint32_t k = 0; k < 3; k++) {
+			uint32_t side = i + k, other;
 
-		if (s->behind[i] != FG_SHEET_NONE)
-			continue;
-		other = find_side(s, m->index[i], m->index[i - k + (k + 1) % 3]);
-		if (other == FG_SHEET_NONE || other == i)
-			continue;
-		s->behind[i] = other;
-		s->behind[other] = i;
+			if (s->behind[side] != FG_SHEET_NONE)
+				continue;
+			other = find_side(s, m->index[side],
+			    m->index[k == 2 ? i : side + 1]);
+			if (other == FG_SHEET_NONE || other == side)
+				continue;
+			s->behind[side] = other;
+			s->behind[other] = side;
+		}
 	}
 	return 0;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The one file that calls meshoptimizer (0.18 and later). It measures errors relative
- * to the mesh's extent; here they are nanometres, so both ways are scaled.
+ * The one file that calls meshoptimizer (0.18 and later), which makes what is not
+ * measured, and the last resort of what is. It takes errors relative to the mesh's
+ * extent; here they are nanometres, so both ways are scaled.
  */
 #include "config.h"
 
@@ -15,11 +16,9 @@
 #include "mesh/distance.h"
 #include "mesh/thin.h"
 
-/* Vertices that the index uses, in their order; the index renumbered. from: NULL, or
- * room for the numbers that they had. */
+/* Vertices that the index uses, in their order; the index renumbered. */
 static int
-keep_used(const struct fg_mesh *in, struct fg_mesh *m, uint32_t *from,
-    struct fg_err *err)
+keep_used(const struct fg_mesh *in, struct fg_mesh *m, struct fg_err *err)
 {
 	uint32_t *place = calloc((size_t)in->vertices + 1, sizeof *place);
 	size_t n = 3 * (size_t)m->triangles;
@@ -31,8 +30,6 @@ keep_used(const struct fg_mesh *in, struct fg_mesh *m, uint32_t *from,
 	for (uint32_t v = 0; v < in->vertices; v++) {
 		if (!place[v])
 			continue;
-		if (from)
-			from[m->vertices] = v;
 		place[v] = m->vertices++;
 	}
 	m->xyz = fg_try_alloc(3 * (size_t)m->vertices, sizeof *m->xyz);
@@ -82,7 +79,7 @@ simplify(const struct fg_mesh *in, double want_nm, uint32_t triangles,
 		return fg_fail(err, FG_ENOMEM, "no memory to simplify %u triangles",
 		    in->triangles);
 	m.triangles = collapse(in, want_nm, triangles, m.index, error_nm);
-	if (keep_used(in, &m, NULL, err) < 0) {
+	if (keep_used(in, &m, err) < 0) {
 		fg_mesh_fini(&m);
 		return -1;
 	}
@@ -90,15 +87,15 @@ simplify(const struct fg_mesh *in, double want_nm, uint32_t triangles,
 	return 0;
 }
 
-/* Errors of planes to try, as parts of the limit: a small one from the whole mesh,
- * then more, from the little that is left by then; and how much is left as it is around
- * what comes to be too far, in limits. Next to large flat places the error of planes
- * tells little: it is an average, to which what is beside them counts for nothing. */
+/* Errors to try, as parts of the limit (mesh/thin.h), and how much is left as it is
+ * around what comes to be too far, in limits. Where the first is kept, as in nearly all
+ * labels of tissue, there is one measurement. */
 static const struct {
-	double first, further, around;
-} tries[] = {{0.15, 0.4, 3}, {0.15, 0.4, 6}, {0.06, 0.25, 12}, {0.02, 0.1, 24}};
+	double first, further, off, around;
+} tries[] = {{0.1, 0.45, 1.2, 3}, {0.1, 0.45, 1.2, 6}, {0.05, 0.25, 1, 12},
+    {0.02, 0.1, 0.5, 24}};
 
-/* All but what is marked is simplified, twice. The border of a hole is held fast, so
+/* All but what is marked is simplified. The border of a hole is held fast, so
  * that what is marked still fits in. */
 static int
 simplify_around(struct fg_distance *d, const struct fg_mesh *in, const uint8_t *mark,
@@ -107,33 +104,26 @@ simplify_around(struct fg_distance *d, const struct fg_mesh *in, const uint8_t *
 {
 	const struct fg_sheet *s = fg_distance_sheet(d, err);
 	size_t n = 3 * (size_t)in->triangles;
-	uint32_t *from = fg_try_alloc((size_t)in->vertices + 1, sizeof *from);
-	struct fg_mesh m = {.label = in->label}, thin = {.label = in->label};
-	double planes;
+	struct fg_mesh m = {.label = in->label};
+	struct fg_thin_params q = {
+	    .first = (float)(tries[try].first * p->error_nm),
+	    .further = (float)(tries[try].further * p->error_nm),
+	    .off = (float)(tries[try].off * p->error_nm),
+	    .triangles = p->triangles,
+	};
 	int rc = -1;
 
-	thin.index = fg_try_alloc(n, sizeof *thin.index);
-	if (!from || !thin.index)
-		goto no_memory;
-	if (!s || fg_thin_make(s, mark, (float)(tries[try].first * p->error_nm),
-		      thin.index, &thin.triangles, err) < 0)
-		goto out;
-	/* Thinning takes most of all: not before it. */
 	m.index = fg_try_alloc(n, sizeof *m.index);
 	if (!m.index)
 		goto no_memory;
-	if (keep_used(in, &thin, from, err) < 0)
+	if (!s || fg_thin_make(s, mark, &q, m.index, &m.triangles, err) < 0)
 		goto out;
-	m.triangles = collapse(&thin, tries[try].further * p->error_nm, p->triangles,
-	    m.index, &planes);
-	for (size_t i = 0; i < 3 * (size_t)m.triangles; i++)
-		m.index[i] = from[m.index[i]];
 	for (size_t t = 0; t < in->triangles; t++) {
 		if (mark[t])
 			memcpy(m.index + 3 * (size_t)m.triangles++, in->index + 3 * t,
 			    12);
 	}
-	if (keep_used(in, &m, NULL, err) < 0)
+	if (keep_used(in, &m, err) < 0)
 		goto out;
 	*out = m;
 	m = FG_MESH_INIT;
@@ -142,8 +132,6 @@ simplify_around(struct fg_distance *d, const struct fg_mesh *in, const uint8_t *
 no_memory:
 	fg_fail(err, FG_ENOMEM, "no memory to simplify %u triangles", in->triangles);
 out:
-	free(from);
-	fg_mesh_fini(&thin);
 	fg_mesh_fini(&m);
 	return rc;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Fewer triangles for a surface (meshoptimizer's edge collapse by quadrics).
+ * Fewer triangles for a surface, by collapsing edges: meshoptimizer's quadrics, or, to
+ * a limit that is measured, our own (mesh/thin.h).
  *
  * Vertices of the result are vertices of the input, so they stay on the lattice of half
  * voxels. Those on an open border are not touched: two fragments that met before meet
@@ -29,9 +30,8 @@ struct fg_simplify_params {
  *
  * Cost: about 0.5 s per million triangles; some 80 bytes per triangle, and what
  * meshoptimizer takes. Sharp: much the same time, and more where surfaces are so rough
- * that the limit is passed; what is nearly flat goes first (mesh/thin.h), so that
- * meshoptimizer has less to do. 120 bytes per triangle while that goes, less
- * afterwards, beside the mesh itself. Fails: FG_EINVAL (parameters), FG_ENOMEM.
+ * that the limit is passed. 120 bytes per triangle while that goes, less afterwards,
+ * beside the mesh itself. Fails: FG_EINVAL (parameters), FG_ENOMEM.
  */
 int fg_simplify_make(const struct fg_mesh *in, const struct fg_simplify_params *p,
     struct fg_mesh *out, double *error_nm, struct fg_err *err) FG_MUST_USE;

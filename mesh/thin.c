@@ -28,8 +28,9 @@
 /* Of two neighbours of one price the nearer: part of the square of the way. */
 #define WAY 1e-4f
 
-/* Sweeps: the error of each as a part of what is allowed. */
-static const float sweeps[] = {0.1f, 0.5f, 1};
+/* Sweeps: the error of each as a part of what is allowed. Of the first error two, for
+ * what rested in one; it is a small part of the further one, which makes more steps. */
+static const float first_sweeps[] = {1, 1}, further_sweeps[] = {0.4f, 0.6f, 0.8f, 1};
 
 enum kind {
 	STAYS,  /* and is nobody's target: several pieces of surface meet in it */
@@ -57,6 +58,11 @@ struct thin {
 	uint8_t *rest; /* sweep in which it was another's target */
 	struct planes *planes;
 	float *price; /* it is not moved for less; 0: not known */
+	/* How far the surface around it may be from what it was, added up over the
+	 * moves: a mean over much that is flat tells nothing of a spike beside it. */
+	float *off;
+	float most_off;
+	uint32_t left, target; /* triangles */
 };
 
 /* The triangles around a vertex in their order: triangle k is at vertices next[k] and
@@ -219,12 +225,15 @@ find_kind(struct thin *h, uint32_t v)
 }
 
 /* Whether some triangle around v turns over, or nearly, when v is moved onto next[j].
- */
+ * off2: how far next[j] is from their planes at most, squared. */
 static bool
-turns(const struct thin *h, const float at[3], const struct fan *f, uint32_t j)
+turns(const struct thin *h, const float at[3], const struct fan *f, uint32_t j,
+    float *off2)
 {
 	const float *to = fg_sheet_at(h->sheet, f->next[j]);
+	four way = way_from(at, to);
 
+	*off2 = 0;
 	for (uint32_t k = 0; k < f->n; k++) {
 		uint32_t l = k + 1 == f->n ? 0 : k + 1;
 
@@ -234,11 +243,14 @@ turns(const struct thin *h, const float at[3], const struct fan *f, uint32_t j)
 		four side = way_from(p, fg_sheet_at(h->sheet, f->next[l]));
 		four was = cross(side, way_from(p, at));
 		four is = cross(side, way_from(p, to));
-		float both = sum(was * is);
+		float both = sum(was * is), was2 = sum(was * was);
+		float above = sum(was * way);
 
 		/* Length to the fourth is all that a float has room for. */
-		if (!(both > TURN * sqrtf(sum(was * was)) * sqrtf(sum(is * is))))
+		if (!(both > TURN * sqrtf(was2) * sqrtf(sum(is * is))))
 			return true;
+		above = above / was2 * above;
+		*off2 = FG_MAX(*off2, above);
 	}
 	return false;
 }
@@ -342,7 +354,7 @@ try(struct thin *h, uint32_t v, float most, uint8_t sweep)
 	const float *at = fg_sheet_at(h->sheet, v);
 	const struct planes *own = &h->planes[v];
 	const float area = own->t[3];
-	float price[FAN], later = INFINITY;
+	float price[FAN], later = INFINITY, off;
 	struct fan f;
 
 	h->price[v] = INFINITY;
@@ -372,7 +384,9 @@ try(struct thin *h, uint32_t v, float most, uint8_t sweep)
 			j = price[k] < price[j] ? k : j;
 		if (!(price[j] < INFINITY))
 			return false;
-		if (turns(h, at, &f, j) || pinches(h, v, &f, j)) {
+		if (turns(h, at, &f, j, &off) ||
+		    h->off[v] + (off = sqrtf(off)) > h->most_off ||
+		    pinches(h, v, &f, j)) {
 			price[j] = INFINITY;
 			continue;
 		}
@@ -380,6 +394,7 @@ try(struct thin *h, uint32_t v, float most, uint8_t sweep)
 		if (h->kind[f.next[j]] == FREE)
 			move_planes(&h->planes[f.next[j]], own,
 			    way_from(at, fg_sheet_at(h->sheet, f.next[j])));
+		h->off[f.next[j]] = FG_MAX(h->off[f.next[j]], h->off[v] + off);
 		h->rest[f.next[j]] = sweep;
 		h->kind[v] = STAYS;
 		for (uint32_t k = 0; k < f.n; k++)
@@ -390,17 +405,19 @@ try(struct thin *h, uint32_t v, float most, uint8_t sweep)
 }
 
 static void
-sweep_all(struct thin *h, float error)
+sweep_all(struct thin *h, float error, const float *sweeps, uint8_t n)
 {
 	const uint32_t vertices = h->sheet->mesh->vertices;
 
-	for (uint8_t i = 0; i < FG_COUNTOF(sweeps); i++) {
+	for (uint8_t i = 0; i < n; i++) {
 		float most = sweeps[i] * sweeps[i] * error * error;
 
 		for (uint32_t v = 0; v < vertices; v++) {
+			if (h->left <= h->target)
+				return;
 			if (h->kind[v] == FREE && h->price[v] <= most &&
-			    h->rest[v] != i + 1)
-				try(h, v, most, (uint8_t)(i + 1));
+			    h->rest[v] != i + 1 && try(h, v, most, (uint8_t)(i + 1)))
+				h->left -= 2;
 		}
 	}
 }
@@ -439,12 +456,29 @@ begin(struct thin *h, const uint8_t *mark)
 	}
 }
 
+/* With the planes of what is left by now. */
+static void
+begin_anew(struct thin *h)
+{
+	const struct fg_mesh *m = h->sheet->mesh;
+	size_t v = (size_t)m->vertices + 1;
+
+	memset(h->planes, 0, v * sizeof *h->planes);
+	memset(h->price, 0, v * sizeof *h->price);
+	memset(h->rest, 0, v * sizeof *h->rest);
+	for (size_t t = 0; t < m->triangles; t++) {
+		if (h->corner[4 * t] != NONE)
+			add_triangle(h, h->corner + 4 * t);
+	}
+}
+
 int
-fg_thin_make(const struct fg_sheet *s, const uint8_t *mark, float error,
-    uint32_t *index, uint32_t *triangles, struct fg_err *err)
+fg_thin_make(const struct fg_sheet *s, const uint8_t *mark,
+    const struct fg_thin_params *p, uint32_t *index, uint32_t *triangles,
+    struct fg_err *err)
 {
 	size_t n = 4 * (size_t)s->mesh->triangles, v = (size_t)s->mesh->vertices + 1;
-	struct thin h = {.sheet = s};
+	struct thin h = {.sheet = s, .most_off = p->off, .target = p->triangles};
 	uint32_t left = 0;
 	int rc = -1;
 
@@ -459,14 +493,18 @@ fg_thin_make(const struct fg_sheet *s, const uint8_t *mark, float error,
 	h.rest = calloc(v, sizeof *h.rest);
 	h.planes = calloc(v, sizeof *h.planes);
 	h.price = calloc(v, sizeof *h.price);
+	h.off = calloc(v, sizeof *h.off);
 	if (!h.corner || !h.behind || !h.side || !h.kind || !h.rest || !h.planes ||
-	    !h.price) {
+	    !h.price || !h.off) {
 		fg_fail(err, FG_ENOMEM, "no memory to simplify %u triangles",
 		    s->mesh->triangles);
 		goto out;
 	}
 	begin(&h, mark);
-	sweep_all(&h, error);
+	h.left = s->mesh->triangles;
+	sweep_all(&h, p->first, first_sweeps, FG_COUNTOF(first_sweeps));
+	begin_anew(&h);
+	sweep_all(&h, p->further, further_sweeps, FG_COUNTOF(further_sweeps));
 	for (size_t t = 0; t < s->mesh->triangles; t++) {
 		if (!mark[t] && h.corner[4 * t] != NONE)
 			memcpy(index + 3 * (size_t)left++, h.corner + 4 * t, 12);
@@ -481,5 +519,6 @@ out:
 	free(h.rest);
 	free(h.planes);
 	free(h.price);
+	free(h.off);
 	return rc;
 }

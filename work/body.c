@@ -158,6 +158,31 @@ is_in(struct labels *l, uint64_t id)
 	return l->in;
 }
 
+/* Most objects are one label of a block, and most voxels are not theirs. */
+#define MARK_ONE(type)                                                                 \
+	do {                                                                           \
+		const type *p = (const type *)chunk->data + from;                      \
+		const type id = (type)l->part->id;                                     \
+                                                                                       \
+		for (size_t x = 0; x < n && id == l->part->id; x++)                    \
+			to[x] = p[x] == id;                                            \
+	} while (0)
+
+/* A row of the mask, so far 0, from voxels of the chunk. */
+static void
+mark_row(struct labels *l, const struct fg_array *chunk, size_t from, uint8_t *to,
+    size_t n)
+{
+	if (l->n == 1 && chunk->dtype == FG_U32) {
+		MARK_ONE(uint32_t);
+	} else if (l->n == 1 && chunk->dtype == FG_U64) {
+		MARK_ONE(uint64_t);
+	} else {
+		for (size_t x = 0; x < n; x++)
+			to[x] = is_in(l, fg_array_label(chunk, from + x));
+	}
+}
+
 /* Set the mask (which fills `box`) where the chunk (filling `vx`) holds the labels, and
  * widen the hull. */
 static void
@@ -179,19 +204,15 @@ mark(struct labels *l, const struct fg_array *chunk, const struct fg_box *vx,
 			uint8_t *to =
 			    mask + (c.lo[0] - box->lo[0]) +
 			    m[0] * ((y - box->lo[1]) + m[1] * (z - box->lo[2]));
-			int64_t first = -1, last = -1;
+			size_t wide = (size_t)(c.hi[0] - c.lo[0]);
 
-			for (int64_t x = 0; x < c.hi[0] - c.lo[0]; x++) {
-				if (!is_in(l, fg_array_label(chunk, from + (size_t)x)))
-					continue;
-				to[x] = 1;
-				first = first < 0 ? x : first;
-				last = x;
-			}
-			if (first < 0)
+			mark_row(l, chunk, from, to, wide);
+			const uint8_t *first = memchr(to, 1, wide);
+			if (!first)
 				continue;
-			const int64_t lo[3] = {c.lo[0] + first, y, z};
-			const int64_t hi[3] = {c.lo[0] + last + 1, y + 1, z + 1};
+			const uint8_t *last = memrchr(to, 1, wide);
+			const int64_t lo[3] = {c.lo[0] + (first - to), y, z};
+			const int64_t hi[3] = {c.lo[0] + (last - to) + 1, y + 1, z + 1};
 			for (int d = 0; d < 3; d++) {
 				hull->lo[d] = FG_MIN(hull->lo[d], lo[d]);
 				hull->hi[d] = FG_MAX(hull->hi[d], hi[d]);

@@ -129,6 +129,60 @@ test_sharp(void)
 	fg_surface_fini(&s);
 }
 
+/* The same surface in four times as many triangles: measuring takes no more than so
+ * many points of each. */
+static struct fg_mesh
+quarters(const struct fg_mesh *m)
+{
+	struct fg_mesh q = {.vertices = m->vertices + 3 * m->triangles};
+
+	q.xyz = calloc(3 * (size_t)q.vertices + 1, sizeof *q.xyz);
+	q.index = calloc(12 * (size_t)m->triangles + 1, sizeof *q.index);
+	memcpy(q.xyz, m->xyz, 12 * (size_t)m->vertices);
+	for (uint32_t t = 0; t < m->triangles; t++) {
+		const uint32_t *c = m->index + 3 * (size_t)t;
+		uint32_t mid = m->vertices + 3 * t;
+
+		for (uint32_t k = 0; k < 3; k++) {
+			const uint32_t corner[3] = {c[k], mid + k, mid + (k + 2) % 3};
+			uint32_t next = c[(k + 1) % 3];
+
+			for (size_t d = 0; d < 3; d++)
+				q.xyz[3 * (size_t)(mid + k) + d] =
+				    (m->xyz[3 * (size_t)c[k] + d] +
+					m->xyz[3 * (size_t)next + d]) /
+				    2;
+			memcpy(q.index + 3 * (size_t)q.triangles++, corner, 12);
+		}
+		for (uint32_t k = 0; k < 3; k++)
+			q.index[3 * (size_t)q.triangles + k] = mid + k;
+		q.triangles++;
+	}
+	return q;
+}
+
+/* How far two surfaces are apart, to a quarter of a nanometre. */
+static double
+apart(const struct fg_mesh *a, const struct fg_mesh *b, int times)
+{
+	struct fg_mesh m[2] = {*a, *b};
+	double nm = INFINITY;
+
+	for (int k = 0; k < 2; k++) {
+		for (int i = 0; i < times; i++) {
+			struct fg_mesh q = quarters(&m[k]);
+
+			if (i > 0)
+				fg_mesh_fini(&m[k]);
+			m[k] = q;
+		}
+	}
+	tap_rc(fg_distance_measure(&m[0], &m[1], 0.4, &nm, &err), &err, "measure");
+	fg_mesh_fini(&m[0]);
+	fg_mesh_fini(&m[1]);
+	return nm;
+}
+
 /* Half of a slab that lies in the volume's border with a large flat side, its outline
  * ragged: there the error of planes is nothing, and triangles still go astray. */
 static void
@@ -149,12 +203,54 @@ test_flat(void)
 	}
 	tap_rc(fg_surface_make(&a, &p, &s, &err), &err, "a slab");
 	if (tap_rc(fg_simplify_make(&s.mesh[0], &sp, &m, NULL, &err), &err,
-		"simplified") &&
-	    tap_rc(fg_distance_measure(&s.mesh[0], &m, 0.2, &off, &err), &err,
-		"measure"))
+		"simplified")) {
+		struct fg_mesh fine = quarters(&m), finer = quarters(&fine);
+
+		fg_mesh_fini(&fine);
+		fine = quarters(&finer);
+		tap_rc(fg_distance_measure(&s.mesh[0], &fine, 0.2, &off, &err), &err,
+		    "measure");
 		tap_ok(off <= NM + 0.3, "a limit of %g nm: %.3g", NM, off);
+		fg_mesh_fini(&fine);
+		fg_mesh_fini(&finer);
+	}
 	/* More than half are left where the whole is done with less for one spot. */
 	tap_ok(m.triangles * 5 < 2 * s.mesh[0].triangles, "%u of %u triangles",
+	    m.triangles, s.mesh[0].triangles);
+	tap_int(count_edges_of(&m).unbalanced, 0, "closed");
+	fg_mesh_fini(&m);
+	fg_surface_fini(&s);
+	fg_array_fini(&a);
+}
+
+/* A ball, half of it with a skin of noise, where much comes to lie close to the limit.
+ */
+static void
+test_rough(void)
+{
+	struct fg_surface_params p = {.nm = {NM, NM, NM}, .close = FG_FACE_ALL};
+	struct fg_simplify_params sp = {.error_nm = 0.3 * NM, .sharp = true};
+	struct fg_array a = blank(FG_U32, 48, 48, 48);
+	struct fg_mesh m = FG_MESH_INIT;
+	struct fg_surface s = {0};
+	uint32_t seed = 1;
+	double off = -1;
+
+	for (int64_t i = 0; i < 48 * 48 * 48; i++) {
+		double x = (double)(i % 48) - 24, y = (double)(i / 48 % 48) - 24,
+		       z = (double)(i / 2304) - 24, r = sqrt(x * x + y * y + z * z);
+
+		seed = seed * 1664525 + 1013904223;
+		((uint32_t *)a.data)[i] = r < 19 || (x > 0 && r < 21 && seed >> 31);
+	}
+	tap_rc(fg_surface_make(&a, &p, &s, &err), &err, "a rough ball");
+	if (tap_rc(fg_simplify_make(&s.mesh[0], &sp, &m, NULL, &err), &err,
+		"simplified")) {
+		off = apart(&s.mesh[0], &m, 2);
+		tap_ok(off <= sp.error_nm + 0.3, "a limit of %g nm: %.3g", sp.error_nm,
+		    off);
+	}
+	tap_ok(m.triangles < s.mesh[0].triangles * 0.9, "%u of %u triangles",
 	    m.triangles, s.mesh[0].triangles);
 	tap_int(count_edges_of(&m).unbalanced, 0, "closed");
 	fg_mesh_fini(&m);
@@ -201,6 +297,7 @@ main(void)
 	test_ball();
 	test_sharp();
 	test_flat();
+	test_rough();
 	test_seam();
 	test_edges();
 	return tap_done();

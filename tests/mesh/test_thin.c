@@ -64,7 +64,7 @@ surface(bool (*inside)(const double p[3]), unsigned close)
 
 /* Its vertices are the old ones, all of them. */
 static struct fg_mesh
-thin(const struct fg_mesh *in, const uint8_t *mark, double error)
+thin_to(const struct fg_mesh *in, const uint8_t *mark, const struct fg_thin_params *p)
 {
 	const double origin[3] = {0, 0, 0};
 	struct fg_mesh m = *in;
@@ -74,12 +74,21 @@ thin(const struct fg_mesh *in, const uint8_t *mark, double error)
 	m.index = calloc(3 * (size_t)in->triangles + 1, sizeof *m.index);
 	tap_ok(fg_sheet_init(&s, in, origin, &err) == 0 && fg_sheet_pair(&s, &err) == 0,
 	    "its sheet");
-	tap_rc(fg_thin_make(&s, mark ? mark : none, (float)error, m.index, &m.triangles,
-		   &err),
+	tap_rc(fg_thin_make(&s, mark ? mark : none, p, m.index, &m.triangles, &err),
 	    &err, "thinned");
 	fg_sheet_fini(&s);
 	free(none);
 	return m;
+}
+
+static struct fg_mesh
+thin(const struct fg_mesh *in, const uint8_t *mark, double error)
+{
+	struct fg_thin_params p = {.first = (float)(error / 3),
+	    .further = (float)error,
+	    .off = (float)(10 * error)};
+
+	return thin_to(in, mark, &p);
 }
 
 static double
@@ -151,6 +160,33 @@ test_shapes(void)
 		free(m.index);
 		fg_surface_fini(&s);
 	}
+}
+
+/* What is added up, and the number to end at. */
+static void
+test_ends(void)
+{
+	struct fg_surface s = surface(in_ball, FG_FACE_ALL);
+	const struct fg_mesh *in = &s.mesh[0];
+	struct fg_thin_params p = {.first = NM, .further = NM};
+	struct fg_mesh m = thin_to(in, NULL, &p);
+	uint32_t flat = m.triangles;
+
+	/* Only what changes no point of it, at any error of planes. */
+	tap_ok(flat < in->triangles && off(in, &m) < NM / 4, "never off: %u of %u",
+	    flat, in->triangles);
+	tap_near(mesh_volume(&m), mesh_volume(in), 1e-6, "its volume");
+	free(m.index);
+	p.off = NM / 2;
+	m = thin_to(in, NULL, &p);
+	tap_ok(m.triangles < flat, "half a voxel off: %u", m.triangles);
+	free(m.index);
+	p.triangles = in->triangles / 2;
+	m = thin_to(in, NULL, &p);
+	tap_ok(m.triangles <= p.triangles && m.triangles + 2 > p.triangles,
+	    "%u of %u wanted", m.triangles, p.triangles);
+	free(m.index);
+	fg_surface_fini(&s);
 }
 
 /* Triangles of a ball around a point that look towards it. */
@@ -425,6 +461,7 @@ main(void)
 {
 	test_flat();
 	test_shapes();
+	test_ends();
 	test_sizes();
 	test_noise();
 	test_borders();
