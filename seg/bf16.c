@@ -110,11 +110,12 @@ fg_bf16_has_tiles(void)
 {
 	unsigned a, b, c, d;
 
-	if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) ||
-	    !(d & 1u << 22 && d & 1u << 24 && b & 1u << 16 && b & 1u << 30 &&
-		b & 1u << 31))
+	/* These also ask whether the system saves vectors of that width. */
+	if (!__builtin_cpu_supports("avx512bw") ||
+	    !__builtin_cpu_supports("avx512vl") ||
+	    !__builtin_cpu_supports("avx512bf16"))
 		return false;
-	if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a & 1u << 5))
+	if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d & 1u << 22 && d & 1u << 24))
 		return false;
 	/* Linux saves tiles only for processes that have asked. */
 	return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;

@@ -181,7 +181,6 @@ cpu_load(struct fg_device *dev, const struct fg_net *net, enum fg_precision prec
     int batch_max, struct fg_model **out, struct fg_err *err)
 {
 	struct cpu_device *d = (struct cpu_device *)dev;
-
 	bool tiles = prec == FG_PREC_BF16 && fg_bf16_has_tiles();
 
 	if (tiles && fg_bf16_can_run(net))

@@ -97,14 +97,14 @@ static void
 read_weights(const struct fg_conv *c, bool bf16, double *to)
 {
 	int64_t matrix = (int64_t)c->in * c->out;
+	uint16_t rounded[27];
 
-	for (int64_t i = 0; i < matrix; i++) {
-		uint16_t rounded[27];
-
+	for (int64_t i = 0; i < 27 * matrix; i++)
+		to[i] = (double)c->w[i];
+	for (int64_t i = 0; bf16 && i < matrix; i++) {
 		fg_bf16_of_taps(c->w + i, (size_t)matrix, rounded);
 		for (int64_t t = 0; t < 27; t++)
-			to[t * matrix + i] = (double)(bf16 ? fg_bf16_to(rounded[t])
-							   : c->w[t * matrix + i]);
+			to[t * matrix + i] = (double)fg_bf16_to(rounded[t]);
 	}
 }
 

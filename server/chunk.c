@@ -354,12 +354,16 @@ reply_failed(struct fg_request *r, const struct fg_err *err)
  * by half the time that the client was held and will be again. Never long, since the
  * expectation may be wrong. */
 static int
-retry_after(struct fg_request *r)
+retry_after(const struct fg_request *r, double rest)
 {
-	double rest = fg_sched_rest(r->srv->sched, r->layer, &r->chunk.key);
-
 	rest = ceil(rest - r->chunk.held_s / 2);
 	return (int)FG_MIN(FG_MAX(rest, 1), LATER_MAX_S);
+}
+
+static double
+rest_of(struct fg_request *r)
+{
+	return fg_sched_rest(r->srv->sched, r->layer, &r->chunk.key);
 }
 
 /* No room in a queue passes by itself, and when is known; other reasons may last. */
@@ -367,10 +371,10 @@ static void
 reply_refused(struct fg_request *r, const struct fg_err *err)
 {
 	int seconds = err->code == FG_EFULL ? 30 : LATER_MAX_S;
+	double rest = err->code == FG_EBUSY ? rest_of(r) : 0;
 
-	if (err->code == FG_EBUSY &&
-	    fg_sched_rest(r->srv->sched, r->layer, &r->chunk.key) > 0)
-		seconds = retry_after(r);
+	if (rest > 0)
+		seconds = retry_after(r, rest);
 	fg_reply_later(r, seconds, "%s",
 	    *err->msg ? err->msg : "no new work is taken now");
 }
@@ -416,7 +420,7 @@ woken(struct fg_request *r)
 		return;
 	case PARK_TIME:
 		FG_COUNT(m, parked_time);
-		fg_reply_later(r, retry_after(r), "being made; ask again");
+		fg_reply_later(r, retry_after(r, rest_of(r)), "being made; ask again");
 		return;
 	case PARK_GONE:
 		fg_reply_later(r, 1, "the client has gone");
@@ -450,7 +454,7 @@ answer_want(struct fg_request *r, enum fg_want want, struct fg_err *err)
 		reply_refused(r, err);
 		return;
 	case FG_WANT_PARKED:
-		fg_reply_later(r, retry_after(r), "being made; ask again");
+		fg_reply_later(r, retry_after(r, rest_of(r)), "being made; ask again");
 		return;
 	}
 }

@@ -164,7 +164,9 @@ is_in(struct labels *l, uint64_t id)
 		const type *p = (const type *)chunk->data + from;                      \
 		const type id = (type)l->part->id;                                     \
                                                                                        \
-		for (size_t x = 0; x < n && id == l->part->id; x++)                    \
+		if (id != l->part->id) /* too wide for the chunk: no voxel has it */   \
+			return;                                                        \
+		for (size_t x = 0; x < n; x++)                                         \
 			to[x] = p[x] == id;                                            \
 	} while (0)
 

@@ -512,7 +512,8 @@ log_order(const struct fg_plan_job *j)
 		fg_log(FG_LOG_INFO, "job submitted job=%lld layer=%s objects=%zu",
 		    (long long)j->id, j->layer_name, j->wish.ids);
 	else
-		fg_log(FG_LOG_INFO, "job submitted job=%lld layer=%s objects=all",
+		fg_log(FG_LOG_INFO,
+		    "job submitted job=%lld layer=%s objects=of-its-box",
 		    (long long)j->id, j->layer_name);
 }
 

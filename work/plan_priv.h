@@ -42,7 +42,8 @@ struct fg_plan_job {
 	bool again;  /* retry was asked for while it ran */
 	int stage;   /* the one being run, or -1 */
 	struct fg_bulk_progress progress[FG_STAGES];
-	uint64_t done_before; /* blocks made in runs before this one or the last */
+	uint64_t done_before; /* blocks, or objects (fg_wish_counted), made in runs
+				 before this one or the last */
 	double seconds_before;
 	int64_t run_ns;   /* when this run began */
 	int64_t due_ns;   /* not before */

@@ -358,9 +358,14 @@ sum_up(const struct fg_plan_job *j, uint64_t *done, uint64_t *skipped, uint64_t 
 {
 	const struct fg_bulk_progress *p = &j->progress[fg_wish_counted(&j->wish)];
 
+	*failed = p->failed;
 	*done = j->done_before + p->done;
 	*skipped = p->skipped - FG_MIN(j->done_before, p->skipped);
-	*failed = p->failed;
+	/* An object that has grown is made again, and is one all the same. */
+	if (p != &j->progress[FG_STAGE_SEGMENT] && p->all > 0) {
+		*done = FG_MIN(*done, p->all - FG_MIN(*failed, p->all));
+		*skipped = FG_MIN(*skipped, p->all - FG_MIN(*failed, p->all) - *done);
+	}
 }
 
 /* Of how many. Objects of a box are known when they are looked up. */
@@ -416,10 +421,10 @@ fg_wish_stages_format(const struct fg_plan_job *j)
 	json_t *o;
 
 	sum_up(j, &done, &skipped, &failed);
-	o = json_pack("{s:o, s:I, s:I, s:I, s:f}", "stages",
-	    stages_json(j->wish.stages), "done", (json_int_t)done, "skipped",
-	    (json_int_t)skipped, "failed", (json_int_t)failed, "seconds",
-	    j->seconds_before);
+	o = json_pack("{s:o, s:I, s:I, s:I, s:I, s:f}", "stages",
+	    stages_json(j->wish.stages), "all", (json_int_t)count_all(j), "done",
+	    (json_int_t)done, "skipped", (json_int_t)skipped, "failed",
+	    (json_int_t)failed, "seconds", j->seconds_before);
 	if (j->wish.base)
 		json_object_set_new(o, "objects", json_string("base"));
 	if (j->wish.id)
@@ -450,9 +455,9 @@ read_box(const char *text, struct fg_box *vx, struct fg_err *err)
 int
 fg_wish_read(const struct fg_job_row *row, struct fg_plan_job *j, struct fg_err *err)
 {
-	struct fg_bulk_progress *p = &j->progress[FG_STAGE_SEGMENT];
+	struct fg_bulk_progress *p;
 	json_t *o = NULL;
-	int64_t done = 0, skipped = 0, failed = 0;
+	int64_t all = 0, done = 0, skipped = 0, failed = 0;
 	int rc = -1;
 
 	if (row->cls < 0 || row->cls >= FG_CLASSES || row->state > FG_JOB_CANCELLED)
@@ -465,6 +470,8 @@ fg_wish_read(const struct fg_job_row *row, struct fg_plan_job *j, struct fg_err 
 	o = fg_json_parse(row->stages, strlen(row->stages), "stages", err);
 	if (!o || parse_stages(o, &j->wish.stages, err) < 0 ||
 	    parse_objects(o, &j->wish, err) < 0 ||
+	    fg_json_get_int(o, "all", FG_JSON_OPTIONAL, 0, COORDINATE_MAX, &all, err) <
+		0 ||
 	    fg_json_get_int(o, "done", FG_JSON_OPTIONAL, 0, COORDINATE_MAX, &done,
 		err) < 0 ||
 	    fg_json_get_int(o, "skipped", FG_JSON_OPTIONAL, 0, COORDINATE_MAX, &skipped,
@@ -475,6 +482,8 @@ fg_wish_read(const struct fg_job_row *row, struct fg_plan_job *j, struct fg_err 
 		&j->seconds_before, err) < 0)
 		goto out;
 	j->done_before = (uint64_t)done;
+	p = &j->progress[fg_wish_counted(&j->wish)];
+	p->all = (uint64_t)all;
 	p->skipped = (uint64_t)(skipped + done);
 	p->failed = (uint64_t)failed;
 	rc = 0;
@@ -535,11 +544,11 @@ fraction_of(const struct fg_plan_job *j)
 	return all > 0 ? sum / all : 0;
 }
 
-/* Blocks per second of this run, and seconds until the last one. */
+/* Blocks or objects per second of this run, and seconds until the last one. */
 static void
 set_rate(json_t *out, const struct fg_plan_job *j)
 {
-	const struct fg_bulk_progress *p = &j->progress[FG_STAGE_SEGMENT];
+	const struct fg_bulk_progress *p = &j->progress[fg_wish_counted(&j->wish)];
 	double there = (double)(p->skipped + p->failed), made, left;
 
 	json_object_set_new(out, "rate", json_null());

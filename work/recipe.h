@@ -67,8 +67,8 @@ void fg_recipe_box(const struct fg_recipe *r, const struct fg_scale *s,
 void fg_recipe_block_of(const struct fg_recipe *r, const struct fg_scale *s,
     const int64_t ch[3], int64_t blk[3]);
 /* Fields of view that flooding a block of that size takes, about: core + halo cut at
- * the volume. From the sample of FIB-25; other networks and volumes may need twice or
- * half of it. */
+ * the volume. From the sample of FIB-25; other networks and volumes may need half of it
+ * or several times as many. */
 double fg_recipe_fovs(const struct fg_recipe *r, const struct fg_scale *s,
     const int64_t block[3]);
 /* Global id of local object number n (1 ..) of a block. */

@@ -27,7 +27,7 @@ struct fg_sched_options {
 	int net_threads;             /* 0: 16 */
 	const char *devices;         /* comma list ("cpu:0,cpu:1"); NULL: all usable */
 	int queue_s;                 /* interactive work admitted per layer: seconds of
-					measured block time; 0: 120 */
+					block time (fg_sched_rest); 0: 120 */
 	int bulk_every;              /* 0: 8 */
 	int attempts;                /* failed tries before a block is given up; 0: 3 */
 	int64_t skeleton_whole;      /* see struct fg_env */

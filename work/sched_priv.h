@@ -4,7 +4,8 @@
  * sched_want.c (asking, admission), sched_run.c (threads, tries, results), sched_bulk.c
  * (boxes of blocks), sched_coarse.c, sched_stitch.c, sched_artefact.c (meshes and
  * skeletons), sched_share.c (parts of one task), sched_prune.c (old generations),
- * sched_view.c (numbers). Nobody else includes this.
+ * sched_rest.c (how long it will take), sched_view.c (numbers). Nobody else includes
+ * this.
  */
 #ifndef FG_WORK_SCHED_PRIV_H
 #define FG_WORK_SCHED_PRIV_H
@@ -194,6 +195,11 @@ struct fg_key fg_sched_task_key(const struct fg_layer *l, const struct fg_key *c
 /* Under the lock: whether the layer's queue takes another interactive block. */
 bool fg_sched_has_room(const struct fg_sched *s, const struct lane *lane);
 
+/* What the index says of a block. Not under the lock. */
+enum found { FOUND_NOTHING, FOUND_DONE, FOUND_FAILED, FOUND_LATER, FOUND_ERROR };
+enum found fg_sched_look_block(struct fg_sched *s, uint32_t layer, uint64_t at,
+    int *tries, int64_t *due_ns, struct fg_err *err);
+
 /* ------------------------------------------------------------- sched_rest.c */
 
 /* Seconds a block of the layer takes; 0: not known. Under the lock. */
@@ -201,13 +207,6 @@ double fg_sched_block_s(const struct lane *lane);
 /* Guess that from the speed of its network, as long as none was made. Not under the
  * lock. */
 void fg_sched_guess(struct fg_sched *s, const struct fg_layer *l);
-
-/* ------------------------------------------------------------- sched_want.c, again */
-
-/* What the index says of a block. Not under the lock. */
-enum found { FOUND_NOTHING, FOUND_DONE, FOUND_FAILED, FOUND_LATER, FOUND_ERROR };
-enum found fg_sched_look_block(struct fg_sched *s, uint32_t layer, uint64_t at,
-    int *tries, int64_t *due_ns, struct fg_err *err);
 
 /* ------------------------------------------------------------- sched_coarse.c; not
  * under the lock but for the last */

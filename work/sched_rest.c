@@ -91,24 +91,20 @@ sum_of(struct fg_sched *s, const struct list *l, const struct task *end)
 	return sum;
 }
 
-/* One block that somebody waits for runs at a time, on all devices; of others one on
- * each, and their times are added up as if those alike took turns. */
+/* One block that somebody waits for runs at a time, on all devices. A task that nobody
+ * waits for just now is one of them as soon as somebody comes back for it. */
 static double
 rest_of_queued(struct fg_sched *s, const struct task *t, int64_t now)
 {
-	int cls = t->t.cls;
 	double sum = whole(s, t);
 
 	if (!fg_sched_kind_floods(t->t.key.kind))
 		return sum;
 	for (const struct task *r = s->running.first; r; r = r->next) {
-		if (r->t.cls == cls && fg_sched_kind_floods(r->t.key.kind))
-			sum += rest_of_running(s, r, now) /
-			       (cls == FG_INTERACTIVE ? 1 : s->devices);
+		if (r->t.cls == FG_INTERACTIVE && fg_sched_kind_floods(r->t.key.kind))
+			sum += rest_of_running(s, r, now);
 	}
-	for (int c = 0; c <= cls; c++)
-		sum += sum_of(s, &s->blocks[c], t);
-	return sum;
+	return sum + sum_of(s, &s->blocks[FG_INTERACTIVE], t);
 }
 
 /* Nothing makes it: until another block may be wanted. */

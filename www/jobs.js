@@ -19,9 +19,10 @@ function progressText(job) {
   const parts = [`${count(job.done + job.skipped)} of ${count(job.all)} ${job.counted}`];
   if (job.state === "running") {
     const now = job.stages?.find((s) => s.state === "running");
-    if (now && now.name !== "segment")
+    const first = job.counted === "objects" ? job.stages[0].name : "segment";
+    if (now && now.name !== first)
       parts.push(`${now.name}: ${count(now.done + now.present)} of ${count(now.all)}`);
-    if (job.rate) parts.push(rate(job.rate, "blocks"));
+    if (job.rate) parts.push(rate(job.rate, job.counted));
     if (job.left_s !== null) parts.push(`${duration(job.left_s)} left`);
   } else if (job.seconds > 0) {
     parts.push(`ran ${duration(job.seconds)}`);

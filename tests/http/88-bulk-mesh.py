@@ -26,6 +26,8 @@ def counts(j):
     return j["done"], j["skipped"], j["failed"]
 
 
+COUNTED = ("counted", "all", "done", "skipped", "failed")
+
 with Server() as s:
     model = os.path.join(s.own.name, "tiny")
     write_tiny_model(model)
@@ -76,8 +78,8 @@ with Server() as s:
     over = wait_for("the job", lambda: (lambda j: j if j["state"] in (
         "done", "failed") else None)(s.get(job["url"]).json()))
     has("a job says so too", over["error"], f"there is no object {2 ** 52}")
-    is_("it counts objects, not the blocks of its box", [over[k] for k in (
-        "counted", "all", "done", "skipped", "failed")], ["objects", 2, 0, 1, 1])
+    is_("it counts objects, not the blocks of its box", [over[k] for k in COUNTED],
+        ["objects", 2, 0, 1, 1])
     has("ids that are none", tool(s, "mesh", "seg", "--ids", "1,,2", code=2), "--ids")
     has("a box outside", tool(s, "mesh", "seg", "--box", "0-1_0-1_0-1", code=2), "--box")
     has("no objects in an image", tool(s, "mesh", "em", code=2), "em")
@@ -89,6 +91,11 @@ with Server() as s:
     p.send_signal(signal.SIGINT)
     p.wait(100)
     is_("stops cleanly", s.stop(), 0)
+    s.start()
+    again = s.get(job["url"]).json()
+    is_("the job's counts outlive it", [again[k] for k in ("state", *COUNTED)],
+        ["failed", "objects", 2, 0, 1, 1])
+    is_("stops again", s.stop(), 0)
     p = subprocess.Popen([TOOL, "mesh", "seg.agg", "--root", s.root],
                          stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     try:

@@ -46,6 +46,7 @@ compare(int depth, const int64_t fov[3])
 	size_t n = (size_t)(fov[0] * fov[1] * fov[2]);
 	float *in = fg_alloc(2 * n * sizeof *in), *want = fg_alloc(n * sizeof *want);
 	struct fg_model *tiles = NULL, *rounded = NULL;
+	float *got = NULL, *same = NULL;
 	struct fg_net net;
 	char what[64];
 
@@ -55,19 +56,21 @@ compare(int depth, const int64_t fov[3])
 	for (size_t i = 0; i < 2 * n; i++)
 		in[i] = 2 * uniform();
 	tap_rc(fg_device_reference(&net, in, want, &err), &err, "plain loops");
-	if (tap_rc(fg_bf16_load(&net, &tiles, &err), &err, "load") &&
-	    tap_rc(fg_winograd_load(&net, FG_PREC_BF16, FG_WINOGRAD_BEST, &rounded,
+	if (tap_rc(fg_bf16_load(&net, &tiles, &err), &err, "load"))
+		got = run(tiles, in, n);
+	if (tap_rc(fg_winograd_load(&net, FG_PREC_BF16, FG_WINOGRAD_BEST, &rounded,
 		       &err),
-		&err, "load the loops in float")) {
-		float *got = run(tiles, in, n), *same = run(rounded, in, n);
+		&err, "load the loops in float"))
+		same = run(rounded, in, n);
+	if (got && same) {
 		double rms = relative(got, want, in + n, n);
 
 		tap_ok(rms < 0.006, "%s: rms error %.2g of the update", what, rms);
 		rms = relative(got, same, in + n, n);
 		tap_ok(rms < 0.001, "%s: %.2g from the loops in float", what, rms);
-		free(got);
-		free(same);
 	}
+	free(got);
+	free(same);
 	net_fini(&net);
 	free(in);
 	free(want);
