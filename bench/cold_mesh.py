@@ -107,20 +107,24 @@ def all_labels(s, fetch_one, folder, ids):
 
     def work():
         c = http.client.HTTPConnection("127.0.0.1", s.port, timeout=600)
-        c.connect()
-        start.wait()
         try:
+            c.connect()
+            start.wait()
             while True:
                 sizes.append(fetch_one(c, folder, todo.get_nowait()))
         except queue.Empty:
             c.close()
         except Exception as e:  # pylint: disable=broad-except
             wrong.append(e)
+            start.abort()  # nobody waits for this one
 
     workers = [threading.Thread(target=work) for _ in range(CONNECTIONS)]
     for w in workers:
         w.start()
-    start.wait()
+    try:
+        start.wait()
+    except threading.BrokenBarrierError:
+        pass  # one says why
     t = time.monotonic()
     for w in workers:
         w.join()

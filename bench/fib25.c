@@ -2,7 +2,7 @@
 /*
  * Segment the FIB-25 sample, or a box of it, as one block:
  *
- *   bench/fib25 DATA [--precision f32|bf16] [--threads N] [--floods N]
+ *   bench/fib25 DATA [--precision f32|bf16|f16] [--threads N] [--floods N]
  *               [--device cpu|cuda] [--box X0-X1_Y0-Y1_Z0-Z1] [--labels OUT.npy]
  *   bench/fib25 DATA --error PLACES [--precision ...] [--device ...]
  *
@@ -26,7 +26,7 @@
 #define FOV 33
 #define VOXELS (FOV * FOV * FOV)
 #define PLACES_MAX 8
-#define LOGIT 2.944f /* of the seed; less than that of what nobody has looked at */
+#define LOGIT 2.944f /* of the seed; -LOGIT where nobody has looked */
 
 struct options {
 	const char *dir, *out, *device; /* device: kind, threads many of it */

@@ -146,7 +146,9 @@ look(struct fg_cover *c, const struct frame *f, uint32_t vertex)
 }
 
 /* Which side of the line from a to b the place of counting is on; the same number with
- * the other sign from b to a, so that it is in one of two triangles at a side. */
+ * the other sign from b to a, so that it is in one of two triangles at a side. That
+ * holds only while both products are rounded: this folder is compiled with
+ * -ffp-contract=off, and must be. */
 static inline bool
 is_left(const struct fg_cover_view *a, const struct fg_cover_view *b)
 {

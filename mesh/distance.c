@@ -20,6 +20,7 @@
 
 #include "mesh/distance.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -743,7 +744,7 @@ compare(struct fg_distance *d, const struct fg_mesh *m, double limit_nm, struct 
 static int
 check_limit(double nm, struct fg_err *err)
 {
-	if (!isfinite(nm) || !(nm > 0))
+	if (!isfinite(nm) || !((float)nm >= FLT_MIN))
 		return fg_fail(err, FG_EINVAL, "a limit of %g nm is not possible", nm);
 	return 0;
 }
@@ -776,6 +777,7 @@ fg_distance_bound(struct fg_distance *d, const struct fg_mesh *m, double from_nm
 {
 	struct pair p = {.grows = true};
 	bool near = false;
+	float from = (float)from_nm;
 
 	if (check_limit(from_nm, err) < 0)
 		return -1;
@@ -783,7 +785,9 @@ fg_distance_bound(struct fg_distance *d, const struct fg_mesh *m, double from_nm
 		*nm = d->sheet.mesh->triangles == m->triangles ? from_nm : INFINITY;
 		return 0;
 	}
-	if (compare(d, m, from_nm, &p, &near, err) < 0)
+	if ((double)from < from_nm)
+		from = nextafterf(from, INFINITY);
+	if (compare(d, m, (double)from, &p, &near, err) < 0)
 		return -1;
 	*nm = near ? (double)p.limit : INFINITY;
 	return 0;

@@ -23,7 +23,7 @@ int fg_distance_measure(const struct fg_mesh *a, const struct fg_mesh *b,
 struct fg_distance;
 
 /* m is borrowed until the end. Cost: 32 bytes per triangle,
- * 44 from the first question on, and 22 more during one about a mesh whose vertices are
+ * 44 from the first question on, and 27 more during one about a mesh whose vertices are
  * some of m's. Fails: FG_ENOMEM. */
 struct fg_distance *fg_distance_new(const struct fg_mesh *m,
     struct fg_err *err) FG_MUST_USE;
@@ -43,7 +43,7 @@ const struct fg_sheet *fg_distance_sheet(struct fg_distance *d,
  *
  * Cost: for a mesh whose vertices are some of d's, in their order, 0.3 s per million
  * triangles; ten times that for others.
- * Fails: FG_EINVAL (limit not > 0), FG_ENOMEM.
+ * Fails: FG_EINVAL (limit below 1.2e-38, where floats end), FG_ENOMEM.
  */
 int fg_distance_within(struct fg_distance *d, const struct fg_mesh *m, double limit_nm,
     bool *within, struct fg_err *err) FG_MUST_USE;
@@ -61,9 +61,9 @@ int fg_distance_mark(struct fg_distance *d, const struct fg_mesh *m, double limi
     double around_nm, uint8_t *mark, bool *within, struct fg_err *err) FG_MUST_USE;
 
 /*
- * A limit to which the two surfaces keep, at most a third above the smallest that
- * fg_distance_within says "yes" to, but not below from_nm (> 0), where it begins. It
- * grows where they are farther from each other, so all is looked at once.
+ * A limit to which the two surfaces keep: never below their distance, and mostly less
+ * than twice that, but not below from_nm (> 0), where it begins. It grows where they
+ * are farther from each other, so all is looked at once.
  *
  * One mesh empty and the other not: INFINITY. Fails: as fg_distance_within.
  */

@@ -38,8 +38,8 @@ int fg_labels_init(struct fg_labels *l, const struct fg_array *src,
  * makes an empty table (with `only`, a full one), fg_labels_layer renumbers layer z
  * (counted with the margins) into `to`, shape[0] * shape[1] numbers. Labels are
  * numbered when they are first met; count and id grow, and id may move. A layer may be
- * asked for again and has the same numbers then. src is lent until fg_labels_fini, and
- * *l must not be moved until then.
+ * asked for again and has the same numbers then. src is lent until fg_labels_fini; its
+ * voxels may not change and *l must not be moved until then.
  */
 int fg_labels_open(struct fg_labels *l, const struct fg_array *src,
     const uint64_t *only, size_t only_count, const int64_t lo[3], const int64_t hi[3],

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The one file that calls meshoptimizer (0.18 and later), which makes what is not
- * measured, and the last resort of what is. It takes errors relative to the mesh's
- * extent; here they are nanometres, so both ways are scaled.
+ * measured, and is tried where our own (mesh/thin.h) goes too far all over. It takes
+ * errors relative to the mesh's extent; here they are nanometres, so both ways are
+ * scaled.
  */
 #include "config.h"
 
@@ -136,9 +137,59 @@ out:
 	return rc;
 }
 
+/* All triangles, and the vertices that they use. */
+static int
+copy(const struct fg_mesh *in, struct fg_mesh *out, struct fg_err *err)
+{
+	struct fg_mesh m = {.label = in->label, .triangles = in->triangles};
+
+	m.index = fg_try_alloc(3 * (size_t)in->triangles, sizeof *m.index);
+	if (!m.index)
+		return fg_fail(err, FG_ENOMEM, "no memory for %u triangles",
+		    in->triangles);
+	memcpy(m.index, in->index, 12 * (size_t)in->triangles);
+	if (keep_used(in, &m, err) < 0) {
+		fg_mesh_fini(&m);
+		return -1;
+	}
+	*out = m;
+	return 0;
+}
+
 /*
- * Large steps are made from small meshes, so that the price is that of one pass over
- * the whole and one measurement, and little more. All distances are from `in`.
+ * Rough all over: a little may still be taken everywhere, or what is flat.
+ * meshoptimizer may pass the limit with any error, 0 too, so each is measured, and the
+ * mesh is left as it is when none keeps to it.
+ */
+static int
+simplify_rough(struct fg_distance *d, const struct fg_mesh *in,
+    const struct fg_simplify_params *p, struct fg_mesh *out, struct fg_err *err)
+{
+	static const double part[] = {0.05, 0};
+
+	for (size_t i = 0; i < FG_COUNTOF(part); i++) {
+		struct fg_mesh m = FG_MESH_INIT;
+		bool within = false;
+		double planes;
+
+		if (simplify(in, part[i] * p->error_nm, p->triangles, &m, &planes,
+			err) < 0)
+			return -1;
+		int rc = fg_distance_within(d, &m, p->error_nm, &within, err);
+		if (rc == 0 && within) {
+			*out = m;
+			return 0;
+		}
+		fg_mesh_fini(&m);
+		if (rc < 0)
+			return -1;
+	}
+	return copy(in, out, err);
+}
+
+/*
+ * The first try is nearly always kept; each further one takes less, and leaves out the
+ * surroundings of what was too far. All distances are from `in`.
  */
 static int
 simplify_sharp(const struct fg_mesh *in, const struct fg_simplify_params *p,
@@ -147,7 +198,6 @@ simplify_sharp(const struct fg_mesh *in, const struct fg_simplify_params *p,
 	struct fg_distance *d = fg_distance_new(in, err);
 	uint8_t *mark = calloc((size_t)in->triangles + 1, 1);
 	bool within = false;
-	double planes;
 	int rc = d ? 0 : -1;
 
 	if (!mark)
@@ -171,20 +221,8 @@ simplify_sharp(const struct fg_mesh *in, const struct fg_simplify_params *p,
 		else
 			fg_mesh_fini(&m);
 	}
-	/* Rough all over: a little may still be taken everywhere. */
-	if (rc == 0 && !within) {
-		struct fg_mesh m = FG_MESH_INIT;
-
-		rc = simplify(in, 0.05 * p->error_nm, p->triangles, &m, &planes, err);
-		if (rc == 0)
-			rc = fg_distance_within(d, &m, p->error_nm, &within, err);
-		if (within && rc == 0)
-			*out = m;
-		else
-			fg_mesh_fini(&m);
-	}
 	if (rc == 0 && !within)
-		rc = simplify(in, 0, p->triangles, out, &planes, err);
+		rc = simplify_rough(d, in, p, out, err);
 	fg_distance_free(d);
 	free(mark);
 	return rc;

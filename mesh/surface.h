@@ -58,12 +58,14 @@ struct fg_surface {
 /*
  * Make the surfaces.
  *
- *   labels  u8, u16, u32 or u64, shape (x, y, z, 1); 0 is background
+ *   labels  u8, u16, u32 or u64, shape (x, y, z, 1); 0 is background. They may not
+ *           change during the call: above 18 million voxels they are read twice
  *
  * Memory: 12 bytes per vertex and triangle, 16 per label, a bit per voxel; 4 bytes per
  * voxel up to 18 million of them, beyond that two layers (a large block of neurites:
- * about 10 bytes per voxel, nearly all of it the meshes; noise: 180). Released with
- * fg_surface_fini.
+ * about 10 bytes per voxel, nearly all of it the meshes; noise: 180). Beside that about
+ * 100 bytes per label for numbering them and for the list of meshes, which p->memory
+ * does not count. Released with fg_surface_fini.
  * Fails: FG_EINVAL (labels, params), FG_EFULL (memory limit), FG_ENOTSUP (one label
  * with 2^32 vertices or triangles), FG_ENOMEM.
  */

@@ -59,7 +59,9 @@ struct thin {
 	struct planes *planes;
 	float *price; /* it is not moved for less; 0: not known */
 	/* How far the surface around it may be from what it was, added up over the
-	 * moves: a mean over much that is flat tells nothing of a spike beside it. */
+	 * moves, of both errors: a mean over much that is flat tells nothing of a spike
+	 * beside it. An estimate: only where a vertex is moved to is charged, not the
+	 * others around it, whose triangles change as well. */
 	float *off;
 	float most_off;
 	uint32_t left, target; /* triangles */

@@ -31,7 +31,7 @@ struct fg_thin_params {
  * where more than one piece of surface meets stay. No triangle turns by more than 75
  * degrees in one move (in several, one in a thousand of a rough ball's turns over), no
  * two sheets grow together, and what was closed stays closed. Not measured. Cost: 0.2 s
- * and 64 MB a million triangles. Fails: FG_ENOMEM.
+ * and 64 MB a million triangles. Fails: FG_ENOMEM, FG_ENOTSUP (2^30 triangles or more).
  */
 int fg_thin_make(const struct fg_sheet *s, const uint8_t *mark,
     const struct fg_thin_params *p, uint32_t *index, uint32_t *triangles,

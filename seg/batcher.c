@@ -400,15 +400,16 @@ next_batch(struct fg_batcher *b, int batch_max, struct fg_step_work *w,
 	return n;
 }
 
-/* With the lock held: hand finished requests back. */
+/* With the lock held: hand finished requests back, and those of a call that failed;
+ * steps that it had done before are done. */
 static void
 give_back(struct fg_request **batch, int n, int rc, const struct fg_err *err)
 {
 	for (int i = 0; i < n; i++) {
 		struct fg_request *r = batch[i], **p = &r->client->done;
 
-		r->rc = rc;
-		if (rc < 0)
+		r->rc = r->step->done ? 0 : rc;
+		if (r->rc < 0)
 			r->err = *err;
 		r->next = NULL;
 		while (*p)
@@ -420,10 +421,10 @@ give_back(struct fg_request **batch, int n, int rc, const struct fg_err *err)
 }
 
 /*
- * With the lock held: the device is lost, but others serve. Steps that it had done
- * before are just that; the others left no trace (canvases are written at the end of a
- * step), so they go back to the head of the list. Only once each: a step that has
- * brought down two devices may bring down all of them.
+ * With the lock held: the device is lost, but others serve. Steps that were not done
+ * left no trace (canvases are written at the end of a step), so they go back to the
+ * head of the list. Only once each: a step that has brought down two devices may bring
+ * down all of them.
  */
 static void
 hand_over(struct fg_batcher *b, struct fg_request **batch, int n,
@@ -433,7 +434,7 @@ hand_over(struct fg_batcher *b, struct fg_request **batch, int n,
 		struct fg_request *r = batch[n];
 
 		if (r->moved || r->step->done) {
-			give_back(&r, 1, r->step->done ? 0 : -1, err);
+			give_back(&r, 1, -1, err);
 			continue;
 		}
 		r->moved = true;
@@ -470,7 +471,8 @@ serve(struct fg_batcher *b, struct fg_model *m, struct fg_step_work *w,
 		rc = fg_step_run(m, w, n, steps, err);
 		pthread_mutex_lock(&b->lock);
 		b->stats.device_ns += (uint64_t)(fg_clock_ns() - start);
-		b->stats.steps += rc == 0 ? (uint64_t)n : 0;
+		for (int i = 0; i < n; i++)
+			b->stats.steps += steps[i]->done;
 		if (rc < 0 && err->code != FG_ENOMEM && b->stats.devices > 1 &&
 		    !b->stop)
 			hand_over(b, batch, n, err);

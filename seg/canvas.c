@@ -599,13 +599,13 @@ hold_all(struct fg_model *m, struct fg_step_work *w, int n,
 	return 0;
 }
 
-/* The device's canvas after a step is what the host's is after its scatter. */
+/* What the device's canvas of a step is now. */
 static void
-note_version(struct fg_step_work *w, const struct fg_step *s)
+note_version(struct fg_step_work *w, const struct fg_step *s, uint64_t version)
 {
 	for (int i = 0; i < w->held_n; i++) {
 		if (w->held[i].remote == s->remote)
-			w->held[i].version = s->canvas->version;
+			w->held[i].version = version;
 	}
 }
 
@@ -632,7 +632,8 @@ arrive(void *arg, int from, int n, const float *patch)
 		a->rc = fg_canvas_scatter(s->canvas, lo, a->m->fov,
 		    patch + (size_t)i * voxels, a->err);
 		if (a->rc == 0) {
-			note_version(a->w, s);
+			/* The host's after its scatter. */
+			note_version(a->w, s, s->canvas->version);
 			s->done = true;
 		}
 	}
@@ -644,9 +645,13 @@ step_remote(struct fg_model *m, struct fg_step_work *w, int n,
 {
 	struct arrival a = {m, w, steps, err, 0};
 
-	if (m->backend->step(m, n, steps, arrive, &a, err) < 0)
-		return -1;
-	return a.rc;
+	int rc = m->backend->step(m, n, steps, arrive, &a, err);
+	/* The device may have written what the host has not got: to be written anew. */
+	for (int i = 0; i < n; i++) {
+		if (!steps[i]->done)
+			note_version(w, steps[i], UINT64_MAX);
+	}
+	return rc < 0 ? -1 : a.rc;
 }
 
 int

@@ -68,7 +68,8 @@ void fg_step_work_idle(struct fg_step_work *w);
 /*
  * Run n steps (1 <= n <= batch_max, different canvases): gather, NaN becomes the pad
  * value, forward (or the back end's own step), freeze rule, scatter, faces. Fails: as
- * forward; FG_ENOMEM.
+ * forward; FG_ENOMEM. On failure step->done tells which were taken all the same; of the
+ * others the faces are not set, and of the one that found no memory some pages may be.
  *
  * A back end with steps of its own holds canvases in its memory; the work space keeps
  * track of them. The host's canvas is right after each step in any case, so the next

@@ -536,11 +536,18 @@ step(struct fg_model *base, int n, struct fg_step *const *steps, fg_step_fn *don
 	for (int from = 0, k; from < in_it; from += k) {
 		k = part_of(m, from, n);
 		if (check(m->device, cudaEventSynchronize(m->event[from / m->part]),
-			"step", err) < 0)
-			return -1;
+			"step", err) < 0) {
+			rc = -1;
+			break;
+		}
 		for (int i = from; i < from + k; i++)
 			take_faces(&m->host_face[6 * i], steps[i]);
 		done(arg, from, k, m->host_out + (size_t)from * m->voxels);
+	}
+	/* Of the part that failed some may run still, on memory of this call. */
+	if (rc < 0) {
+		cudaStreamSynchronize(m->stream);
+		cudaGetLastError();
 	}
 	return rc;
 }

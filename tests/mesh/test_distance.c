@@ -332,6 +332,12 @@ test_edges(void)
 	if (d)
 		tap_fails(fg_distance_within(d, &a, 0, &yes, &err), &err, FG_EINVAL,
 		    "a limit of 0", "no limit");
+	if (d)
+		tap_fails(fg_distance_within(d, &a, 1e-39, &yes, &err), &err, FG_EINVAL,
+		    "a limit of 1e-39", "a limit that floats cannot tell from none");
+	if (d && tap_rc(fg_distance_bound(d, &a, 0.1234567890123, &nm, &err), &err,
+		     "a bound of the same"))
+		tap_ok(nm >= 0.1234567890123, "not below where it begins: %.9g", nm);
 	fg_distance_free(d);
 	fg_mesh_fini(&a);
 }

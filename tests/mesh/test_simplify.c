@@ -8,6 +8,7 @@
 #include "mesh/simplify.h"
 
 #include "mesh/distance.h"
+#include "mesh/nearest.h"
 #include "mesh/surface.h"
 #include "tests/mesh/geometry.h"
 
@@ -260,6 +261,60 @@ test_rough(const double nm[3], double limit, double least)
 	fg_array_fini(&a);
 }
 
+/* The farthest vertex from another surface. */
+static double
+farthest_vertex(const struct fg_mesh *m, const struct fg_mesh *to)
+{
+	const double origin[3] = {0};
+	struct fg_nearest tree = {0};
+	uint32_t last = 0;
+	float worst = 0;
+
+	if (!tap_rc(fg_nearest_init(&tree, to, origin, &err), &err, "a tree"))
+		return INFINITY;
+	for (size_t v = 0; v < m->vertices; v++) {
+		float off = fg_nearest_off(&tree, &last, m->xyz + 3 * v, worst);
+
+		worst = FG_MAX(worst, off);
+	}
+	fg_nearest_fini(&tree);
+	return sqrt((double)worst);
+}
+
+/* A rod with a skin of noise, of long voxels and with a limit so small that
+ * meshoptimizer passes it even where it is to change nothing. */
+static void
+test_noise(void)
+{
+	enum { W = 40, L = 60 };
+	struct fg_surface_params p = {.nm = {4, 4, 40}, .close = FG_FACE_ALL};
+	struct fg_simplify_params sp = {.error_nm = 1, .sharp = true};
+	struct fg_array a = blank(FG_U32, W, W, L);
+	struct fg_mesh m = FG_MESH_INIT;
+	struct fg_surface s = {0};
+	uint32_t seed = 1;
+
+	for (int64_t i = 0; i < W * W * L; i++) {
+		double x = (double)(i % W) - W / 2, y = (double)(i / W % W) - W / 2,
+		       r = sqrt(x * x + y * y);
+
+		seed = seed * 1664525 + 1013904223;
+		((uint32_t *)a.data)[i] =
+		    r < W / 2 - 3 || (r < W / 2 - 1 && seed >> 31);
+	}
+	tap_rc(fg_surface_make(&a, &p, &s, &err), &err, "a rod of noise");
+	if (tap_rc(fg_simplify_make(&s.mesh[0], &sp, &m, NULL, &err), &err,
+		"simplified")) {
+		double off = farthest_vertex(&s.mesh[0], &m);
+
+		tap_ok(off <= sp.error_nm, "no vertex is %g nm off: %.3g; %u of %u",
+		    sp.error_nm, off, m.triangles, s.mesh[0].triangles);
+	}
+	fg_mesh_fini(&m);
+	fg_surface_fini(&s);
+	fg_array_fini(&a);
+}
+
 static void
 test_seam(void)
 {
@@ -301,6 +356,7 @@ main(void)
 	test_flat();
 	test_rough((double[]){NM, NM, NM}, 0.3 * NM, 0.9);
 	test_rough((double[]){4, 4, 40}, 4.8, 0.99);
+	test_noise();
 	test_seam();
 	test_edges();
 	return tap_done();

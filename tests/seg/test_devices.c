@@ -504,6 +504,121 @@ out:
 	fg_net_free(net);
 }
 
+/* ------------------------------------------------------------- half a call */
+
+struct half {
+	fg_step_fn *done;
+	void *arg;
+};
+
+static void
+first_only(void *arg, int from, int n, const float *patch)
+{
+	const struct half *h = arg;
+
+	if (from == 0 && n > 0)
+		h->done(h->arg, 0, 1, patch);
+}
+
+/* The device takes all steps, and says so of the first. */
+static int
+half_step(struct fg_model *m, int n, struct fg_step *const *steps, fg_step_fn *done,
+    void *arg, struct fg_err *e)
+{
+	struct half h = {done, arg};
+
+	if (n == 1)
+		return counted->step(m, n, steps, done, arg, e);
+	if (counted->step(m, n, steps, first_only, &h, e) < 0)
+		return -1;
+	return fg_fail(e, FG_ENOMEM, "half a call");
+}
+
+/* Of a call that fails, what was done is handed back as done. */
+static void
+half_batch(struct idle_server *s, struct fg_step step[2])
+{
+	struct fg_request r[2] = {{.step = &step[0]}, {.step = &step[1]}};
+	struct fg_batcher_stats stats;
+	_Atomic int cls = FG_INTERACTIVE;
+	struct fg_client *client = fg_client_enter(s->b, &cls);
+	pthread_t thread;
+	int taken = 0;
+
+	/* Both before anybody serves, so that they come into one call. */
+	fg_client_active(client, 2);
+	fg_client_submit(client, &r[0]);
+	fg_client_submit(client, &r[1]);
+	if (pthread_create(&thread, NULL, serve_idle, s) != 0)
+		abort();
+	for (int i = 0; i < 60 && taken < 2; i++)
+		taken += fg_client_take(client, FG_NS_PER_S) != NULL;
+	tap_ok(taken == 2 && r[0].rc == 0 && r[1].rc < 0 && r[1].err.code == FG_ENOMEM,
+	    "the first was done, the second found no memory");
+	fg_batcher_get_stats(s->b, &stats);
+	tap_int((int64_t)stats.steps, 1, "one step counted");
+	fg_client_active(client, 0);
+	fg_client_leave(client);
+	fg_batcher_stop(s->b);
+	pthread_join(thread, NULL);
+}
+
+/* A step that the device took and the host did not get leaves no trace either. */
+static void
+half(const char *name, struct fg_device *dev)
+{
+	const int64_t shape[4] = {NX, NY, NZ, 1}, centre[3] = {NX / 2, NY / 2, NZ / 2};
+	const struct fg_step_params params = {.init = 3, .pad = -0.5f, .freeze = -1};
+	struct fg_net *net = fg_probe_net(2, 16, 9);
+	struct fg_step step[3], *p[3];
+	struct fg_array image = FG_ARRAY_INIT;
+	struct fg_step_work *w = NULL;
+	struct idle_server s = {NULL, NULL};
+	struct fg_backend halving;
+
+	if (fg_array_init(&image, FG_U8, shape, &err) < 0)
+		abort();
+	memset(image.data, 99, NX * NY * NZ);
+	if (!did(dev->backend->load(dev, net, FG_PREC_F32, 2, &s.m, &err),
+		"%s: for half a call", name))
+		goto out;
+	counted = s.m->backend;
+	if (!counted->step)
+		goto unload;
+	halving = *counted;
+	halving.step = half_step;
+	s.m->backend = &halving;
+	w = fg_step_work_new(s.m, &err);
+	s.b = fg_batcher_new(net, FG_PREC_F32, 0, &err);
+	if (!w || !s.b)
+		abort();
+	for (int i = 0; i < 3; i++) {
+		step[i] = (struct fg_step){.canvas = fg_canvas_new(&image, 128, 33),
+		    .params = &params,
+		    .centre = {centre[0], centre[1], centre[2]}};
+		p[i] = &step[i];
+	}
+	tap_int(fg_step_run(s.m, w, 2, p, &err), -1, "half of a call fails");
+	fg_err_clear(&err);
+	tap_ok(step[0].done && !step[1].done, "the second half");
+	for (int i = 1; i < 3; i++)
+		tap_rc(fg_step_run(s.m, w, 1, &p[i], &err), &err, "once more");
+	float again = fg_canvas_get(step[1].canvas, centre);
+	float first = fg_canvas_get(step[2].canvas, centre);
+	tap_ok(again == first, "as the first time: %g and %g", (double)again,
+	    (double)first);
+	half_batch(&s, step);
+	for (int i = 0; i < 3; i++)
+		fg_canvas_free(step[i].canvas);
+	fg_batcher_free(s.b);
+	fg_step_work_free(w);
+unload:
+	counted->unload(s.m);
+out:
+	fg_array_fini(&image);
+	fg_net_free(net);
+}
+
 /* ------------------------------------------------------------- refusals */
 
 /* Shapes that a device may not take: right or refused with a reason, nothing else. */
@@ -568,6 +683,7 @@ one_device(const struct fg_device_desc *d)
 		shapes(d->name, dev, prec);
 		idle(d->name, dev, prec);
 	}
+	half(d->name, dev);
 	if (strncmp(d->name, "emulated:", 9) == 0)
 		loss(d->name, dev);
 	b->close(dev);
