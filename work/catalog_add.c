@@ -447,8 +447,8 @@ read_flood(struct plan *p, struct fg_err *err)
 {
 	static const char *const own[] = {"image", "model", "fov", "delta", "mean",
 	    "stddev", "precision", "block", "halo", "chunk", "encoding", "prob",
-	    "scales", "stitch", "resegment", "consensus", "coarse", "missing", "jumps",
-	    "mask", "mesh_error_nm"};
+	    "scales", "stitch", "resegment", "consensus", "pieces", "coarse", "missing",
+	    "jumps", "mask", "mesh_error_nm"};
 	struct fg_flood_params *f = &p->recipe.flood;
 	const char *known[64];
 	size_t n = 0;

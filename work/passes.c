@@ -19,6 +19,7 @@ fg_passes_default(struct fg_passes *p)
 {
 	*p = (struct fg_passes){.consensus_least = LEAST_DEFAULT,
 	    .coarse_least = LEAST_DEFAULT,
+	    .pieces_least = LEAST_DEFAULT,
 	    .mask_from = 1,
 	    .mask_to = VALUE_MAX};
 	fg_jump_rule_default(&p->jumps);
@@ -186,7 +187,8 @@ parse_consensus(const json_t *obj, struct fg_passes *p, struct fg_err *err)
 static int
 parse_all(const json_t *obj, struct fg_passes *p, struct fg_err *err)
 {
-	static const char *const coarse[] = {"scale", "least"};
+	static const char *const coarse[] = {"scale", "least"}, *const pieces[] = {
+								    "least"};
 	const enum fg_json_need opt = FG_JSON_OPTIONAL;
 	const json_t *j;
 
@@ -198,6 +200,12 @@ parse_all(const json_t *obj, struct fg_passes *p, struct fg_err *err)
 		     fg_json_get_int(j, "least", opt, 0, VOXELS_MAX, &p->coarse_least,
 			 err) < 0))
 		return fg_err_prefix(err, "coarse");
+	if (get_part(obj, "pieces", pieces, 1, &j, err) < 0)
+		return -1;
+	p->pieces = j != NULL;
+	if (j &&
+	    fg_json_get_int(j, "least", opt, 0, VOXELS_MAX, &p->pieces_least, err) < 0)
+		return fg_err_prefix(err, "pieces");
 	j = json_object_get(obj, "jumps");
 	if (j && fg_jump_rule_parse(j, &p->jumps, err) < 0)
 		return -1;
@@ -242,6 +250,9 @@ fg_passes_format(const struct fg_passes *p, json_t *obj)
 
 	if (p->consensus)
 		json_object_set_new(obj, "consensus", format_consensus(p));
+	if (p->pieces)
+		json_object_set_new(obj, "pieces",
+		    json_pack("{s:I}", "least", (json_int_t)p->pieces_least));
 	if (p->coarse[0])
 		json_object_set_new(obj, "coarse",
 		    json_pack("{s:s,s:I}", "scale", p->coarse, "least",

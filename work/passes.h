@@ -11,6 +11,9 @@
  *                a model also "fov", "delta", "mean" and "stddev" (default as the file
  *                says, else as the layer's own) and "sha256" (must be the file's); a
  *                recipe has them all.
+ *   "pieces": {"least": 1000}           after all flooding, objects whose voxels do not
+ *                hang together are taken apart (seg/pieces.h), pieces below `least`
+ *                voxels are dropped
  *   "coarse": {"scale": KEY, "least": 1000}   a coarser scale of the image is flooded
  *                first; its objects of at least that many of its voxels are kept, and
  *                the finer scale fills what is left
@@ -40,7 +43,9 @@ struct fg_passes {
 	char *consensus_model;    /* path; owned; NULL: that of the layer */
 	char consensus_sha256[FG_SHA256_HEX];
 	struct fg_net_shape consensus_shape; /* fov 0: not told */
-	char coarse[64];                     /* key of a scale; "": none */
+	bool pieces;
+	int64_t pieces_least;
+	char coarse[64]; /* key of a scale; "": none */
 	int64_t coarse_least;
 	int64_t *missing; /* ascending; owned */
 	size_t missings;

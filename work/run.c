@@ -19,6 +19,7 @@
 #include "formats/codec.h"
 #include "seg/consensus.h"
 #include "seg/downsample.h"
+#include "seg/pieces.h"
 #include "work/artefact.h"
 #include "work/origins.h"
 #include "work/picture.h"
@@ -216,6 +217,19 @@ agree(struct fg_task *t, struct fg_block_call *call, struct block *b,
 	return rc;
 }
 
+/* What does not hang together is taken apart. */
+static int
+split_pieces(struct fg_task *t, struct block *b, struct fg_err *err)
+{
+	int rc;
+
+	fg_origins_confine(&b->origins, &b->labels, &b->box);
+	rc = fg_pieces_split(&b->labels,
+	    (uint64_t)t->layer->recipe->passes.pieces_least, &b->labels, err);
+	fg_origins_follow(&b->origins, &b->labels, &b->box);
+	return rc;
+}
+
 /* All passes of the recipe. */
 static int
 flood_passes(struct fg_task *t, struct fg_block_call *call, struct block *b,
@@ -236,7 +250,9 @@ flood_passes(struct fg_task *t, struct fg_block_call *call, struct block *b,
 		return -1;
 	note_origins(b, &st, b->box.lo, same);
 	add_stats(&b->stats, &st);
-	return r->passes.consensus ? agree(t, call, b, err) : 0;
+	if (r->passes.consensus && agree(t, call, b, err) < 0)
+		return -1;
+	return r->passes.pieces ? split_pieces(t, b, err) : 0;
 }
 
 static int

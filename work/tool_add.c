@@ -70,6 +70,10 @@ static const struct fg_tool_option options[] = {
 	"another scale=KEY; split where either\ndoes, drop pieces below least=N "
 	"voxels (default 1000)",
 	0},
+    {"pieces", "least=N",
+	"take objects apart whose voxels do not hang together,\ndrop pieces below N "
+	"voxels (published: 1000)",
+	0},
     {"coarse", "scale=KEY,...",
 	"flood that scale of the image first and keep objects\nof at least least=N of "
 	"its voxels (default 1000)",
@@ -420,8 +424,8 @@ make_absolute(json_t *rule, struct fg_err *err)
 static int
 add_rules(const struct fg_tool *t, json_t *ffn, struct fg_err *err)
 {
-	static const char *const name[] = {"stitch", "resegment", "consensus", "coarse",
-	    "jumps", "mask"};
+	static const char *const name[] = {"stitch", "resegment", "consensus", "pieces",
+	    "coarse", "jumps", "mask"};
 	json_t *list;
 
 	for (size_t i = 0; i < FG_COUNTOF(name); i++) {

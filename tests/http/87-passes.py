@@ -13,6 +13,7 @@ from lib import Server, Volume, done, is_, ok, tiny_ffn, wait_for, write, write_
 
 SIZE, WALL = (64, 40, 40), (27, 37)
 MOVED, JUMP, SHIFT = (48, 24, 24), 12, 5
+GAP = 27
 OVER = ("done", "failed", "cancelled")
 
 
@@ -135,6 +136,25 @@ with Server() as s:
        any(b[4] >= JUMP for b in on))
     is_("but none across", [b for b in on if b[4] < JUMP < b[5]], [])
     is_("smaller jumps are none", objects(s, "small"), objects(s, "over"))
+
+    # A gap of one voxel, which the field of view looks over.
+    Volume(os.path.join(top, "gap"), (48, 24, 24), (0, 0, 0), dark=lambda x, y, z: x == GAP)
+    s.add_layer("gap", os.path.join(top, "gap"))
+    is_("over a gap", add(s, net, "across", "gap", 10).status, 201)
+    is_("taken apart", add(s, net, "apart", "gap", 10, pieces={}).status, 201)
+    is_("and what is small dropped", add(s, net, "dropped", "gap", 10, pieces={
+        "least": 8000}).status, 201)
+    is_("1,000 unless told", [s.get(f"/api/layers/{n}").json()["recipe"].get("pieces") for n in (
+        "across", "apart", "dropped")], [None, {"least": 1000}, {"least": 8000}])
+    for name in ("across", "apart", "dropped"):
+        make(s, name)
+    is_("a flood is one object on both sides", sum(b[0] < GAP < b[1] - 1 for b in objects(
+        s, "across")), 1)
+    is_("no longer", [b[:2] for b in objects(s, "apart") if b[0] < GAP], [(0, GAP)])
+    ok("the other piece is one of its own", (GAP + 1, 47) in [b[:2] for b in objects(
+        s, "apart")])
+    is_("of which only the large one is left", [b[:2] for b in objects(s, "dropped")],
+        [(0, GAP)])
 
     odd = Volume(os.path.join(top, "odd"), (48, 24, 24), (0, 0, 0))
     odd.info["scales"].append({**odd.info["scales"][0], "key": "20_16_16", "size": [20, 12, 12],

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Objects in pieces: see the header. A union-find over voxels, each of which points to
+ * an earlier one of its piece or to itself; then what is no object and what is another
+ * piece are told apart as two segmentations are (seg/consensus.h). */
+#include "config.h"
+
+#include "seg/pieces.h"
+
+#include "seg/consensus.h"
+
+/* The first voxel of i's piece so far. */
+static uint32_t
+first_of(uint32_t *to, uint32_t i)
+{
+	while (to[i] != i) {
+		to[i] = to[to[i]];
+		i = to[i];
+	}
+	return i;
+}
+
+static void
+join(uint32_t *to, uint32_t i, uint32_t k)
+{
+	uint32_t a = first_of(to, i), b = first_of(to, k);
+
+	if (a < b)
+		to[b] = a;
+	else
+		to[a] = b;
+}
+
+/* to: of each voxel the first one of its piece. */
+static void
+find_pieces(const struct fg_array *labels, uint32_t *to)
+{
+	const uint32_t *v = labels->data;
+	const uint32_t nx = (uint32_t)labels->shape[0],
+		       plane = nx * (uint32_t)labels->shape[1];
+	uint32_t i = 0;
+
+	for (int64_t z = 0; z < labels->shape[2]; z++) {
+		for (int64_t y = 0; y < labels->shape[1]; y++) {
+			for (int64_t x = 0; x < labels->shape[0]; x++, i++) {
+				to[i] = i;
+				if (v[i] == 0)
+					continue;
+				if (x > 0 && v[i - 1] == v[i])
+					join(to, i, i - 1);
+				if (y > 0 && v[i - nx] == v[i])
+					join(to, i, i - nx);
+				if (z > 0 && v[i - plane] == v[i])
+					join(to, i, i - plane);
+			}
+		}
+	}
+	/* Each points to an earlier one, which is final by then. */
+	for (uint32_t k = 0; k < i; k++)
+		to[k] = to[to[k]];
+}
+
+int
+fg_pieces_split(const struct fg_array *labels, uint64_t least, struct fg_array *out,
+    struct fg_err *err)
+{
+	struct fg_array first = FG_ARRAY_INIT;
+	int rc;
+
+	fg_assert(labels->dtype == FG_U32 && labels->shape[3] == 1);
+	if (fg_array_count(labels) > UINT32_MAX)
+		return fg_fail(err, FG_EFULL, "more voxels than 32 bits can name: %zu",
+		    fg_array_count(labels));
+	if (fg_array_init(&first, FG_U32, labels->shape, err) < 0)
+		return -1;
+	find_pieces(labels, first.data);
+	rc = fg_consensus_split(labels, &first, least, out, err);
+	fg_array_fini(&first);
+	return rc;
+}
