@@ -4,15 +4,18 @@
  *
  *   bench/stitch MODEL [phantom KEY=VALUE,...] [--side N] [--at X,Y,Z]
  *       [--grids BLOCK:HALO,...] [--threads N] [--precision P] [--cache FOLDER]
+ *       [--pieces LEAST]
  *   bench/stitch MODEL --image IMAGE.npy --truth TRUTH.npy [...]
  *
  * A cube of the phantom (or an image and its truth, uint8 and labels) is cut into
  * blocks with a halo, each is flooded alone, and the blocks are put together by each
  * rule of the table below. A grid of one block (BLOCK = side) is what they are held
  * against. Prints a line per grid and rule, then median and range over the grids of
- * more than one block. With --consensus the volume that each grid gives by the default
- * rule is also split by the one of the next grid (seg/consensus.h). Blocks' labels are
- * kept in --cache, so that other rules can be judged without flooding.
+ * more than one block. With --pieces objects are taken apart before (seg/pieces.h), and
+ * pieces of fewer voxels are dropped. With --consensus the volume that each grid gives
+ * by the default rule is also split by the one of the next grid (seg/consensus.h).
+ * Blocks' labels are kept in --cache, so that other rules can be judged without
+ * flooding.
  *
  *   bench/stitch --objects N
  *
@@ -28,6 +31,7 @@
 #include "base/morton.h"
 #include "bench/floods.h"
 #include "seg/consensus.h"
+#include "seg/pieces.h"
 #include "seg/score.h"
 #include "store/object.h"
 #include "store/phantom.h"
@@ -63,6 +67,12 @@ static const struct {
     {"mutual, IoU 0.8, near 4", {4, 0.8, 9, 9, 0, 20, 9}},
     {"mutual, IoU 0.7, near 8", {8, 0.7, 9, 9, 0, 20, 9}},
     {"mutual, IoU 0.7, near 16", {16, 0.7, 9, 9, 0, 20, 9}},
+    {"share 0.6, fragments 0.8 to 2000, near 4", {4, 0.5, 0.6, 0.8, 2000, 20, 9}},
+    {"the same to 5000", {4, 0.5, 0.6, 0.8, 5000, 20, 9}},
+    {"the same to 5000, near 8", {8, 0.5, 0.6, 0.8, 5000, 20, 9}},
+    {"the same to 5000, near 12", {12, 0.5, 0.6, 0.8, 5000, 20, 9}},
+    {"the same to 10000, near 12", {12, 0.5, 0.6, 0.8, 10000, 20, 9}},
+    {"the same to 5000, near 16", {16, 0.5, 0.6, 0.8, 5000, 20, 9}},
 };
 #define RULES FG_COUNTOF(rules)
 #define DEFAULT_RULE 3
@@ -73,7 +83,7 @@ struct options {
 	int64_t at[3], side, grid[GRIDS_MAX][2];
 	int grids, threads;
 	enum fg_precision prec;
-	long objects;
+	long objects, pieces; /* pieces < 0: they stay together */
 	bool consensus;
 };
 
@@ -111,6 +121,8 @@ read_option(struct options *o, const char *a, const char *v)
 		return (o->side = atoi(v)) > 0;
 	if (strcmp(a, "--grids") == 0)
 		return read_grids(v, o);
+	if (strcmp(a, "--pieces") == 0)
+		return (o->pieces = atol(v)) >= 0;
 	if (strcmp(a, "--objects") == 0)
 		return (o->objects = atol(v)) > 0;
 	if (strcmp(a, "--at") == 0)
@@ -134,7 +146,8 @@ read_options(int argc, char **argv, struct options *o)
 	*o = (struct options){.side = 128,
 	    .at = {20000, 20000, 20000},
 	    .prec = FG_PREC_F32,
-	    .threads = 1};
+	    .threads = 1,
+	    .pieces = -1};
 	fg_phantom_default(&o->phantom);
 	o->phantom.seed = 1000001;
 	for (int i = 1; i < argc; i++) {
@@ -452,10 +465,14 @@ struct flooded {
 static void
 flood_block(struct bench *b, struct grid *g, const int64_t p[3], void *ctx)
 {
+	struct fg_err err = FG_ERR_INIT;
 	struct flooded *f = ctx;
 	size_t i = number_of(g, p);
 
 	f->steps += flood(b, &g->r, p, &g->labels[i]);
+	if (b->o->pieces >= 0 && fg_pieces_split(&g->labels[i], (uint64_t)b->o->pieces,
+				     &g->labels[i], &err) < 0)
+		die("pieces", &err);
 	f->voxels += fg_array_count(&g->labels[i]);
 	g->first[i] = f->labels;
 	f->labels += largest(&g->labels[i]) + 1;
