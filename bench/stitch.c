@@ -11,11 +11,11 @@
  * blocks with a halo, each is flooded alone, and the blocks are put together by each
  * rule of the table below. A grid of one block (BLOCK = side) is what they are held
  * against. Prints a line per grid and rule, then median and range over the grids of
- * more than one block. With --pieces objects are taken apart before (seg/pieces.h), and
- * pieces of fewer voxels are dropped. With --consensus the volume that each grid gives
- * by the default rule is also split by the one of the next grid (seg/consensus.h).
- * Blocks' labels are kept in --cache, so that other rules can be judged without
- * flooding.
+ * more than one block. With --pieces objects are taken apart before (seg/connected.h),
+ * and pieces of fewer voxels are dropped. With --consensus the volume that each grid
+ * gives by the default rule is also split by the one of the next grid
+ * (seg/consensus.h). Blocks' labels are kept in --cache, so that other rules can be
+ * judged without flooding.
  *
  *   bench/stitch --objects N
  *
@@ -30,8 +30,8 @@
 
 #include "base/morton.h"
 #include "bench/floods.h"
+#include "seg/connected.h"
 #include "seg/consensus.h"
-#include "seg/pieces.h"
 #include "seg/score.h"
 #include "store/object.h"
 #include "store/phantom.h"
@@ -470,8 +470,8 @@ flood_block(struct bench *b, struct grid *g, const int64_t p[3], void *ctx)
 	size_t i = number_of(g, p);
 
 	f->steps += flood(b, &g->r, p, &g->labels[i]);
-	if (b->o->pieces >= 0 && fg_pieces_split(&g->labels[i], (uint64_t)b->o->pieces,
-				     &g->labels[i], &err) < 0)
+	if (b->o->pieces >= 0 && fg_connected_split(&g->labels[i],
+				     (uint64_t)b->o->pieces, &g->labels[i], &err) < 0)
 		die("pieces", &err);
 	f->voxels += fg_array_count(&g->labels[i]);
 	g->first[i] = f->labels;

@@ -12,7 +12,7 @@
  *                says, else as the layer's own) and "sha256" (must be the file's); a
  *                recipe has them all.
  *   "pieces": {"least": 1000}           after all flooding, objects whose voxels do not
- *                hang together are taken apart (seg/pieces.h), pieces below `least`
+ *                hang together are taken apart (seg/connected.h), pieces below `least`
  *                voxels are dropped
  *   "coarse": {"scale": KEY, "least": 1000}   a coarser scale of the image is flooded
  *                first; its objects of at least that many of its voxels are kept, and

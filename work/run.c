@@ -17,9 +17,9 @@
 #include "base/json.h"
 #include "base/morton.h"
 #include "formats/codec.h"
+#include "seg/connected.h"
 #include "seg/consensus.h"
 #include "seg/downsample.h"
-#include "seg/pieces.h"
 #include "work/artefact.h"
 #include "work/origins.h"
 #include "work/picture.h"
@@ -224,7 +224,7 @@ split_pieces(struct fg_task *t, struct block *b, struct fg_err *err)
 	int rc;
 
 	fg_origins_confine(&b->origins, &b->labels, &b->box);
-	rc = fg_pieces_split(&b->labels,
+	rc = fg_connected_split(&b->labels,
 	    (uint64_t)t->layer->recipe->passes.pieces_least, &b->labels, err);
 	fg_origins_follow(&b->origins, &b->labels, &b->box);
 	return rc;

@@ -2,7 +2,7 @@
 /* Objects in pieces: by hand, and against a plain flood fill of noise. */
 #include "config.h"
 
-#include "seg/pieces.h"
+#include "seg/connected.h"
 
 #include "tests/tap.h"
 
@@ -37,7 +37,7 @@ check(const uint32_t *in, const uint32_t *want, int64_t nx, int64_t ny, int64_t 
 {
 	struct fg_array a = volume(in, nx, ny, nz);
 
-	tap_rc(fg_pieces_split(&a, least, &a, &err), &err, "split");
+	tap_rc(fg_connected_split(&a, least, &a, &err), &err, "split");
 	tap_ok(memcmp(a.data, want, fg_array_bytes(&a)) == 0, "%s", text);
 	fg_array_fini(&a);
 }
@@ -118,7 +118,7 @@ noise(uint32_t labels, uint64_t least)
 			best[v[i]] = (int)pieces;
 	}
 	a = volume(v, SIDE, SIDE, SIDE);
-	tap_rc(fg_pieces_split(&a, least, &a, &err), &err, "split");
+	tap_rc(fg_connected_split(&a, least, &a, &err), &err, "split");
 	o = a.data;
 	for (int i = 0; i < COUNT; i++) {
 		uint32_t p = piece[i], want = name[p];

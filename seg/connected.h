@@ -13,14 +13,14 @@
  * largest label + 1 on, by label, then first voxel. Pieces of fewer than `least` voxels
  * become 0.
  */
-#ifndef FG_SEG_PIECES_H
-#define FG_SEG_PIECES_H
+#ifndef FG_SEG_CONNECTED_H
+#define FG_SEG_CONNECTED_H
 
 #include "base/array.h"
 
 /* labels: u32; out: u32 of that shape, may be labels. Fails: FG_ENOMEM, FG_EFULL (more
  * than 2^32 - 1 voxels or names). Memory: 4 bytes a voxel. */
-int fg_pieces_split(const struct fg_array *labels, uint64_t least, struct fg_array *out,
-    struct fg_err *err) FG_MUST_USE;
+int fg_connected_split(const struct fg_array *labels, uint64_t least,
+    struct fg_array *out, struct fg_err *err) FG_MUST_USE;
 
 #endif

@@ -4,7 +4,7 @@
  * piece are told apart as two segmentations are (seg/consensus.h). */
 #include "config.h"
 
-#include "seg/pieces.h"
+#include "seg/connected.h"
 
 #include "seg/consensus.h"
 
@@ -60,7 +60,7 @@ find_pieces(const struct fg_array *labels, uint32_t *to)
 }
 
 int
-fg_pieces_split(const struct fg_array *labels, uint64_t least, struct fg_array *out,
+fg_connected_split(const struct fg_array *labels, uint64_t least, struct fg_array *out,
     struct fg_err *err)
 {
 	struct fg_array first = FG_ARRAY_INIT;
