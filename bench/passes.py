@@ -36,12 +36,13 @@ import sample
 DAMAGE = ",defects=60,jitter=4,drift=12"
 TABLE = (  # name without and with resegmentation, options of the layer; {scale}: the second
     ("plain", "resegment", ()),
+    ("pieces", "pieces + resegment", ("--pieces", "least=500")),
     ("consensus", "consensus + resegment", ("--consensus", "least=500")),
     ("consensus of scales", None, ("--consensus", "least=500,scale={scale}")),
     ("coarse first", None, ("--coarse", "scale={scale},least=500")),
     ("jumps", None, ("--jumps", "shift=3,search=5,tile=48,correlation=0.2")),
 )
-OF_SAMPLE = "plain,resegment,consensus,consensus + resegment"
+OF_SAMPLE = "plain,resegment,pieces,pieces + resegment,consensus,consensus + resegment"
 
 
 def arguments():

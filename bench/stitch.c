@@ -29,6 +29,7 @@
 #include <unistd.h>
 
 #include "base/morton.h"
+#include "base/union.h"
 #include "bench/floods.h"
 #include "seg/connected.h"
 #include "seg/consensus.h"
@@ -280,16 +281,6 @@ struct grid {
 	uint32_t *up;            /* union-find over all labels */
 };
 
-static uint32_t
-top(uint32_t *up, uint32_t i)
-{
-	while (up[i] != i) {
-		up[i] = up[up[i]];
-		i = up[i];
-	}
-	return i;
-}
-
 static size_t
 number_of(const struct grid *g, const int64_t p[3])
 {
@@ -323,7 +314,7 @@ join_pair(struct bench *b, struct grid *g, const int64_t p[3], const int64_t q[3
 		uint32_t y = g->first[number_of(g, q)] + pair[i].b;
 
 		if (pair[i].joined)
-			g->up[top(g->up, x)] = top(g->up, y);
+			g->up[fg_union_top(g->up, x)] = fg_union_top(g->up, y);
 	}
 	free(pair);
 	fg_array_fini(&cut[0]);
@@ -380,7 +371,8 @@ paint_block(struct bench *b, struct grid *g, const int64_t p[3], void *ctx)
 	fg_array_copy_box(&part, &core, labels, &box);
 	uint32_t *v = part.data;
 	for (size_t i = 0, n = fg_array_count(&part); i < n; i++)
-		v[i] = v[i] ? top(g->up, g->first[number_of(g, p)] + v[i]) + 1 : 0;
+		v[i] = v[i] ? fg_union_top(g->up, g->first[number_of(g, p)] + v[i]) + 1
+			    : 0;
 	fg_array_copy_box(whole, &all, &part, &core);
 	fg_array_fini(&part);
 }

@@ -10,6 +10,8 @@
 
 #include <stdlib.h>
 
+#include "base/union.h"
+
 struct work {
 	const struct fg_labels *labels;
 	struct fg_run *run;
@@ -18,16 +20,6 @@ struct work {
 	size_t *row; /* first run of each row; one entry more */
 	size_t runs, room;
 };
-
-static uint32_t
-root_of(uint32_t *parent, uint32_t i)
-{
-	while (parent[i] != i) {
-		parent[i] = parent[parent[i]];
-		i = parent[i];
-	}
-	return i;
-}
 
 static int
 grow(struct work *w, struct fg_err *err)
@@ -85,9 +77,7 @@ join_runs(struct work *w, size_t i, size_t j)
 
 	if (w->number[i] != w->number[j] || p->x0 > q->x1 || q->x0 > p->x1)
 		return;
-	uint32_t s = root_of(w->parent, (uint32_t)i);
-	uint32_t t = root_of(w->parent, (uint32_t)j);
-	w->parent[FG_MAX(s, t)] = FG_MIN(s, t);
+	fg_union_join(w->parent, (uint32_t)i, (uint32_t)j);
 }
 
 static void
@@ -210,7 +200,7 @@ fg_components_find(struct fg_labels *l, struct fg_components *out, struct fg_err
 		w.parent[i] = (uint32_t)i;
 	join_all(&w);
 	for (size_t i = 0; i < w.runs; i++)
-		w.parent[i] = root_of(w.parent, (uint32_t)i);
+		w.parent[i] = fg_union_top(w.parent, (uint32_t)i);
 	if (number_components(&w, &c, err) < 0 || group_runs(&w, l, &c, err) < 0)
 		goto out;
 	*out = c;

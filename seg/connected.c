@@ -6,29 +6,8 @@
 
 #include "seg/connected.h"
 
+#include "base/union.h"
 #include "seg/consensus.h"
-
-/* The first voxel of i's piece so far. */
-static uint32_t
-first_of(uint32_t *to, uint32_t i)
-{
-	while (to[i] != i) {
-		to[i] = to[to[i]];
-		i = to[i];
-	}
-	return i;
-}
-
-static void
-join(uint32_t *to, uint32_t i, uint32_t k)
-{
-	uint32_t a = first_of(to, i), b = first_of(to, k);
-
-	if (a < b)
-		to[b] = a;
-	else
-		to[a] = b;
-}
 
 /* to: of each voxel the first one of its piece. */
 static void
@@ -46,11 +25,11 @@ find_pieces(const struct fg_array *labels, uint32_t *to)
 				if (v[i] == 0)
 					continue;
 				if (x > 0 && v[i - 1] == v[i])
-					join(to, i, i - 1);
+					fg_union_join(to, i, i - 1);
 				if (y > 0 && v[i - nx] == v[i])
-					join(to, i, i - nx);
+					fg_union_join(to, i, i - nx);
 				if (z > 0 && v[i - plane] == v[i])
-					join(to, i, i - plane);
+					fg_union_join(to, i, i - plane);
 			}
 		}
 	}

@@ -6,6 +6,8 @@
 
 #include <stdlib.h>
 
+#include "base/union.h"
+
 /* Nodes of one path in one object. */
 struct share {
 	uint64_t object, path, n;
@@ -69,16 +71,6 @@ count_paths(const struct fg_path_node *node, size_t nodes, uint64_t *scratch)
 	return n;
 }
 
-static uint32_t
-top(uint32_t *up, uint32_t i)
-{
-	while (up[i] != i) {
-		up[i] = up[up[i]];
-		i = up[i];
-	}
-	return i;
-}
-
 /* Sum of the squared lengths of connected pieces of correct edges. */
 static double
 sum_runs(const struct fg_path_edge *edge, size_t edges, const uint8_t *fate,
@@ -92,11 +84,11 @@ sum_runs(const struct fg_path_edge *edge, size_t edges, const uint8_t *fate,
 	}
 	for (size_t i = 0; i < edges; i++) {
 		if (fate[i] == FG_PATH_CORRECT)
-			up[top(up, edge[i].a)] = top(up, edge[i].b);
+			up[fg_union_top(up, edge[i].a)] = fg_union_top(up, edge[i].b);
 	}
 	for (size_t i = 0; i < edges; i++) {
 		if (fate[i] == FG_PATH_CORRECT)
-			length[top(up, edge[i].a)] += edge[i].length;
+			length[fg_union_top(up, edge[i].a)] += edge[i].length;
 	}
 	for (size_t i = 0; i < nodes; i++)
 		sum += length[i] * length[i];

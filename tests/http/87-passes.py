@@ -156,6 +156,10 @@ with Server() as s:
     is_("of which only the large one is left", [b[:2] for b in objects(s, "dropped")],
         [(0, GAP)])
 
+    for why, more in (("glue", {"glue": 1}), ("least", {"least": -1}), ("pieces", 5)):
+        r = add(s, net, "bad", "gap", pieces=more)
+        ok(f"pieces of {more} are refused", r.status == 400 and why in r.json()["error"])
+
     odd = Volume(os.path.join(top, "odd"), (48, 24, 24), (0, 0, 0))
     odd.info["scales"].append({**odd.info["scales"][0], "key": "20_16_16", "size": [20, 12, 12],
                                "resolution": [20, 16, 16]})
