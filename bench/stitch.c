@@ -4,7 +4,7 @@
  *
  *   bench/stitch MODEL [phantom KEY=VALUE,...] [--side N] [--at X,Y,Z]
  *       [--grids BLOCK:HALO,...] [--threads N] [--precision P] [--cache FOLDER]
- *       [--pieces LEAST]
+ *       [--pieces LEAST] [--labels FOLDER]
  *   bench/stitch MODEL --image IMAGE.npy --truth TRUTH.npy [...]
  *
  * A cube of the phantom (or an image and its truth, uint8 and labels) is cut into
@@ -15,7 +15,9 @@
  * and pieces of fewer voxels are dropped. With --consensus the volume that each grid
  * gives by the default rule is also split by the one of the next grid
  * (seg/consensus.h). Blocks' labels are kept in --cache, so that other rules can be
- * judged without flooding.
+ * judged without flooding. With --labels the volume that each grid gives by the default
+ * rule is written to FOLDER/BLOCK-HALO.npy, for bench/contacts, bench/merges.py and
+ * `floodgate evaluate`.
  *
  *   bench/stitch --objects N
  *
@@ -76,10 +78,10 @@ static const struct {
     {"the same to 5000, near 16", {16, 0.5, 0.6, 0.8, 5000, 20, 9}},
 };
 #define RULES FG_COUNTOF(rules)
-#define DEFAULT_RULE 3
+#define DEFAULT_RULE 14
 
 struct options {
-	const char *model, *image, *truth, *cache;
+	const char *model, *image, *truth, *cache, *labels;
 	struct fg_phantom phantom;
 	int64_t at[3], side, grid[GRIDS_MAX][2];
 	int grids, threads;
@@ -130,6 +132,8 @@ read_option(struct options *o, const char *a, const char *v)
 		return sscanf(v, "%ld,%ld,%ld", &o->at[0], &o->at[1], &o->at[2]) == 3;
 	if (strcmp(a, "--cache") == 0)
 		o->cache = v;
+	else if (strcmp(a, "--labels") == 0)
+		o->labels = v;
 	else if (strcmp(a, "--image") == 0)
 		o->image = v;
 	else if (strcmp(a, "--truth") == 0)
@@ -390,6 +394,17 @@ score_volume(struct bench *b, const struct fg_array *whole, struct fg_score *out
 }
 
 static void
+write_labels(const struct bench *b, const struct grid *g, const struct fg_array *whole)
+{
+	char *path = fg_asprintf("%s/%lld-%lld.npy", b->o->labels,
+	    (long long)g->r.block[0], (long long)g->r.halo[0]);
+
+	write_npy(path, whole);
+	free(path);
+}
+
+/* One rule; `keep` its volume as --labels and --consensus ask. */
+static void
 judge(struct bench *b, struct grid *g, uint32_t labels, bool keep, struct fg_score *out)
 {
 	struct fg_err err = FG_ERR_INIT;
@@ -402,7 +417,9 @@ judge(struct bench *b, struct grid *g, uint32_t labels, bool keep, struct fg_sco
 		die("volume", &err);
 	each_block(b, g, paint_block, &whole);
 	score_volume(b, &whole, out);
-	if (keep)
+	if (keep && b->o->labels)
+		write_labels(b, g, &whole);
+	if (keep && b->o->consensus)
 		b->whole[b->wholes++] = whole;
 	else
 		fg_array_fini(&whole);
@@ -497,8 +514,7 @@ run_grid(struct bench *b, const int64_t size[2], struct fg_score *out)
 	    (unsigned long long)f.steps, (double)(fg_clock_ns() - t0) / 1e9);
 	for (size_t k = 0; k < RULES && (n > 1 || k == 0); k++) {
 		g.r.stitch = rules[k].rule;
-		judge(b, &g, f.labels, b->o->consensus && n > 1 && k == DEFAULT_RULE,
-		    &out[k]);
+		judge(b, &g, f.labels, n > 1 && k == DEFAULT_RULE, &out[k]);
 		printf("  %-40s VOI %.3f = %.3f + %.3f  Rand error %.4f  labelled "
 		       "%.3f\n",
 		    n > 1 ? rules[k].name : "one block",
@@ -706,6 +722,15 @@ run_objects(long blocks)
 	free(path);
 }
 
+static bool
+make_folder(const char *path)
+{
+	if (!path || mkdir(path, 0777) == 0 || errno == EEXIST)
+		return true;
+	fprintf(stderr, "%s: %s\n", path, strerror(errno));
+	return false;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -715,15 +740,14 @@ main(int argc, char **argv)
 		fprintf(stderr,
 		    "usage: stitch MODEL [KEY=VALUE,...] [--side N] [--at X,Y,Z] "
 		    "[--image I.npy --truth T.npy] [--grids BLOCK:HALO,...] "
-		    "[--threads N] [--precision P] [--cache FOLDER] [--consensus]\n"
+		    "[--threads N] [--precision P] [--cache FOLDER] [--pieces LEAST] "
+		    "[--labels FOLDER] [--consensus]\n"
 		    "       stitch --objects N\n");
 		return 2;
 	}
 	/* Not after the first block, which takes minutes. */
-	if (o.cache && mkdir(o.cache, 0777) < 0 && errno != EEXIST) {
-		fprintf(stderr, "%s: %s\n", o.cache, strerror(errno));
+	if (!make_folder(o.cache) || !make_folder(o.labels))
 		return 1;
-	}
 	if (o.objects > 0)
 		run_objects(o.objects);
 	else
