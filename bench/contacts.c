@@ -4,7 +4,7 @@
  *
  *   bench/contacts MODEL IMAGE.npy LABELS.npy [--truth TRUTH.npy] [--block N]
  *       [--box X0-X1_Y0-Y1_Z0-Z1] [--faces N] [--reach N] [--precision P]
- *       [--threads N] [--cache FILE] [--out OUT.npy]
+ *       [--pairs FILE [--overlap SHARE]] [--threads N] [--cache FILE] [--out OUT.npy]
  *
  * LABELS.npy is what `bench/stitch --labels` writes: objects of all blocks, stitched.
  * The contacts of each block of N voxels (64) within the box (default all) are flooded
@@ -12,6 +12,10 @@
  * says. Outcomes are kept in FILE, a line a contact, so that the run may be stopped and
  * started. Prints scores before and after over the box, fields of view, and how many of
  * the joined pairs belong together by the truth; OUT.npy is the volume afterwards.
+ *
+ * With --pairs only those contacts are tried whose objects blocks saw one over the
+ * other: voxels in both of at least SHARE (0.1) of the smaller one where two blocks
+ * overlap. FILE is what `bench/stitch --labels` writes beside the volume.
  *
  * The stage takes objects for one that merges of the blocks around connect; here those
  * that merges of the whole volume do.
@@ -29,10 +33,11 @@
 #include "seg/score.h"
 
 struct options {
-	const char *model, *image, *labels, *truth, *cache, *out;
+	const char *model, *image, *labels, *truth, *cache, *out, *pairs;
 	struct fg_box box;
 	bool boxed;
 	int64_t block, faces, reach;
+	double overlap;
 	enum fg_precision prec;
 	int threads;
 };
@@ -72,6 +77,10 @@ read_option(struct options *o, const char *a, const char *v)
 		o->cache = v;
 	else if (strcmp(a, "--out") == 0)
 		o->out = v;
+	else if (strcmp(a, "--pairs") == 0)
+		o->pairs = v;
+	else if (strcmp(a, "--overlap") == 0)
+		return (o->overlap = atof(v)) > 0;
 	else if (strcmp(a, "--block") == 0)
 		return (o->block = atol(v)) > 0;
 	else if (strcmp(a, "--faces") == 0)
@@ -95,7 +104,10 @@ read_options(int argc, char **argv, struct options *o)
 	const char **name[] = {&o->model, &o->image, &o->labels};
 	size_t names = 0;
 
-	*o = (struct options){.block = 64, .prec = FG_PREC_F32, .threads = 1};
+	*o = (struct options){.block = 64,
+	    .overlap = 0.1,
+	    .prec = FG_PREC_F32,
+	    .threads = 1};
 	for (int i = 1; i < argc; i++) {
 		bool ok = false;
 
@@ -212,6 +224,48 @@ find_all(struct bench *b)
 				if (fg_box_intersect(&core, &b->o.box, &core))
 					find_in(b, &core);
 			}
+}
+
+static int
+by_pair(const void *pa, const void *pb)
+{
+	return memcmp(pa, pb, 2 * sizeof(uint64_t));
+}
+
+/* Of the contacts those that blocks have seen one over the other. */
+static void
+keep_seen(struct bench *b)
+{
+	unsigned long long x, y, both, only_x, only_y;
+	uint64_t(*pair)[2] = NULL;
+	size_t pairs = 0, kept = 0;
+	FILE *f = fopen(b->o.pairs, "r");
+
+	if (!f) {
+		perror(b->o.pairs);
+		exit(1);
+	}
+	while (fscanf(f, "%llu %llu %llu %llu %llu", &x, &y, &both, &only_x, &only_y) ==
+	       5) {
+		if ((double)both <
+		    b->o.overlap * (double)(both + FG_MIN(only_x, only_y)))
+			continue;
+		pair = fg_realloc(pair, pairs + 1, sizeof *pair);
+		pair[pairs][0] = FG_MIN(x, y);
+		pair[pairs++][1] = FG_MAX(x, y);
+	}
+	fclose(f);
+	if (pairs > 0)
+		qsort(pair, pairs, sizeof *pair, by_pair);
+	for (size_t i = 0; i < b->contacts; i++) {
+		const struct fg_contact_place *p = &b->contact[i].place;
+		const uint64_t key[2] = {p->a, p->b};
+
+		if (pairs > 0 && bsearch(key, pair, pairs, sizeof *pair, by_pair))
+			b->contact[kept++] = b->contact[i];
+	}
+	b->contacts = kept;
+	free(pair);
 }
 
 /* ------------------------------------------------------------- one contact */
@@ -465,6 +519,8 @@ run(struct bench *b)
 		b->rule.reach = b->o.reach;
 	fg_flood_params_default(&b->params);
 	find_all(b);
+	if (b->o.pairs)
+		keep_seen(b);
 	if (b->truth.data)
 		print_score(b, "before");
 	try_all(b, net);
@@ -485,7 +541,8 @@ main(int argc, char **argv)
 		fprintf(stderr,
 		    "usage: contacts MODEL IMAGE.npy LABELS.npy [--truth TRUTH.npy] "
 		    "[--block N] [--box X0-X1_Y0-Y1_Z0-Z1] [--faces N] [--reach N] "
-		    "[--precision P] [--threads N] [--cache FILE] [--out OUT.npy]\n");
+		    "[--pairs FILE [--overlap SHARE]] [--precision P] [--threads N] "
+		    "[--cache FILE] [--out OUT.npy]\n");
 		return 2;
 	}
 	read_npy(b.o.image, &b.image);

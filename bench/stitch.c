@@ -17,7 +17,9 @@
  * (seg/consensus.h). Blocks' labels are kept in --cache, so that other rules can be
  * judged without flooding. With --labels the volume that each grid gives by the default
  * rule is written to FOLDER/BLOCK-HALO.npy, for bench/contacts, bench/merges.py and
- * `floodgate evaluate`.
+ * `floodgate evaluate`, and what was seen of each two objects that stay apart to
+ * BLOCK-HALO.pairs: both numbers, voxels in both, in the first only, in the second
+ * only.
  *
  *   bench/stitch --objects N
  *
@@ -283,12 +285,25 @@ struct grid {
 	struct fg_array *labels; /* of each block's box */
 	uint32_t *first;         /* number of a block's label 0 among all */
 	uint32_t *up;            /* union-find over all labels */
+	/* --labels: pairs that the rule left apart, under their numbers among all */
+	bool keep;
+	struct fg_stitch_pair *apart;
+	size_t aparts;
 };
 
 static size_t
 number_of(const struct grid *g, const int64_t p[3])
 {
 	return (size_t)(p[0] + g->n[0] * (p[1] + g->n[1] * p[2]));
+}
+
+static void
+keep_apart(struct grid *g, const struct fg_stitch_pair *p, uint32_t x, uint32_t y)
+{
+	g->apart = fg_realloc(g->apart, g->aparts + 1, sizeof *g->apart);
+	g->apart[g->aparts] = *p;
+	g->apart[g->aparts].a = x;
+	g->apart[g->aparts++].b = y;
 }
 
 static void
@@ -319,6 +334,8 @@ join_pair(struct bench *b, struct grid *g, const int64_t p[3], const int64_t q[3
 
 		if (pair[i].joined)
 			g->up[fg_union_top(g->up, x)] = fg_union_top(g->up, y);
+		else if (g->keep)
+			keep_apart(g, &pair[i], x, y);
 	}
 	free(pair);
 	fg_array_fini(&cut[0]);
@@ -394,13 +411,38 @@ score_volume(struct bench *b, const struct fg_array *whole, struct fg_score *out
 }
 
 static void
-write_labels(const struct bench *b, const struct grid *g, const struct fg_array *whole)
+write_apart(struct grid *g, const char *path)
+{
+	FILE *f = fopen(path, "w");
+
+	if (!f) {
+		fprintf(stderr, "%s: %s\n", path, strerror(errno));
+		exit(1);
+	}
+	for (size_t i = 0; i < g->aparts; i++) {
+		const struct fg_stitch_pair *p = &g->apart[i];
+		uint32_t x = fg_union_top(g->up, p->a), y = fg_union_top(g->up, p->b);
+
+		if (x != y)
+			fprintf(f, "%u %u %llu %llu %llu\n", x + 1, y + 1,
+			    (unsigned long long)p->both, (unsigned long long)p->only_a,
+			    (unsigned long long)p->only_b);
+	}
+	fclose(f);
+}
+
+static void
+write_labels(const struct bench *b, struct grid *g, const struct fg_array *whole)
 {
 	char *path = fg_asprintf("%s/%lld-%lld.npy", b->o->labels,
 	    (long long)g->r.block[0], (long long)g->r.halo[0]);
+	char *apart = fg_asprintf("%s/%lld-%lld.pairs", b->o->labels,
+	    (long long)g->r.block[0], (long long)g->r.halo[0]);
 
 	write_npy(path, whole);
+	write_apart(g, apart);
 	free(path);
+	free(apart);
 }
 
 /* One rule; `keep` its volume as --labels and --consensus ask. */
@@ -412,6 +454,7 @@ judge(struct bench *b, struct grid *g, uint32_t labels, bool keep, struct fg_sco
 
 	for (uint32_t i = 0; i < labels; i++)
 		g->up[i] = i;
+	g->keep = keep && b->o->labels;
 	each_block(b, g, join_block, NULL);
 	if (fg_array_init_zero(&whole, FG_U32, b->image.shape, &err) < 0)
 		die("volume", &err);
@@ -528,6 +571,7 @@ run_grid(struct bench *b, const int64_t size[2], struct fg_score *out)
 	free(g.labels);
 	free(g.first);
 	free(g.up);
+	free(g.apart);
 }
 
 static int
