@@ -318,10 +318,14 @@ try_contact(struct bench *b, struct contact *c)
 	c->joined = r.flooded && r.joined;
 	c->steps = r.steps;
 	c->iou = (double)r.both / (double)FG_MAX(r.both + r.only[0] + r.only[1], 1u);
-	c->recovered = 1;
-	for (int k = 0; k < 4; k++)
-		c->recovered = FG_MIN(c->recovered, r.recovered[k / 2][k % 2]);
-	c->deleted = FG_MIN(r.deleted[0], r.deleted[1]);
+	c->recovered = c->deleted = 1;
+	for (int k = 0; k < 2; k++) {
+		if (!r.done[k])
+			continue;
+		c->recovered =
+		    FG_MIN(c->recovered, FG_MIN(r.recovered[k][0], r.recovered[k][1]));
+		c->deleted = FG_MIN(c->deleted, r.deleted[k]);
+	}
 	c->known = true;
 	fg_array_fini(&labels);
 	fg_array_fini(&side);

@@ -49,7 +49,7 @@ fg_resegment_rule_parse(const json_t *obj, struct fg_resegment_rule *r,
     struct fg_err *err)
 {
 	static const char *const known[] = {"reach", "faces", "radius", "analysis",
-	    "exclude", "retries", "iou", "recovered", "deleted"};
+	    "exclude", "retries", "iou", "recovered", "deleted", "overlap"};
 	const enum fg_json_need opt = FG_JSON_OPTIONAL;
 	struct fg_resegment_rule q = *r;
 	const char *key;
@@ -73,6 +73,7 @@ fg_resegment_rule_parse(const json_t *obj, struct fg_resegment_rule *r,
 	    fg_json_get_int3(obj, "analysis", opt, 1, EDGE_MAX, q.analysis, err) < 0 ||
 	    fg_json_get_int3(obj, "exclude", opt, 0, EDGE_MAX, q.exclude, err) < 0 ||
 	    fg_json_get_int(obj, "retries", opt, 0, 100, &q.retries, err) < 0 ||
+	    fg_json_get_real(obj, "overlap", opt, 0, 2, &q.overlap, err) < 0 ||
 	    fg_json_get_real(obj, "iou", opt, 0, 2, &q.iou, err) < 0 ||
 	    fg_json_get_real(obj, "recovered", opt, 0, 2, &q.recovered, err) < 0 ||
 	    fg_json_get_real(obj, "deleted", opt, 0, 2, &q.deleted, err) < 0)
@@ -101,11 +102,11 @@ fg_resegment_rule_check(const struct fg_resegment_rule *r, struct fg_err *err)
 json_t *
 fg_resegment_rule_format(const struct fg_resegment_rule *r)
 {
-	return json_pack("{s:I,s:I,s:o,s:o,s:o,s:I,s:f,s:f,s:f}", "reach",
-	    (json_int_t)r->reach, "faces", (json_int_t)r->faces, "radius",
-	    fg_json_int3(r->radius), "analysis", fg_json_int3(r->analysis), "exclude",
-	    fg_json_int3(r->exclude), "retries", (json_int_t)r->retries, "iou", r->iou,
-	    "recovered", r->recovered, "deleted", r->deleted);
+	return json_pack("{s:I,s:I,s:f,s:o,s:o,s:o,s:I,s:f,s:f,s:f}", "reach",
+	    (json_int_t)r->reach, "faces", (json_int_t)r->faces, "overlap", r->overlap,
+	    "radius", fg_json_int3(r->radius), "analysis", fg_json_int3(r->analysis),
+	    "exclude", fg_json_int3(r->exclude), "retries", (json_int_t)r->retries,
+	    "iou", r->iou, "recovered", r->recovered, "deleted", r->deleted);
 }
 
 /* ------------------------------------------------------------- one flood */
@@ -317,8 +318,7 @@ share_of(const struct reseg *s, const uint8_t *mask, uint8_t side)
 
 /* Flood from side k (0: a, 1: b), from as many starts as the rule allows. */
 static int
-flood_side(struct reseg *s, int k, bool *done, struct fg_resegment_result *out,
-    struct fg_err *err)
+flood_side(struct reseg *s, int k, struct fg_resegment_result *out, struct fg_err *err)
 {
 	const struct fg_resegment_rule *r = s->call->rule;
 	uint8_t side = k == 0 ? FG_SIDE_A : FG_SIDE_B;
@@ -326,7 +326,6 @@ flood_side(struct reseg *s, int k, bool *done, struct fg_resegment_result *out,
 	uint64_t lost;
 	int rc;
 
-	*done = false;
 	if (measure(s, side, err) < 0)
 		return -1;
 	for (int64_t i = 0; i <= r->retries && find_start(s, start); i++) {
@@ -341,8 +340,11 @@ flood_side(struct reseg *s, int k, bool *done, struct fg_resegment_result *out,
 		out->voxels[k] = take_mask(s, s->mask[k]);
 		out->deleted[k] =
 		    (double)lost / (double)FG_MAX(out->voxels[k], UINT64_C(1));
-		*done = true;
-		if (share_of(s, s->mask[k], side) >= r->recovered)
+		for (int j = 0; j < 2; j++)
+			out->recovered[k][j] =
+			    share_of(s, s->mask[k], j == 0 ? FG_SIDE_A : FG_SIDE_B);
+		out->done[k] = true;
+		if (out->recovered[k][k] >= r->recovered)
 			break;
 		exclude(s, start);
 	}
@@ -350,6 +352,13 @@ flood_side(struct reseg *s, int k, bool *done, struct fg_resegment_result *out,
 }
 
 /* ------------------------------------------------------------- the decision */
+
+static bool
+finds_both(const struct fg_resegment_rule *r, const struct fg_resegment_result *out,
+    int k)
+{
+	return FG_MIN(out->recovered[k][0], out->recovered[k][1]) >= r->recovered;
+}
 
 static void
 decide(struct reseg *s, struct fg_resegment_result *out)
@@ -374,13 +383,30 @@ decide(struct reseg *s, struct fg_resegment_result *out)
 	all = (double)(out->both + out->only[0] + out->only[1]);
 	out->joined = out->both > 0 && (double)out->both >= r->iou * all &&
 		      FG_MIN(out->deleted[0], out->deleted[1]) <= r->deleted;
-	for (int k = 0; k < 2; k++) {
-		for (int j = 0; j < 2; j++) {
-			out->recovered[k][j] =
-			    share_of(s, s->mask[k], j == 0 ? FG_SIDE_A : FG_SIDE_B);
-			out->joined &= out->recovered[k][j] >= r->recovered;
-		}
-	}
+	for (int k = 0; k < 2; k++)
+		out->joined &= finds_both(r, out, k);
+}
+
+/* Flood from one side, then from the other where that can still change anything. */
+static int
+flood_sides(struct reseg *s, struct fg_resegment_result *out, struct fg_err *err)
+{
+	const uint8_t *v = s->call->side->data;
+	int64_t more = 0; /* voxels of a beyond those of b */
+	int first;
+
+	for (size_t i = 0, n = count(s); i < n; i++)
+		more += (v[i] == FG_SIDE_A) - (v[i] == FG_SIDE_B);
+	first = more > 0;
+	if (flood_side(s, first, out, err) < 0)
+		return -1;
+	out->flooded = out->done[first];
+	if (!out->flooded || !finds_both(s->call->rule, out, first))
+		return 0;
+	if (flood_side(s, !first, out, err) < 0)
+		return -1;
+	out->flooded = out->done[!first];
+	return 0;
 }
 
 static int
@@ -406,6 +432,8 @@ prepare(struct reseg *s, struct fg_err *err)
 		return fg_fail(err, FG_ENOMEM, "no memory to flood a contact again");
 	for (size_t i = 0; i < n; i++)
 		s->taken[i] = side[i] == FG_SIDE_OTHER;
+	for (int i = 0; i < 2; i++)
+		memset(s->mask[i], 0, n);
 	for (int d = 0; d < 3; d++) {
 		s->look.lo[d] = FG_MAX(c->at[d] - c->rule->analysis[d], 0);
 		s->look.hi[d] =
@@ -419,7 +447,7 @@ fg_resegment_pair(struct fg_batcher *b, const struct fg_resegment_call *call,
     struct fg_resegment_result *out, struct fg_err *err)
 {
 	struct reseg s = {.call = call, .batcher = b, .shape = call->image->shape};
-	struct fg_resegment_result res = {.flooded = true};
+	struct fg_resegment_result res = {0};
 	int rc = -1;
 
 	fg_assert(call->side->dtype == FG_U8);
@@ -428,10 +456,8 @@ fg_resegment_pair(struct fg_batcher *b, const struct fg_resegment_call *call,
 	s.client = fg_client_enter(b, call->cls);
 	if (prepare(&s, err) < 0)
 		goto out;
-	for (int k = 0; k < 2 && res.flooded; k++) {
-		if (flood_side(&s, k, &res.flooded, &res, err) < 0)
-			goto out;
-	}
+	if (flood_sides(&s, &res, err) < 0)
+		goto out;
 	if (res.flooded)
 		decide(&s, &res);
 	*out = res;

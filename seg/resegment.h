@@ -5,11 +5,13 @@
  * analysis, after their text).
  *
  * In a box round the contact both objects are erased, all others stay as obstacles.
- * From the thickest place of each object a flood starts afresh. It should find its own
- * object again; if it finds less than `recovered` of it within the analysis box, it is
- * tried from another place. Two floods that fill the same voxels, and both objects, are
- * evidence that the objects are one; a flood that takes back much of what it had is
- * evidence that it leaks.
+ * From the thickest place of each object a flood starts afresh, first of the one with
+ * fewer voxels in the box (of equals a). It should find its own object again; if it
+ * finds less than `recovered` of it within the analysis box, it is tried from another
+ * place. Two floods that fill the same voxels, and both objects, are evidence that the
+ * objects are one; a flood that takes back much of what it had is evidence that it
+ * leaks. A first flood that does not find both objects has decided, and the second,
+ * which would be the dearer one, is left out: most contacts are of two cells.
  */
 #ifndef FG_SEG_RESEGMENT_H
 #define FG_SEG_RESEGMENT_H
@@ -22,6 +24,10 @@ struct fg_resegment_rule {
 	/* Where: fg_contact_find. */
 	int64_t reach; /* steps that objects grow to meet */
 	int64_t faces; /* fewest faces of a contact */
+	/* Least share of the smaller object, where two blocks overlap, that the one
+	 * block gave to one of both and the other to the other (the evidence that
+	 * stitching left, seg/stitch.h: a tenth or more). 0: contacts of all objects. */
+	double overlap;
 	/* How; voxels to each side, x, y, z. */
 	int64_t radius[3];   /* of the box round the contact */
 	int64_t analysis[3]; /* of the box in which shares are counted */
@@ -62,8 +68,9 @@ struct fg_resegment_call {
 };
 
 struct fg_resegment_result {
-	bool flooded;           /* both sides had a place to start */
+	bool flooded;           /* no side that was tried lacked a place to start */
 	bool joined;            /* the decision */
+	bool done[2];           /* the flood from a, from b; else all of it is 0 */
 	uint64_t voxels[2];     /* of the flood from a, from b; whole box */
 	uint64_t both, only[2]; /* in the analysis box */
 	double recovered[2][2]; /* [flood][object], in the analysis box */
@@ -73,7 +80,7 @@ struct fg_resegment_result {
 
 /*
  * Try one contact. The result depends on the arguments alone. Cost: the fields of view
- * of 2 * (1 + retries) floods in the box. Fails: as fg_segment_block.
+ * of at most 2 * (1 + retries) floods in the box. Fails: as fg_segment_block.
  */
 int fg_resegment_pair(struct fg_batcher *b, const struct fg_resegment_call *call,
     struct fg_resegment_result *out, struct fg_err *err) FG_MUST_USE;

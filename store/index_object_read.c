@@ -434,7 +434,7 @@ fg_index_block_merges(struct fg_index *ix, uint32_t layer, uint64_t at,
 	    fg_sql(ix, err,
 		"SELECT m.a, m.b, both, only_a, only_b, state FROM object_blocks k"
 		" JOIN merges m ON m.layer = k.layer AND m.a = k.id"
-		" WHERE k.layer = ? AND k.at = ? AND state = 1",
+		" WHERE k.layer = ? AND k.at = ?",
 		"ii", (int64_t)layer, at),
 	    out, n, err);
 }

@@ -101,7 +101,7 @@ struct fg_merge {
 int fg_reader_merges(struct fg_reader *r, uint32_t layer, uint64_t id, uint64_t skip,
     size_t max, struct fg_merge **out, size_t *n, struct fg_err *err) FG_MUST_USE;
 
-/* The same of one block: joined merges whose `a` is one of its objects. */
+/* The same of one block: merges, joined or not, whose `a` is one of its objects. */
 int fg_reader_block_merges(struct fg_reader *r, uint32_t layer, uint64_t at,
     struct fg_merge **out, size_t *n, struct fg_err *err) FG_MUST_USE;
 

@@ -18,6 +18,10 @@
 #include "seg/contact.h"
 #include "work/picture.h"
 
+struct two {
+	uint64_t a, b;
+};
+
 struct work {
 	struct fg_task *task;
 	struct fg_env *env;
@@ -31,8 +35,12 @@ struct work {
 	uint64_t *id;
 	uint32_t *up;
 	size_t ids;
-	struct fg_merge *merge;
+	struct fg_merge *merge; /* joined or not */
 	size_t merges;
+	/* `overlap`: two of what is one already that blocks have seen one over the
+	 * other, lower first, ascending. */
+	struct two *seen;
+	size_t seens;
 	struct fg_contact_place *place;
 	size_t places, kept;
 	struct fg_contact *contact;
@@ -129,6 +137,8 @@ connect(struct work *w)
 	w->id = fg_calloc(2 * w->merges + 1, sizeof *w->id);
 	w->up = fg_calloc(2 * w->merges + 1, sizeof *w->up);
 	for (size_t i = 0; i < w->merges; i++) {
+		if (!w->merge[i].joined)
+			continue;
 		w->id[n++] = w->merge[i].a;
 		w->id[n++] = w->merge[i].b;
 	}
@@ -141,11 +151,57 @@ connect(struct work *w)
 	for (size_t i = 0; i < w->ids; i++)
 		w->up[i] = (uint32_t)i;
 	for (size_t i = 0; i < w->merges; i++) {
-		size_t a = index_of(w, whole_of(w, w->merge[i].a));
-		size_t b = index_of(w, whole_of(w, w->merge[i].b));
+		size_t a, b;
 
+		if (!w->merge[i].joined)
+			continue;
+		a = index_of(w, whole_of(w, w->merge[i].a));
+		b = index_of(w, whole_of(w, w->merge[i].b));
 		w->up[FG_MAX(a, b)] = (uint32_t)FG_MIN(a, b);
 	}
+}
+
+static int
+by_two(const void *px, const void *py)
+{
+	const struct two *x = px, *y = py;
+
+	if (x->a != y->a)
+		return x->a < y->a ? -1 : 1;
+	return x->b < y->b ? -1 : x->b > y->b;
+}
+
+static struct two
+two_of(const struct work *w, uint64_t a, uint64_t b)
+{
+	a = whole_of(w, a);
+	b = whole_of(w, b);
+	return (struct two){FG_MIN(a, b), FG_MAX(a, b)};
+}
+
+/* What blocks have seen one over the other and stitching left apart. */
+static void
+list_seen(struct work *w)
+{
+	double least = w->layer->recipe->resegment.overlap;
+
+	w->seen = fg_calloc(w->merges + 1, sizeof *w->seen);
+	for (size_t i = 0; i < w->merges; i++) {
+		const struct fg_merge *m = &w->merge[i];
+		double smaller = (double)(m->both + FG_MIN(m->only_a, m->only_b));
+
+		if ((double)m->both >= least * smaller)
+			w->seen[w->seens++] = two_of(w, m->a, m->b);
+	}
+	if (w->seens > 0)
+		qsort(w->seen, w->seens, sizeof *w->seen, by_two);
+}
+
+static bool
+was_seen(const struct work *w, const struct two *t)
+{
+	return w->seens > 0 &&
+	       bsearch(t, w->seen, w->seens, sizeof *w->seen, by_two) != NULL;
 }
 
 /* Merges between objects of the block and its neighbours. */
@@ -179,6 +235,8 @@ read_merges(struct work *w, struct fg_err *err)
 		free(page);
 	}
 	connect(w);
+	if (w->layer->recipe->resegment.overlap > 0)
+		list_seen(w);
 	return 0;
 }
 
@@ -257,7 +315,7 @@ grow_box(const struct fg_box *from, const int64_t by[3], const struct fg_box *in
 
 /* By what is one already, then the largest contact first. */
 struct pair {
-	uint64_t a, b;
+	struct two of; /* first, for by_two */
 	struct fg_contact_place place;
 };
 
@@ -265,11 +323,10 @@ static int
 by_pair(const void *px, const void *py)
 {
 	const struct pair *x = px, *y = py;
+	int order = by_two(&x->of, &y->of);
 
-	if (x->a != y->a)
-		return x->a < y->a ? -1 : 1;
-	if (x->b != y->b)
-		return x->b < y->b ? -1 : 1;
+	if (order)
+		return order;
 	if (x->place.faces != y->place.faces)
 		return x->place.faces > y->place.faces ? -1 : 1;
 	if (x->place.a != y->place.a)
@@ -277,23 +334,25 @@ by_pair(const void *px, const void *py)
 	return x->place.b < y->place.b ? -1 : x->place.b > y->place.b;
 }
 
-/* Keep one place of each two objects, where these are made of several. */
+/* Keep one place of each two objects, where these are made of several, of those that
+ * are to be tried. */
 static void
 keep_largest(struct work *w)
 {
 	struct pair *v = fg_calloc(w->places + 1, sizeof *v);
+	bool all = w->layer->recipe->resegment.overlap <= 0;
 	size_t n = 0;
 
 	for (size_t i = 0; i < w->places; i++) {
-		uint64_t a = whole_of(w, w->place[i].a), b = whole_of(w, w->place[i].b);
+		struct two of = two_of(w, w->place[i].a, w->place[i].b);
 
-		if (a != b)
-			v[n++] = (struct pair){FG_MIN(a, b), FG_MAX(a, b), w->place[i]};
+		if (of.a != of.b && (all || was_seen(w, &of)))
+			v[n++] = (struct pair){of, w->place[i]};
 	}
 	if (n > 0)
 		qsort(v, n, sizeof *v, by_pair);
 	for (size_t i = 0; i < n; i++) {
-		if (i == 0 || v[i].a != v[i - 1].a || v[i].b != v[i - 1].b)
+		if (i == 0 || by_two(&v[i].of, &v[i - 1].of) != 0)
 			w->place[w->kept++] = v[i].place;
 	}
 	free(v);
@@ -368,10 +427,14 @@ put_contact(struct work *w, const struct fg_contact_place *c,
     const struct fg_resegment_result *r)
 {
 	struct fg_contact *out = &w->contact[w->contacts++];
-	double least = 1;
+	double least = 1, deleted = 1;
 
-	for (int k = 0; k < 4; k++)
-		least = FG_MIN(least, r->recovered[k / 2][k % 2]);
+	for (int k = 0; k < 2; k++) {
+		if (!r->done[k])
+			continue;
+		least = FG_MIN(least, FG_MIN(r->recovered[k][0], r->recovered[k][1]));
+		deleted = FG_MIN(deleted, r->deleted[k]);
+	}
 	*out = (struct fg_contact){
 	    .a = c->a,
 	    .b = c->b,
@@ -379,7 +442,7 @@ put_contact(struct work *w, const struct fg_contact_place *c,
 	    .only_a = r->only[0],
 	    .only_b = r->only[1],
 	    .recovered = thousandths(least),
-	    .deleted = thousandths(FG_MIN(r->deleted[0], r->deleted[1])),
+	    .deleted = thousandths(deleted),
 	    .joined = r->joined,
 	};
 	memcpy(out->vx, c->vx, sizeof out->vx);
@@ -537,6 +600,7 @@ out:
 	free(w.id);
 	free(w.up);
 	free(w.merge);
+	free(w.seen);
 	free(w.place);
 	free(w.contact);
 	return rc;

@@ -10,6 +10,9 @@
  * or users decided is looked at. Objects that merges of these blocks connect count as
  * one: they are erased together, and their contacts with each other are none.
  *
+ * With the rule's `overlap` only objects that blocks saw one over the other are tried:
+ * evidence that these merges hold, so it makes no difference either.
+ *
  * A contact belongs to the block with the lower voxel of its faces. Two objects that
  * touch in several blocks are tried once in each.
  */

@@ -63,7 +63,7 @@ static const struct fg_tool_option options[] = {
 	0},
     {"resegment", "KEY=VALUE,...",
 	"how contacts are flooded again by the stage of that\nname: reach, faces, "
-	"radius, analysis, exclude (X:Y:Z),\nretries, iou, recovered, deleted",
+	"overlap, radius, analysis, exclude\n(X:Y:Z), retries, iou, recovered, deleted",
 	0},
     {"consensus", "KEY=VALUE,...",
 	"flood each block again, in another order, with another\nmodel=FILE, on "

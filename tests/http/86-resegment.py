@@ -110,7 +110,20 @@ with Server() as s:
         .status, 201)
     run(s, "strict", ["segment", "stitch", "resegment"])
     is_("as asked", groups(s, "strict"), [])
+    # Only what blocks saw one over the other: here cells lie across, so it is all that counts.
+    is_("only what overlaps", add(s, top, "over", resegment={"overlap": .1}).status, 201)
+    run(s, "over", ["segment", "stitch", "resegment"])
+    is_("is enough", groups(s, "over"), wanted)
+    tried = {(c["a"], c["b"]) for c in s.get("/api/layers/over/contacts").json()}
+    seen = {(m["a"], m["b"]) for m in s.get("/api/layers/over/merges").json()}
+    ok(f"{len(tried)} of {len({(c['a'], c['b']) for c in rows})} contacts, all of them seen",
+       0 < len(tried) and tried <= seen)
+    is_("more than all of an object", add(s, top, "never", resegment={"overlap": 2}).status, 201)
+    run(s, "never", ["segment", "stitch", "resegment"])
+    is_("overlaps nowhere", s.get("/api/layers/never/contacts").json(), [])
+
     for why, more, part in (
+            ("an overlap below 0", {"resegment": {"overlap": -1}}, "overlap"),
             ("an unknown key", {"resegment": {"glue": 1}}, "glue"),
             ("no object", {"resegment": 5}, "resegment"),
             ("a radius of two", {"resegment": {"radius": [1, 2]}}, "radius"),
