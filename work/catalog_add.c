@@ -291,6 +291,11 @@ read_passes(struct plan *p, struct fg_err *err)
 {
 	struct fg_passes *q = &p->recipe.passes;
 
+	/* An object that is pieces of two neurons joins them. Each piece is an object
+	 * from then on, with the least size of one. */
+	fg_passes_default(q);
+	q->pieces = true;
+	q->pieces_least = p->recipe.flood.min_segment_size;
 	if (fg_passes_parse(p->ffn, q, err) < 0)
 		return -1;
 	if (check_coarser(p, "coarse", q->coarse, err) < 0 ||

@@ -154,6 +154,7 @@ parse_object(const json_t *j, struct fg_recipe *r, struct fg_err *err)
 	    get_object(j, "flood", &flood, err) < 0 || parse_image(image, r, err) < 0 ||
 	    parse_model(model, r, err) < 0 || parse_grid(j, r, err) < 0)
 		return -1;
+	fg_passes_default(&r->passes);
 	if (fg_passes_parse(j, &r->passes, err) < 0)
 		return -1;
 	fg_flood_params_default(&r->flood);
