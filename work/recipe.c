@@ -113,7 +113,7 @@ parse_grid(const json_t *obj, struct fg_recipe *r, struct fg_err *err)
 	if (fg_json_get_real(obj, "mesh_error_nm", FG_JSON_OPTIONAL, 0, 1e6,
 		&r->mesh_error_nm, err) < 0)
 		return -1;
-	fg_stitch_rule_default(&r->stitch);
+	fg_stitch_rule_strict(&r->stitch);
 	stitch = json_object_get(obj, "stitch");
 	if (stitch && fg_stitch_rule_parse(stitch, &r->stitch, err) < 0)
 		return -1;

@@ -59,7 +59,8 @@ static const struct fg_tool_option options[] = {
     {"jpeg-quality", "Q", "of a volume that is served with --encoding jpeg", 0},
     {"stitch", "KEY=VALUE,...",
 	"when objects of two blocks are one: near, iou, share,\nfragment_share, "
-	"fragment_max, both_min, rival",
+	"fragment_max, both_min, rival (default\na rule that joins fragments, too; "
+	"with --pieces off\na strict one)",
 	0},
     {"resegment", "KEY=VALUE,...",
 	"how contacts are flooded again by the stage of that\nname: reach, faces, "

@@ -148,14 +148,26 @@ with Server() as s:
     is_("yes told", add(s, net, "yes", "gap", 77, pieces=True).status, 201)
     is_("beside a second opinion", add(s, net, "two", "gap", 10, consensus={"least": 8})
         .status, 201)
+    is_("a rule of stitching told in part", add(s, net, "part", "gap", 10, stitch={
+        "near": 3}).status, 201)
+    is_("and for whole floods", add(s, net, "strictly", "gap", 10, pieces=False, stitch={
+        "near": 3}).status, 201)
     s.stop()
     s.start()
     recipe = {n: s.get(f"/api/layers/{n}").json()["recipe"] for n in (
-        "across", "apart", "dropped", "empty", "yes", "two")}
+        "across", "apart", "dropped", "empty", "yes", "two", "part", "strictly")}
     is_("the recipe says below what: an object's least size unless told", {
         n: r.get("pieces") for n, r in recipe.items()}, {
             "across": None, "apart": {"least": 10}, "dropped": {"least": 8000},
-            "empty": {"least": 77}, "yes": {"least": 77}, "two": {"least": 10}})
+            "empty": {"least": 77}, "yes": {"least": 77}, "two": {"least": 10},
+            "part": {"least": 10}, "strictly": None})
+    loose = {"near": 16, "iou": .5, "share": .8, "fragment_share": .8, "fragment_max": 1 << 40,
+             "both_min": 20, "rival": 2}
+    strictly = {**loose, "near": 4, "share": 2, "fragment_max": 0}
+    is_("and has the whole rule of stitching, a strict one for whole floods", {
+        n: recipe[n]["stitch"] for n in ("across", "apart", "dropped", "part", "strictly")}, {
+            "across": strictly, "apart": loose, "dropped": loose,
+            "part": {**loose, "near": 3}, "strictly": {**strictly, "near": 3}})
     for name in ("across", "apart", "dropped"):
         make(s, name)
     is_("a flood is one object on both sides", sum(b[0] < GAP < b[1] - 1 for b in objects(

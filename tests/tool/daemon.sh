@@ -61,9 +61,9 @@ for bad in on "" 500; do
 done
 ffn 2 'pieces: "more" is not known' "--pieces more=1" seg2 --pieces more=1
 ffn 2 'pieces: "least"' "--pieces least=-1" seg2 --pieces least=-1
-ffn 0 'precision +f32' "whole floods" whole --pieces off
+ffn 0 'share +2' "whole floods, with a strict rule" whole --pieces off
 is "stay as they are" "$(least_piece)" ''
-ffn 0 'precision +f32' "or pieces that are told" told --pieces least=500
+ffn 0 'share +0.8' "or pieces that are told" told --pieces least=500
 is "are written down" "$(least_piece)" 500
 exits 0 'removed' "gone again" layer remove whole
 exits 0 'removed' "gone again" layer remove told

@@ -154,7 +154,7 @@ test_older(void)
 	r.stitch = (struct fg_stitch_rule){0};
 	text = fg_recipe_format(&r);
 	tap_ok(!strstr(text, "stitch") && !strstr(text, "pieces"), "an older text");
-	fg_stitch_rule_default(&strict);
+	fg_stitch_rule_strict(&strict);
 	if (tap_rc(fg_recipe_parse(text, &got, &err), &err, "is read")) {
 		tap_ok(!got.passes.pieces, "its objects stay as they were flooded");
 		tap_ok(got.stitch.near == strict.near && got.stitch.iou == strict.iou &&
