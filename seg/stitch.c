@@ -14,9 +14,24 @@
 
 /* Less of both sides is not worth a row. */
 #define KEEP_SHARE 0.1
+#define VOXELS_MAX (INT64_C(1) << 40)
 
 void
 fg_stitch_rule_default(struct fg_stitch_rule *r)
+{
+	*r = (struct fg_stitch_rule){
+	    .near = 16,
+	    .iou = 0.5,
+	    .share = 0.8,
+	    .fragment_share = 0.8,
+	    .fragment_max = VOXELS_MAX, /* no bound */
+	    .both_min = 20,
+	    .rival = 2,
+	};
+}
+
+void
+fg_stitch_rule_strict(struct fg_stitch_rule *r)
 {
 	*r = (struct fg_stitch_rule){
 	    .near = 4,
@@ -56,11 +71,10 @@ fg_stitch_rule_parse(const json_t *obj, struct fg_stitch_rule *r, struct fg_err 
 	    fg_json_get_real(obj, "share", opt, 0, 2, &q.share, err) < 0 ||
 	    fg_json_get_real(obj, "fragment_share", opt, 0, 2, &q.fragment_share, err) <
 		0 ||
-	    fg_json_get_int(obj, "fragment_max", opt, 0, INT64_C(1) << 40,
-		&q.fragment_max, err) < 0 ||
+	    fg_json_get_int(obj, "fragment_max", opt, 0, VOXELS_MAX, &q.fragment_max,
+		err) < 0 ||
 	    fg_json_get_real(obj, "rival", opt, 0, 2, &q.rival, err) < 0 ||
-	    fg_json_get_int(obj, "both_min", opt, 1, INT64_C(1) << 40, &q.both_min,
-		err) < 0)
+	    fg_json_get_int(obj, "both_min", opt, 1, VOXELS_MAX, &q.both_min, err) < 0)
 		return fg_err_prefix(err, "stitch");
 	*r = q;
 	return 0;

@@ -18,11 +18,15 @@
  *      voxels in the box, or of b's: one block sees as one what the other sees as two,
  *      and which of them is right the box does not tell.
  *
- * By 1 an object joins at most one object of a neighbour, so that an object that leaks
- * in one block does not pull several large ones of the other together; by 2 no more
- * than fragments follow it. Two objects of one block therefore come together only over
- * a third block that holds both for one, or as a fragment. A loose rule (every pair
- * above a share: fragment_max without bound) does worse with the number of faces.
+ * By 1 an object joins at most one object of a neighbour; by 2 what lies in it for the
+ * most part follows, up to `fragment_max` voxels. Two objects of one block therefore
+ * come together only where an object of another block holds both.
+ *
+ * How loose a rule may be depends on the objects (measured: bench/RESULTS.md). Where
+ * each hangs together (seg/connected.h), what lies in another for the most part is a
+ * fragment of it, however large, and no bound does better than any. Where objects are
+ * as flooded, one may be pieces of two neurons; a loose rule then ties all of both to
+ * it, in every block around, and only strict ones do.
  */
 #ifndef FG_SEG_STITCH_H
 #define FG_SEG_STITCH_H
@@ -32,7 +36,9 @@
 #include "base/array.h"
 
 struct fg_stitch_rule {
-	int64_t near; /* voxels looked at on each side of the plane between two cores */
+	/* Voxels looked at on each side of the plane between two cores, of those that
+	 * both blocks computed: with a smaller halo no more than that. */
+	int64_t near;
 	double iou;   /* above 1: never */
 	double share; /* above 1: never */
 	double fragment_share;
@@ -41,10 +47,13 @@ struct fg_stitch_rule {
 	double rival; /* above 1: no pair is refused for a third object */
 };
 
-/* Near 4, IoU 0.5, no share, no fragments: strict rules had the smallest merge part of
- * those in bench/stitch.c, and this one the best sum on one of the two phantoms that it
- * was measured on (bench/RESULTS.md). Limit: not measured on tissue. */
+/* For objects that hang together, as new layers have them: near 16, IoU 0.5 or share
+ * 0.8, and all fragments that share 0.8. Of the rules in bench/stitch.c it had the best
+ * sum on tissue, and about the best on phantoms (bench/RESULTS.md). */
 void fg_stitch_rule_default(struct fg_stitch_rule *r);
+/* For objects as they were flooded: near 4, IoU 0.5, no share, no fragments. It had the
+ * smallest merge part there. Also what recipes mean that tell no rule. */
+void fg_stitch_rule_strict(struct fg_stitch_rule *r);
 /* Fields of a JSON object over what is in *r; unknown ones are refused. FG_EINVAL. */
 int fg_stitch_rule_parse(const json_t *obj, struct fg_stitch_rule *r,
     struct fg_err *err) FG_MUST_USE;

@@ -114,8 +114,9 @@ void fg_catalog_list(struct fg_catalog *c, struct fg_layer ***out, size_t *n);
  *               the measured speed, "halo": [32,32,32], "chunk": [64,64,64],
  *               "encoding": "compressed_segmentation"|"raw", "prob": false,
  *               "mesh_error_nm": 0..1e6 (default the cube root of a voxel's volume),
- *               "stitch": fields of struct fg_stitch_rule (seg/stitch.h),
  *               keys of struct fg_passes (work/passes.h),
+ *               "stitch": fields of struct fg_stitch_rule (seg/stitch.h), over the
+ *               strict rule where "pieces" is false, else over the default,
  *               "resegment": of struct fg_resegment_rule (seg/resegment.h),
  *               and the names of fg_flood_params}}
  * Everything is checked here (names, ids' width, network loads, codec holds dtype);

@@ -291,6 +291,11 @@ read_passes(struct plan *p, struct fg_err *err)
 {
 	struct fg_passes *q = &p->recipe.passes;
 
+	/* An object that is pieces of two neurons joins them. Each piece is an object
+	 * from then on, with the least size of one. */
+	fg_passes_default(q);
+	q->pieces = true;
+	q->pieces_least = p->recipe.flood.min_segment_size;
 	if (fg_passes_parse(p->ffn, q, err) < 0)
 		return -1;
 	if (check_coarser(p, "coarse", q->coarse, err) < 0 ||
@@ -298,6 +303,20 @@ read_passes(struct plan *p, struct fg_err *err)
 	    (q->consensus_model && read_second_model(p, err) < 0))
 		return -1;
 	return q->mask[0] ? find_mask(p, err) : 0;
+}
+
+/* Its default depends on what is compared: see seg/stitch.h. */
+static int
+read_stitch(struct plan *p, struct fg_err *err)
+{
+	const json_t *rule = json_object_get(p->ffn, "stitch");
+	struct fg_stitch_rule *r = &p->recipe.stitch;
+
+	if (p->recipe.passes.pieces)
+		fg_stitch_rule_default(r);
+	else
+		fg_stitch_rule_strict(r);
+	return rule ? fg_stitch_rule_parse(rule, r, err) : 0;
 }
 
 /* Its defaults depend on the network. */
@@ -339,7 +358,6 @@ read_geometry(struct plan *p, struct fg_err *err)
 	struct fg_recipe *r = &p->recipe;
 	struct fg_scale *s = &p->info.scale[0];
 	const char *enc = "compressed_segmentation";
-	const json_t *stitch;
 
 	for (int d = 0; d < 3; d++) {
 		s->chunk[d] = 64;
@@ -366,9 +384,7 @@ read_geometry(struct plan *p, struct fg_err *err)
 			    "\"block\" %lld is not a multiple of \"chunk\" %lld",
 			    (long long)r->block[d], (long long)s->chunk[d]);
 	}
-	stitch = json_object_get(p->ffn, "stitch");
-	fg_stitch_rule_default(&r->stitch);
-	return stitch ? fg_stitch_rule_parse(stitch, &r->stitch, err) : 0;
+	return 0;
 }
 
 /* The largest multiple of the chunk that a device makes in about a minute. */
@@ -552,8 +568,8 @@ plan_generated(struct plan *p, struct fg_layer_row *row, struct fg_err *err)
 	if (find_image(p, err) < 0 || read_flood(p, err) < 0 ||
 	    read_geometry(p, err) < 0 || plan_info(p, err) < 0 ||
 	    read_model(p, err) < 0 || read_passes(p, err) < 0 ||
-	    read_resegment(p, err) < 0 || choose_precision(p, err) < 0 ||
-	    try_devices(p, err) < 0 ||
+	    read_stitch(p, err) < 0 || read_resegment(p, err) < 0 ||
+	    choose_precision(p, err) < 0 || try_devices(p, err) < 0 ||
 	    fg_recipe_plan_ids(r, &p->info.scale[0], err) < 0)
 		return -1;
 	info = fg_catalog_info_bytes(&p->info);

@@ -185,10 +185,31 @@ parse_consensus(const json_t *obj, struct fg_passes *p, struct fg_err *err)
 }
 
 static int
+parse_pieces(const json_t *obj, struct fg_passes *p, struct fg_err *err)
+{
+	static const char *const known[] = {"least"};
+	const json_t *j = json_object_get(obj, "pieces");
+
+	if (!j)
+		return 0;
+	p->pieces = !json_is_false(j);
+	if (json_is_boolean(j))
+		return 0;
+	if (!json_is_object(j))
+		return fg_fail(err, FG_EINVAL,
+		    "\"pieces\" is not an object, true or false");
+	if (get_part(obj, "pieces", known, FG_COUNTOF(known), &j, err) < 0)
+		return -1;
+	if (fg_json_get_int(j, "least", FG_JSON_OPTIONAL, 0, VOXELS_MAX,
+		&p->pieces_least, err) < 0)
+		return fg_err_prefix(err, "pieces");
+	return 0;
+}
+
+static int
 parse_all(const json_t *obj, struct fg_passes *p, struct fg_err *err)
 {
-	static const char *const coarse[] = {"scale", "least"}, *const pieces[] = {
-								    "least"};
+	static const char *const coarse[] = {"scale", "least"};
 	const enum fg_json_need opt = FG_JSON_OPTIONAL;
 	const json_t *j;
 
@@ -200,12 +221,8 @@ parse_all(const json_t *obj, struct fg_passes *p, struct fg_err *err)
 		     fg_json_get_int(j, "least", opt, 0, VOXELS_MAX, &p->coarse_least,
 			 err) < 0))
 		return fg_err_prefix(err, "coarse");
-	if (get_part(obj, "pieces", pieces, 1, &j, err) < 0)
+	if (parse_pieces(obj, p, err) < 0)
 		return -1;
-	p->pieces = j != NULL;
-	if (j &&
-	    fg_json_get_int(j, "least", opt, 0, VOXELS_MAX, &p->pieces_least, err) < 0)
-		return fg_err_prefix(err, "pieces");
 	j = json_object_get(obj, "jumps");
 	if (j && fg_jump_rule_parse(j, &p->jumps, err) < 0)
 		return -1;
@@ -217,7 +234,6 @@ parse_all(const json_t *obj, struct fg_passes *p, struct fg_err *err)
 int
 fg_passes_parse(const json_t *obj, struct fg_passes *p, struct fg_err *err)
 {
-	fg_passes_default(p);
 	if (parse_all(obj, p, err) == 0)
 		return 0;
 	fg_passes_fini(p);

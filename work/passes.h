@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a recipe may ask for beside the plain flooding of each block; all of it off
- * unless asked for. As JSON, in a recipe and in the description of a new layer:
+ * What a recipe may ask for beside the plain flooding of each block. As JSON, in a
+ * recipe and in the description of a new layer; what a recipe does not name is off, and
+ * so it is in a description, but for "pieces":
  *
  *   "consensus": {"least": 1000, "model": FILE, "scale": KEY}   the block is flooded a
  *                second time with its seeds in reverse order, by the weights in `model`
@@ -11,9 +12,11 @@
  *                a model also "fov", "delta", "mean" and "stddev" (default as the file
  *                says, else as the layer's own) and "sha256" (must be the file's); a
  *                recipe has them all.
- *   "pieces": {"least": 1000}           after all flooding, objects whose voxels do not
- *                hang together are taken apart (seg/connected.h), pieces below `least`
- *                voxels are dropped
+ *   "pieces": {"least": N} or true or false   after all flooding, objects whose voxels
+ *                do not hang together are taken apart (seg/connected.h), pieces below
+ *                `least` voxels are dropped. A new layer does so unless it says false,
+ *                with the min_segment_size of its floods for `least` unless told; its
+ *                recipe has the number, or no such key.
  *   "coarse": {"scale": KEY, "least": 1000}   a coarser scale of the image is flooded
  *                first; its objects of at least that many of its voxels are kept, and
  *                the finer scale fills what is left
@@ -55,10 +58,11 @@ struct fg_passes {
 	int64_t mask_from, mask_to;
 };
 
+/* All off. */
 void fg_passes_default(struct fg_passes *p);
-/* The keys above out of an object that may have others. The mask's layer as it stands,
- * `scale` from behind its @ or from its own key. Fails: FG_EINVAL; *p is finished then.
- */
+/* The keys above, out of an object that may have others, over what is in *p. The mask's
+ * layer as it stands, `scale` from behind its @ or from its own key. Fails: FG_EINVAL;
+ * *p is finished then. */
 int fg_passes_parse(const json_t *obj, struct fg_passes *p,
     struct fg_err *err) FG_MUST_USE;
 /* Add what is on to an object. */

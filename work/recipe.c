@@ -113,7 +113,7 @@ parse_grid(const json_t *obj, struct fg_recipe *r, struct fg_err *err)
 	if (fg_json_get_real(obj, "mesh_error_nm", FG_JSON_OPTIONAL, 0, 1e6,
 		&r->mesh_error_nm, err) < 0)
 		return -1;
-	fg_stitch_rule_default(&r->stitch);
+	fg_stitch_rule_strict(&r->stitch);
 	stitch = json_object_get(obj, "stitch");
 	if (stitch && fg_stitch_rule_parse(stitch, &r->stitch, err) < 0)
 		return -1;
@@ -154,6 +154,7 @@ parse_object(const json_t *j, struct fg_recipe *r, struct fg_err *err)
 	    get_object(j, "flood", &flood, err) < 0 || parse_image(image, r, err) < 0 ||
 	    parse_model(model, r, err) < 0 || parse_grid(j, r, err) < 0)
 		return -1;
+	fg_passes_default(&r->passes);
 	if (fg_passes_parse(j, &r->passes, err) < 0)
 		return -1;
 	fg_flood_params_default(&r->flood);

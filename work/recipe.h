@@ -39,8 +39,8 @@ struct fg_recipe {
 	bool prob;                    /* keep the probability map as layer NAME.prob */
 	double mesh_error_nm;         /* largest error of meshes; < 0: not given */
 	struct fg_stitch_rule stitch; /* how blocks are compared; recipes without it
-					 have the default */
-	/* How contacts are flooded again; likewise. */
+					 have the strict one */
+	/* How contacts are flooded again; those without it have the default. */
 	struct fg_resegment_rule resegment;
 	struct fg_passes passes; /* beside the plain flooding of a block */
 };

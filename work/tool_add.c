@@ -59,7 +59,8 @@ static const struct fg_tool_option options[] = {
     {"jpeg-quality", "Q", "of a volume that is served with --encoding jpeg", 0},
     {"stitch", "KEY=VALUE,...",
 	"when objects of two blocks are one: near, iou, share,\nfragment_share, "
-	"fragment_max, both_min, rival",
+	"fragment_max, both_min, rival (default\na rule that joins fragments, too; "
+	"with --pieces off\na strict one)",
 	0},
     {"resegment", "KEY=VALUE,...",
 	"how contacts are flooded again by the stage of that\nname: reach, faces, "
@@ -70,9 +71,10 @@ static const struct fg_tool_option options[] = {
 	"another scale=KEY; split where either\ndoes, drop pieces below least=N "
 	"voxels (default 1000)",
 	0},
-    {"pieces", "least=N",
-	"take objects apart whose voxels do not hang together,\ndrop pieces below N "
-	"voxels (published: 1000)",
+    {"pieces", "HOW",
+	"least=N: objects whose voxels do not hang together are\ntaken apart, and "
+	"pieces below N voxels dropped (default,\nwith --min-segment-size for N); "
+	"off: they stay as they\nwere flooded",
 	0},
     {"coarse", "scale=KEY,...",
 	"flood that scale of the image first and keep objects\nof at least least=N of "
@@ -405,6 +407,23 @@ add_rule(const struct fg_tool *t, const char *name, json_t *ffn, struct fg_err *
 	return 0;
 }
 
+static int
+add_pieces(const struct fg_tool *t, json_t *ffn, struct fg_err *err)
+{
+	const char *how = fg_tool_text(t, "pieces", NULL);
+
+	if (!how)
+		return 0;
+	if (strcmp(how, "off") == 0) {
+		json_object_set_new(ffn, "pieces", json_false());
+		return 0;
+	}
+	if (!strchr(how, '='))
+		return fg_fail(err, FG_EINVAL, "--pieces %.60s: wanted least=N or off",
+		    how);
+	return add_rule(t, "pieces", ffn, err);
+}
+
 /* A rule's model: a daemon has another working folder. */
 static int
 make_absolute(json_t *rule, struct fg_err *err)
@@ -424,15 +443,16 @@ make_absolute(json_t *rule, struct fg_err *err)
 static int
 add_rules(const struct fg_tool *t, json_t *ffn, struct fg_err *err)
 {
-	static const char *const name[] = {"stitch", "resegment", "consensus", "pieces",
-	    "coarse", "jumps", "mask"};
+	static const char *const name[] = {"stitch", "resegment", "consensus", "coarse",
+	    "jumps", "mask"};
 	json_t *list;
 
 	for (size_t i = 0; i < FG_COUNTOF(name); i++) {
 		if (fg_tool_has(t, name[i]) && add_rule(t, name[i], ffn, err) < 0)
 			return -1;
 	}
-	if (make_absolute(json_object_get(ffn, "consensus"), err) < 0)
+	if (add_pieces(t, ffn, err) < 0 ||
+	    make_absolute(json_object_get(ffn, "consensus"), err) < 0)
 		return -1;
 	if (!fg_tool_has(t, "skip-sections"))
 		return 0;

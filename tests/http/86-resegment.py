@@ -47,7 +47,7 @@ def cell(v):
 def add(s, top, name, **more):
     r = s.call("POST", "/api/layers", {"name": name, "ffn": tiny_ffn(
         os.path.join(top, "net"), encoding="raw", block=[BLOCK] * 3, chunk=[8] * 3,
-        halo=[8] * 3, stitch={"iou": 2}, **more)})
+        halo=[8] * 3, stitch={"iou": 2, "share": 2, "fragment_max": 0}, **more)})
     return r
 
 

@@ -140,12 +140,34 @@ with Server() as s:
     # A gap of one voxel, which the field of view looks over.
     Volume(os.path.join(top, "gap"), (48, 24, 24), (0, 0, 0), dark=lambda x, y, z: x == GAP)
     s.add_layer("gap", os.path.join(top, "gap"))
-    is_("over a gap", add(s, net, "across", "gap", 10).status, 201)
-    is_("taken apart", add(s, net, "apart", "gap", 10, pieces={}).status, 201)
+    is_("over a gap", add(s, net, "across", "gap", 10, pieces=False).status, 201)
+    is_("taken apart unless told", add(s, net, "apart", "gap", 10).status, 201)
     is_("and what is small dropped", add(s, net, "dropped", "gap", 10, pieces={
         "least": 8000}).status, 201)
-    is_("1,000 unless told", [s.get(f"/api/layers/{n}").json()["recipe"].get("pieces") for n in (
-        "across", "apart", "dropped")], [None, {"least": 1000}, {"least": 8000}])
+    is_("no number told", add(s, net, "empty", "gap", 77, pieces={}).status, 201)
+    is_("yes told", add(s, net, "yes", "gap", 77, pieces=True).status, 201)
+    is_("beside a second opinion", add(s, net, "two", "gap", 10, consensus={"least": 8})
+        .status, 201)
+    is_("a rule of stitching told in part", add(s, net, "part", "gap", 10, stitch={
+        "near": 3}).status, 201)
+    is_("and for whole floods", add(s, net, "strictly", "gap", 10, pieces=False, stitch={
+        "near": 3}).status, 201)
+    s.stop()
+    s.start()
+    recipe = {n: s.get(f"/api/layers/{n}").json()["recipe"] for n in (
+        "across", "apart", "dropped", "empty", "yes", "two", "part", "strictly")}
+    is_("the recipe says below what: an object's least size unless told", {
+        n: r.get("pieces") for n, r in recipe.items()}, {
+            "across": None, "apart": {"least": 10}, "dropped": {"least": 8000},
+            "empty": {"least": 77}, "yes": {"least": 77}, "two": {"least": 10},
+            "part": {"least": 10}, "strictly": None})
+    loose = {"near": 16, "iou": .5, "share": .8, "fragment_share": .8, "fragment_max": 1 << 40,
+             "both_min": 20, "rival": 2}
+    strictly = {**loose, "near": 4, "share": 2, "fragment_max": 0}
+    is_("and has the whole rule of stitching, a strict one for whole floods", {
+        n: recipe[n]["stitch"] for n in ("across", "apart", "dropped", "part", "strictly")}, {
+            "across": strictly, "apart": loose, "dropped": loose,
+            "part": {**loose, "near": 3}, "strictly": {**strictly, "near": 3}})
     for name in ("across", "apart", "dropped"):
         make(s, name)
     is_("a flood is one object on both sides", sum(b[0] < GAP < b[1] - 1 for b in objects(
@@ -156,7 +178,11 @@ with Server() as s:
     is_("of which only the large one is left", [b[:2] for b in objects(s, "dropped")],
         [(0, GAP)])
 
-    for why, more in (("glue", {"glue": 1}), ("least", {"least": -1}), ("pieces", 5)):
+    neither = '"pieces" is not an object, true or false'
+    for why, more in (('pieces: "glue" is not known', {"glue": 1}),
+                      ('pieces: "least"', {"least": -1}), ('pieces: "least"', {"least": 1.5}),
+                      ('pieces: "least"', {"least": False}), (neither, 5), (neither, "off"),
+                      (neither, None), (neither, [])):
         r = add(s, net, "bad", "gap", pieces=more)
         ok(f"pieces of {more} are refused", r.status == 400 and why in r.json()["error"])
 

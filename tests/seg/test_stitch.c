@@ -90,7 +90,7 @@ test_rule(void)
 	const int few[] = {19, 1, 5, 0};
 	const int tie[] = {50, 1, 5, 50, 1, 4, 0};
 
-	fg_stitch_rule_default(&r);
+	fg_stitch_rule_strict(&r);
 	tap_ok(joined(same, &r, 1, 5), "two that cover each other join");
 	tap_ok(!joined(weak, &r, 1, 5), "two that share a third do not");
 	tap_ok(!joined(inside, &r, 1, 5), "nor one inside another");
@@ -109,6 +109,16 @@ test_rule(void)
 	r.both_min = 20;
 	tap_ok(joined(tie, &r, 1, 4) && !joined(tie, &r, 1, 5),
 	    "of equals the lower number");
+	/* That of objects which hang together. */
+	fg_stitch_rule_default(&r);
+	tap_ok(joined(same, &r, 1, 5) && joined(inside, &r, 1, 5) &&
+		   joined(tie, &r, 1, 4) && joined(tie, &r, 1, 5),
+	    "by default what lies in another joins it, too");
+	tap_ok(joined(leak, &r, 1, 5) && joined(leak, &r, 1, 6) &&
+		   joined(leak, &r, 1, 7),
+	    "however large and many they are");
+	tap_ok(!joined(weak, &r, 1, 5), "not what shares a third");
+	tap_ok(!joined(few, &r, 1, 5), "nor by few voxels");
 }
 
 /* ------------------------------------------------------------- against a plain one */
@@ -231,12 +241,18 @@ test_text(void)
 	r.near = 9;
 	r.fragment_max = 1234;
 	j = fg_stitch_rule_format(&r);
-	fg_stitch_rule_default(&s);
+	fg_stitch_rule_strict(&s);
 	tap_rc(fg_stitch_rule_parse(j, &s, &err), &err, "its own text is read");
 	tap_ok(s.near == 9 && s.fragment_max == 1234 && s.iou == r.iou &&
 		   s.share == r.share && s.fragment_share == r.fragment_share &&
 		   s.both_min == r.both_min,
 	    "and means the same");
+	fg_stitch_rule_default(&r);
+	json_decref(j);
+	j = fg_stitch_rule_format(&r);
+	tap_rc(fg_stitch_rule_parse(j, &s, &err), &err, "that of the default, too");
+	tap_ok(s.near == r.near && s.fragment_max == r.fragment_max,
+	    "whose bound is one that may be told");
 	json_object_set_new(j, "naer", json_integer(3));
 	tap_fails(fg_stitch_rule_parse(j, &s, &err), &err, FG_EINVAL,
 	    "\"naer\" is not known", "a misspelt name is refused");

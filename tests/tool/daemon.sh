@@ -15,6 +15,10 @@ ffn() {
 		"$top/model/tiny" --fov 9 --delta 2 --block 64 --halo 4 --chunk 32 \
 		--precision f32 --min-segment-size 10 "$@"
 }
+# What the recipe just printed says of pieces.
+least_piece() {
+	grep -A 1 '^ *pieces' "$top/out" | sed -n 's/^ *least *//p'
+}
 
 exits '[34]' '.' "no address without a daemon" url
 mkfifo "$top/ready"
@@ -49,8 +53,20 @@ is "is served at once" "$(get /stack/8_8_8/0-40_0-30_0-3)" 200
 exits 2 'exists already' "its name is taken" import "$top/stack" stack --resolution 8
 
 ffn 0 'precision +f32' "a generated layer through the daemon" seg
+is "whose objects are taken apart" "$(least_piece)" 10
 ffn 2 'seg' "a name twice" seg
 ffn 2 'delta' "bad parameters" seg2 --delta 5
+for bad in on "" 500; do
+	ffn 2 "pieces $bad: wanted least=N or off" "--pieces '$bad'" seg2 --pieces "$bad"
+done
+ffn 2 'pieces: "more" is not known' "--pieces more=1" seg2 --pieces more=1
+ffn 2 'pieces: "least"' "--pieces least=-1" seg2 --pieces least=-1
+ffn 0 'share +2' "whole floods, with a strict rule" whole --pieces off
+is "stay as they are" "$(least_piece)" ''
+ffn 0 'share +0.8' "or pieces that are told" told --pieces least=500
+is "are written down" "$(least_piece)" 500
+exits 0 'removed' "gone again" layer remove whole
+exits 0 'removed' "gone again" layer remove told
 ffn 3 'nothing' "an image that is not there" seg2 --image nothing
 exits 0 'paused seg' "pause" layer pause seg
 exits '[14]' 'paused' "a paused layer makes nothing" segment seg

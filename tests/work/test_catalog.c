@@ -150,6 +150,8 @@ test_generated(void)
 		   r->shape.mean == 128 && r->flood.voxel_nm[0] == 8 &&
 		   r->flood.min_segment_size == 1000,
 	    "given and default values");
+	tap_ok(r->passes.pieces && r->passes.pieces_least == 1000,
+	    "objects are taken apart down to the least of a flood");
 	tap_ok(r->block[0] == 40 && r->block[1] == 24 && r->block[2] == 16,
 	    "a fast network gets the whole small volume as its block");
 	tap_ok(l->info.type == FG_SEGMENTATION && l->info.dtype == FG_U64 &&
@@ -184,6 +186,8 @@ test_given(void)
 			   l->info.scales == 2 && l->blocks[0] == 3 &&
 			   l->blocks[1] == 3 && l->blocks[2] == 2,
 		    "as given");
+		tap_ok(l->recipe->passes.pieces && l->recipe->passes.pieces_least == 5,
+		    "also where that was given");
 		fg_layer_unref(l);
 	}
 }
@@ -200,6 +204,10 @@ test_refused(void)
 	refused("{'name':'x','ffn':{'image':'em@5_5_5','model':'m'}}", FG_ENOENT,
 	    "no scale 5_5_5");
 	refused("{'name':'x','ffn':{" TINY ",'colour':1}}", FG_EINVAL, "colour");
+	refused("{'name':'x','ffn':{" TINY ",'pieces':null}}", FG_EINVAL,
+	    "\"pieces\" is not an object, true or false");
+	refused("{'name':'x','ffn':{" TINY ",'pieces':{'least':-1}}}", FG_EINVAL,
+	    "pieces: \"least\"");
 	refused("{'name':'x','ffn':{" TINY ",'block':[12,8,8]}}", FG_EINVAL,
 	    "not a multiple");
 	refused("{'name':'x','ffn':{" TINY ",'encoding':'jpeg'}}", FG_EINVAL, "jpeg");

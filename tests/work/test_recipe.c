@@ -134,9 +134,45 @@ test_text(void)
 		free(b);
 		fg_recipe_fini(&got);
 	}
+	tap_ok(!strstr(a, "pieces"), "what is off is not written");
 	tap_ok(strchr(a, '\n') == NULL && strstr(a, "\"block\":[64,64,128]") != NULL,
 	    "compact form");
 	free(a);
+	fg_recipe_fini(&r);
+}
+
+/* Recipes of layers that were made before there were pieces or rules. */
+static void
+test_older(void)
+{
+	struct fg_recipe r = sample(), got;
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_stitch_rule strict;
+	char *text;
+
+	tap_rc(fg_recipe_plan_ids(&r, &scale, &err), &err, "plan ids");
+	r.stitch = (struct fg_stitch_rule){0};
+	text = fg_recipe_format(&r);
+	tap_ok(!strstr(text, "stitch") && !strstr(text, "pieces"), "an older text");
+	fg_stitch_rule_strict(&strict);
+	if (tap_rc(fg_recipe_parse(text, &got, &err), &err, "is read")) {
+		tap_ok(!got.passes.pieces, "its objects stay as they were flooded");
+		tap_ok(got.stitch.near == strict.near && got.stitch.iou == strict.iou &&
+			   got.stitch.share == strict.share &&
+			   got.stitch.fragment_max == 0,
+		    "and are joined by the strict rule");
+		fg_recipe_fini(&got);
+	}
+	free(text);
+	r.passes.pieces = true;
+	r.passes.pieces_least = 77;
+	text = fg_recipe_format(&r);
+	if (tap_rc(fg_recipe_parse(text, &got, &err), &err, "a newer one")) {
+		tap_ok(got.passes.pieces && got.passes.pieces_least == 77,
+		    "says that they are taken apart, and down to what");
+		fg_recipe_fini(&got);
+	}
+	free(text);
 	fg_recipe_fini(&r);
 }
 
@@ -193,6 +229,7 @@ test_broken(void)
 	    FG_EINVAL, "at most 63");
 	broken("\"stddev\":33.0", "\"stddev\":0", FG_EINVAL, "stddev");
 	broken("\"prob\":true", "\"prob\":1", FG_EINVAL, "prob");
+	broken("\"prob\":true", "\"pieces\":1,\"prob\":true", FG_EINVAL, "pieces");
 	broken("\"image\":{", "\"image\":7,\"x\":{", FG_EINVAL, "image");
 }
 
@@ -203,6 +240,7 @@ main(void)
 	test_ids();
 	test_width();
 	test_text();
+	test_older();
 	test_broken();
 	return tap_done();
 }
