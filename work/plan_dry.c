@@ -220,7 +220,7 @@ block_seconds(const struct dry *d, bool measure, double *seconds, const char **b
 	return 0;
 }
 
-/* What blocks cost is measured or estimated; of anything else it is not known before. */
+/* What blocks cost is measured or estimated; of anything else it is not known. */
 struct cost {
 	bool known;
 	double bytes, seconds; /* of one block; no seconds: not known */

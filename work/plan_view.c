@@ -680,8 +680,8 @@ fg_plan_describe(const struct fg_plan_job *j)
 			"s:f, s:f, s:I, s:I, s:s}",
 	    "id", (json_int_t)j->id, "url", url, "layer", j->layer_name, "box",
 	    box_json(&j->wish.vx), "class", class_names[j->wish.cls], "state",
-	    state_text(j), "stages", stages, "counted",
-	    fg_wish_unit(&j->wish), "all", (json_int_t)count_all(j), "done", (json_int_t)done, "skipped",
+	    state_text(j), "stages", stages, "counted", fg_wish_unit(&j->wish), "all",
+	    (json_int_t)count_all(j), "done", (json_int_t)done, "skipped",
 	    (json_int_t)skipped, "failed", (json_int_t)failed, "fraction",
 	    fraction_of(j), "seconds",
 	    j->seconds_before +
