@@ -8,6 +8,7 @@ import os
 import random
 import struct
 import subprocess
+from urllib.parse import unquote
 
 from lib import BUILD, Server, Volume, done, is_, ok, tiny_ffn, wait_for, write_tiny_model
 
@@ -207,6 +208,18 @@ def decisions(s, layer, wanted):
                                      body=b"{}").status, 401)
 
 
+def scores(s):
+    """Blocks by themselves against whole objects, with links to where they differ."""
+    p = subprocess.run([os.path.join(BUILD, "floodgate"), "evaluate", "seg0", "seg0.agg",
+                        "--json", "--root", s.root], capture_output=True, text=True)
+    j = json.loads(p.stdout)
+    ok("blocks split cells and merge none", j["voi_split"] > 0.5 and j["voi_merge"] == 0)
+    links = [json.loads(unquote(w["link"].split("#!", 1)[1])) for w in j["worst"]]
+    is_("links lead to the daemon, over the image", {
+        x["source"] for state in links for x in state["layers"]},
+        {f"precomputed://{s.url}/{n}" for n in ("em", "seg0", "seg0.agg")})
+
+
 def properties(s, layer):
     whole, _ = read(s, layer)
     r = s.get(f"/{layer}/info").json()
@@ -282,6 +295,7 @@ with Server() as s:
     is_("the corner cell has eight parts", max(parts["parts"]), 8)
     is_("in eight blocks", max(parts["blocks"]), 8)
     wanted = equivalences(s, "seg0")
+    scores(s)
     decisions(s, "seg1", wanted)
     s.stop()
     s.start()
