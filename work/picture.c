@@ -8,8 +8,8 @@
 
 #include "seg/jump.h"
 
-/* Fields of view move `step` sections at once: as many are forbidden about each, or most
- * floods would step over it. */
+/* Fields of view move `step` sections at once: as many are forbidden about each, or
+ * most floods would step over it. */
 static void
 forbid_sections(const struct fg_passes *p, int64_t step, const struct fg_box *box,
     struct fg_array *mask)
