@@ -106,8 +106,9 @@ static void
 count_row(void *ctx, const struct fg_block_row *row)
 {
 	struct dry *d = ctx;
-	struct fg_key key = {
-	    .layer = d->layer->id, .kind = (uint8_t)d->kind, .at = row->at};
+	struct fg_key key = {.layer = d->layer->id,
+	    .kind = (uint8_t)d->kind,
+	    .at = row->at};
 	struct fg_place place = {.state = FG_PRESENT};
 
 	if (d->kind == FG_KIND_BLOCK)
@@ -237,25 +238,27 @@ tell_dry(const struct dry *d, const struct fg_wish *w, const struct cost *c)
 	bool timed = (c->known && c->seconds > 0) || left == 0;
 	json_t *out = json_pack("{s:s, s:b, s:s}", "layer", d->layer->name, "dry_run",
 	    1, "counted", fg_wish_unit(w));
-	json_t *cost = json_pack(
-	    "{s:I, s:I, s:I, s:I, s:I, s:f, s:o, s:s, s:o, s:o, s:i, s:s}", "blocks",
-	    (json_int_t)d->blocks, "all", (json_int_t)d->all, "present",
-	    (json_int_t)d->present, "failed", (json_int_t)d->failed, "to_make",
-	    (json_int_t)left, "voxels", d->block_voxels * (double)d->blocks, "bytes",
-	    c->known || left == 0 ? json_real(c->bytes * (double)left) : json_null(),
-	    "bytes_basis", c->bytes_basis, "device_hours",
-	    timed ? json_real(hours) : json_null(), "hours",
-	    timed ? json_real(hours / FG_MAX(devices, 1)) : json_null(), "devices",
-	    devices, "time_basis", c->time_basis);
+	json_t *cost =
+	    json_pack("{s:I, s:I, s:I, s:I, s:I, s:f, s:o, s:s, s:o, s:o, s:i, s:s}",
+		"blocks", (json_int_t)d->blocks, "all", (json_int_t)d->all, "present",
+		(json_int_t)d->present, "failed", (json_int_t)d->failed, "to_make",
+		(json_int_t)left, "voxels", d->block_voxels * (double)d->blocks,
+		"bytes",
+		c->known || left == 0 ? json_real(c->bytes * (double)left)
+				      : json_null(),
+		"bytes_basis", c->bytes_basis, "device_hours",
+		timed ? json_real(hours) : json_null(), "hours",
+		timed ? json_real(hours / FG_MAX(devices, 1)) : json_null(), "devices",
+		devices, "time_basis", c->time_basis);
 
 	fg_wish_describe(w, out);
 	json_object_update(out, cost);
 	json_decref(cost);
 	/* Coarse chunks are known when their turn comes. */
 	if (fg_wish_counted(w) == 1u << FG_STAGE_DOWNSAMPLE)
-		json_object_update_new(out, json_pack("{s:n, s:n, s:n, s:n, s:n, s:n}",
-						"all", "present", "to_make", "bytes",
-						"device_hours", "hours"));
+		json_object_update_new(out,
+		    json_pack("{s:n, s:n, s:n, s:n, s:n, s:n}", "all", "present",
+			"to_make", "bytes", "device_hours", "hours"));
 	return out;
 }
 

@@ -92,8 +92,7 @@ fg_wish_counted(const struct fg_wish *w)
 {
 	/* What takes longest first. */
 	static const unsigned order[] = {1u << FG_STAGE_SEGMENT, FG_STAGES_OBJECTS,
-	    1u << FG_STAGE_RESEGMENT, 1u << FG_STAGE_STITCH,
-	    1u << FG_STAGE_DOWNSAMPLE};
+	    1u << FG_STAGE_RESEGMENT, 1u << FG_STAGE_STITCH, 1u << FG_STAGE_DOWNSAMPLE};
 	size_t i = 0;
 
 	while (i + 1 < FG_COUNTOF(order) && !(w->stages & order[i]))
@@ -541,10 +540,10 @@ read_counts(const json_t *o, struct fg_plan_job *j)
 
 		if (json_unpack((json_t *)json_object_get(counts, stage_names[s]),
 			"[I,I,I]", &v[0], &v[1], &v[2]) == 0)
-			j->progress[s] = (struct fg_bulk_progress){
-			    .all = (uint64_t)FG_MAX(v[0], 0),
-			    .skipped = (uint64_t)FG_MAX(v[1], 0),
-			    .failed = (uint64_t)FG_MAX(v[2], 0)};
+			j->progress[s] =
+			    (struct fg_bulk_progress){.all = (uint64_t)FG_MAX(v[0], 0),
+				.skipped = (uint64_t)FG_MAX(v[1], 0),
+				.failed = (uint64_t)FG_MAX(v[2], 0)};
 	}
 	return counts != NULL;
 }
@@ -633,9 +632,7 @@ fraction_of(const struct fg_plan_job *j)
 		return 1;
 	for (int s = 0; s < FG_STAGES; s++) {
 		bool floods = s == FG_STAGE_SEGMENT || s == FG_STAGE_RESEGMENT;
-		double weight = floods                          ? 100
-				: 1u << s & FG_STAGES_OBJECTS ? 10
-							      : 1;
+		double weight = floods ? 100 : 1u << s & FG_STAGES_OBJECTS ? 10 : 1;
 
 		if (!(j->wish.stages & 1u << s))
 			continue;

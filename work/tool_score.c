@@ -300,7 +300,8 @@ layer_of(const struct fg_session *s, const char *arg)
 	return s->catalog ? fg_catalog_find(s->catalog, arg, strcspn(arg, "@")) : NULL;
 }
 
-/* Where links lead to: what was asked for, else the daemon, if both are layers of it. */
+/* Where links lead to: what was asked for, else the daemon, if both are layers of it.
+ */
 static void
 find_server(const struct fg_tool *t, const struct fg_session *s, struct pair *p)
 {
@@ -326,8 +327,8 @@ find_server(const struct fg_tool *t, const struct fg_session *s, struct pair *p)
 	fg_layer_unref(seg);
 }
 
-/* A link that shows the place, with the objects concerned selected; NULL where no server
- * is known. free(). */
+/* A link that shows the place, with the objects concerned selected; NULL where no
+ * server is known. free(). */
 static char *
 make_link(const struct fg_tool *t, const struct pair *p, const struct wrong *w)
 {
