@@ -215,6 +215,19 @@ fg_objects_edits(struct fg_request *r)
 		fg_reply_json(r, 200, j);
 }
 
+/* Who does not say who decides is known by the name of the token. */
+static void
+sign(const struct fg_request *r, json_t *spec)
+{
+	char who[sizeof((struct fg_edit *)NULL)->who];
+
+	if (r->control || !r->grant->token || !r->grant->name ||
+	    !json_is_object(spec) || json_object_get(spec, "who"))
+		return;
+	snprintf(who, sizeof who, "%s", r->grant->name);
+	json_object_set_new(spec, "who", json_string(who));
+}
+
 void
 fg_objects_edit(struct fg_request *r)
 {
@@ -222,6 +235,8 @@ fg_objects_edit(struct fg_request *r)
 	json_t *out = NULL, *spec = fg_json_parse(r->body.data ? r->body.data : "",
 				r->body.len, "body", &err);
 
+	if (spec)
+		sign(r, spec);
 	if (!spec || fg_edits_add(r->srv->store, r->srv->catalog, r->layer, spec, &out,
 			 &err) < 0) {
 		fg_reply_err(r, &err);

@@ -355,9 +355,28 @@ hang_cuts(struct group *g)
 	}
 }
 
+/* The end e, which follows `before` in the list of a, becomes its first. */
+static void
+move_to_front(struct group *g, uint32_t a, uint32_t before, uint32_t e)
+{
+	struct node *v = &g->node[a];
+
+	if (before == NONE)
+		return;
+	g->end[before].next = g->end[e].next;
+	if (v->tail == e)
+		v->tail = before;
+	g->end[e].next = v->cut;
+	v->cut = e;
+}
+
+/* What is found is found at once the next time: many edges may be in vain because of
+ * one cut, in a list as long as users like to make it. */
 static bool
 is_cut(struct group *g, uint32_t a, uint32_t b)
 {
+	uint32_t before = NONE;
+
 	if (g->node[a].cuts > g->node[b].cuts) {
 		uint32_t t = a;
 
@@ -365,8 +384,11 @@ is_cut(struct group *g, uint32_t a, uint32_t b)
 		b = t;
 	}
 	for (uint32_t e = g->node[a].cut; e != NONE; e = g->end[e].next) {
-		if (top(g, g->end[e].other) == b)
+		if (top(g, g->end[e].other) == b) {
+			move_to_front(g, a, before, e);
 			return true;
+		}
+		before = e;
 	}
 	return false;
 }

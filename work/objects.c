@@ -52,6 +52,81 @@ fg_object_describe(const struct fg_layer *l, struct fg_reader *r, uint64_t id,
 	return 0;
 }
 
+/* ------------------------------------------------------------- lists */
+
+#define PAGE 4096
+#define LIST_MAX ((size_t)1 << 24) /* 128 MiB */
+
+int
+fg_objects_in_box(const struct fg_layer *l, struct fg_reader *r,
+    const struct fg_box *vx, uint64_t **out, size_t *n, struct fg_err *err)
+{
+	uint64_t *list = NULL, after = 0;
+	size_t got = 0, k = 0;
+	int rc;
+
+	do {
+		struct fg_object *page = NULL;
+
+		rc = fg_reader_objects(r, l->id, l->agglomerated, FG_OBJECTS_BY_ID,
+		    after, PAGE, &page, &got, err);
+		if (rc < 0)
+			break;
+		if (k + got > LIST_MAX)
+			rc = fg_fail(err, FG_EINVAL,
+			    "more than %zu objects in one go: choose a smaller box",
+			    LIST_MAX);
+		list = fg_realloc(list, k + got + 1, sizeof *list);
+		for (size_t i = 0; i < got && rc == 0; i++) {
+			struct fg_box b;
+
+			memcpy(b.lo, page[i].lo, sizeof b.lo);
+			memcpy(b.hi, page[i].hi, sizeof b.hi);
+			if (fg_box_intersect(&b, vx, &b))
+				list[k++] = page[i].public_id;
+		}
+		after = got > 0 ? page[got - 1].id : 0;
+		free(page);
+	} while (rc == 0 && got == PAGE);
+	if (rc < 0) {
+		free(list);
+		return -1;
+	}
+	*out = list;
+	*n = k;
+	return 0;
+}
+
+static int
+by_id(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+int
+fg_objects_named(const struct fg_layer *l, struct fg_reader *r, const uint64_t *ids,
+    size_t n, uint64_t **out, size_t *count, struct fg_err *err)
+{
+	uint64_t *list = fg_calloc(n + 1, sizeof *list);
+	size_t k = 0;
+
+	memcpy(list, ids, n * sizeof *ids);
+	if (l->agglomerated && fg_reader_public(r, l->id, ids, n, list, err) < 0) {
+		free(list);
+		return -1;
+	}
+	qsort(list, n, sizeof *list, by_id);
+	for (size_t i = 0; i < n; i++) {
+		if (i == 0 || list[i] != list[k - 1])
+			list[k++] = list[i];
+	}
+	*out = list;
+	*count = k;
+	return 0;
+}
+
 /* ------------------------------------------------------------- equivalences */
 
 struct listing {

@@ -18,6 +18,18 @@
 int fg_object_describe(const struct fg_layer *l, struct fg_reader *r, uint64_t id,
     json_t **out, struct fg_err *err) FG_MUST_USE;
 
+/* ------------------------------------------------------------- lists */
+
+/* Ids of the objects of l (base objects of NAME, components of NAME.agg) whose bounding
+ * box reaches into vx, ascending; *out is malloc'ed. Cost: one pass over the layer's
+ * objects. FG_EINVAL: more than 2^24. */
+int fg_objects_in_box(const struct fg_layer *l, struct fg_reader *r,
+    const struct fg_box *vx, uint64_t **out, size_t *n, struct fg_err *err) FG_MUST_USE;
+/* Of n ids: each object once, by the name that viewers ask for, ascending; ids of no
+ * object stay. l may be a passive layer. *out is malloc'ed. */
+int fg_objects_named(const struct fg_layer *l, struct fg_reader *r, const uint64_t *ids,
+    size_t n, uint64_t **out, size_t *count, struct fg_err *err) FG_MUST_USE;
+
 /* ------------------------------------------------------------- equivalences */
 
 struct fg_equivalences_query {

@@ -302,7 +302,7 @@ run_job(struct fg_plan *p, struct fg_plan_job *j)
 	j->again = false;
 	j->run_ns = fg_clock_ns();
 	j->changed = ++p->changes;
-	j->done_before += j->progress[fg_wish_counted(&j->wish)].done;
+	j->done_before += fg_wish_made(j);
 	memset(j->progress, 0, sizeof j->progress);
 	atomic_store(&j->cancel, false);
 	atomic_store(&j->spare, false);
@@ -505,7 +505,7 @@ put_first_row(struct fg_plan *p, struct fg_plan_job *j, struct fg_err *err)
 static void
 log_order(const struct fg_plan_job *j)
 {
-	if (fg_wish_counted(&j->wish) == FG_STAGE_SEGMENT)
+	if (!(fg_wish_counted(&j->wish) & FG_STAGES_OBJECTS))
 		fg_log(FG_LOG_INFO, "job submitted job=%lld layer=%s blocks=%llu",
 		    (long long)j->id, j->layer_name, (unsigned long long)j->blocks);
 	else if (j->wish.id)

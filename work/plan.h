@@ -25,9 +25,10 @@
  * JSON of a job: {"id", "url", "layer", "box": [x0, y0, z0, x1, y1, z1] in voxels of
  * the finest scale, "class", "state": "waiting" | "running" | "paused" | "done" |
  * "failed" | "cancelled", "stages": [{"name", "state", "all", "done", "present",
- * "failed", "running", "queued"}], and of the blocks "all", "done", "skipped" (were
- * present), "failed", "fraction"; "rate" in blocks per second and "left_s", null while
- * unknown; "seconds" that it ran; "created", "updated" (wall clock, ms), "error"}.
+ * "failed", "running", "queued"}], and of what is "counted" (fg_wish_unit: blocks,
+ * objects, meshes and skeletons, chunks) "all", "done", "skipped" (were present),
+ * "failed"; "fraction"; "rate" of these per second and "left_s", null while unknown;
+ * "seconds" that it ran; "created", "updated" (wall clock, ms), "error"}.
  *
  * Any thread may call; no call waits for computation.
  */
@@ -66,11 +67,15 @@ int fg_plan_submit(struct fg_plan *p, const json_t *spec, json_t **out,
 
 /*
  * What such a job would do, without making it: {"layer", "box", "stages", "class",
- * "blocks", "present", "failed", "to_make", "voxels", "bytes" (estimated, to be
- * written), "bytes_basis", "device_hours" (estimated; null if it cannot be told),
- * "hours" (with the devices of this machine), "time_basis"}. basis: "measured" on
- * blocks of this layer, "estimated" from the network's speed, "assumed" or "unknown".
- * measure: also measure the network when no block of the layer was made yet (seconds).
+ * "blocks" and "voxels" of the box; "counted" as in a job, and of these "all",
+ * "present", "failed" (given up before, or no object), "to_make" (of chunks null: not
+ * known); "bytes" (estimated,
+ * to be written), "bytes_basis", "device_hours", "hours" (with the devices of this
+ * machine), "time_basis"}. Estimates are of blocks: null with any other thing counted,
+ * unless there is nothing to make. Objects are those that there are by now. basis:
+ * "measured" on blocks of this layer, "estimated" from the network's speed, "assumed"
+ * or "unknown". measure: also measure the network when no block of the layer was made
+ * yet (seconds). Fails as fg_plan_submit; FG_EINVAL: a layer that is not made here.
  */
 int fg_plan_dry(struct fg_plan *p, const json_t *spec, bool measure, json_t **out,
     struct fg_err *err) FG_MUST_USE;

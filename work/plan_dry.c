@@ -6,7 +6,12 @@
 
 #include "work/plan_priv.h"
 
+#include <stdlib.h>
+
 #include "base/morton.h"
+#include "mesh/draco.h"
+#include "work/artefact.h"
+#include "work/objects.h"
 
 /* Blocks that are looked up one by one; for more, the rows of the layer are walked. */
 #define LOOKUPS_MAX 4096
@@ -89,17 +94,88 @@ struct dry {
 	struct fg_layer *layer;
 	struct fg_reader *reader;
 	struct fg_box blk;
-	uint64_t blocks, present, failed;
-	double block_voxels; /* mean core of the box's blocks */
+	uint64_t blocks;
+	uint64_t all, present, failed; /* of what is counted: fg_wish_unit */
+	enum fg_kind kind;             /* of blocks and their results */
+	double block_voxels;           /* mean core of the box's blocks */
+	struct fg_err err;             /* of a callback */
 };
 
+/* Blocks, or what a block has of a later stage. */
 static void
 count_row(void *ctx, const struct fg_block_row *row)
 {
 	struct dry *d = ctx;
+	struct fg_key key = {.layer = d->layer->id,
+	    .kind = (uint8_t)d->kind,
+	    .at = row->at};
+	struct fg_place place = {.state = FG_PRESENT};
 
-	d->present += row->state == FG_BLOCK_DONE;
-	d->failed += row->state == FG_BLOCK_FAILED && row->next_try_ms == 0;
+	if (d->kind == FG_KIND_BLOCK)
+		d->failed += row->state == FG_BLOCK_FAILED && row->next_try_ms == 0;
+	else if (fg_reader_part(d->reader, &key, 0, &place, &d->err) < 0)
+		return;
+	d->present += row->state == FG_BLOCK_DONE && place.state != FG_ABSENT;
+}
+
+static int
+count_blocks(struct dry *d, unsigned counted, struct fg_err *err)
+{
+	d->kind = counted & 1u << FG_STAGE_RESEGMENT ? FG_KIND_RESEGMENT
+		  : counted & 1u << FG_STAGE_STITCH  ? FG_KIND_STITCH
+						     : FG_KIND_BLOCK;
+	d->all = d->blocks;
+	if (each_row(d->reader, d->layer->id, &d->blk, count_row, d, err) < 0)
+		return -1;
+	return d->err.code == FG_OK ? 0 : fg_fail(err, d->err.code, "%s", d->err.msg);
+}
+
+/* Whether an object has its mesh, or its skeleton, as it is now. */
+static int
+count_object(struct dry *d, const struct fg_layer *l, enum fg_kind kind, uint64_t id,
+    struct fg_err *err)
+{
+	struct fg_key key = fg_artefact_key(l, kind,
+	    kind == FG_KIND_MESH && fg_draco_is_built() ? FG_PRODUCT_LODS
+							: FG_PRODUCT_TABLE,
+	    id);
+	struct fg_err none = FG_ERR_INIT;
+	struct fg_object o = {0};
+	struct fg_place place = {0};
+
+	d->all++;
+	if (fg_artefact_object(d->reader, l->id, fg_key_objects(&key), id, &o, NULL,
+		NULL, &none) < 0) {
+		if (none.code != FG_ENOENT)
+			return fg_fail(err, none.code, "%s", none.msg);
+		d->failed++;
+		return 0;
+	}
+	if (fg_reader_gen(d->reader, &key, 0, o.gen, &place, err) < 0)
+		return -1;
+	d->present += place.state != FG_ABSENT;
+	return 0;
+}
+
+/* Of the objects that there are by now. */
+static int
+count_objects(struct dry *d, const struct fg_wish *w, struct fg_err *err)
+{
+	struct fg_layer *l = fg_plan_objects_layer(d->p, d->layer, w);
+	uint64_t *id = NULL;
+	size_t n = 0;
+	int rc = w->id ? fg_objects_named(l, d->reader, w->id, w->ids, &id, &n, err)
+		       : fg_objects_in_box(l, d->reader, &w->vx, &id, &n, err);
+
+	for (size_t i = 0; i < n && rc == 0; i++) {
+		if (w->stages & 1u << FG_STAGE_MESH)
+			rc = count_object(d, l, FG_KIND_MESH, id[i], err);
+		if (rc == 0 && w->stages & 1u << FG_STAGE_SKELETON)
+			rc = count_object(d, l, FG_KIND_SKELETON, id[i], err);
+	}
+	free(id);
+	fg_layer_unref(l);
+	return rc;
 }
 
 /* Bytes per block. */
@@ -145,29 +221,44 @@ block_seconds(const struct dry *d, bool measure, double *seconds, const char **b
 	return 0;
 }
 
+/* What blocks cost is measured or estimated; of anything else it is not known. */
+struct cost {
+	bool known;
+	double bytes, seconds; /* of one block; no seconds: not known */
+	const char *bytes_basis, *time_basis;
+};
+
 static json_t *
-tell_dry(const struct dry *d, const struct fg_wish *w, double bytes,
-    const char *bytes_basis, double seconds, const char *time_basis)
+tell_dry(const struct dry *d, const struct fg_wish *w, const struct cost *c)
 {
-	uint64_t left = d->blocks - d->present;
+	uint64_t there = d->present + (d->kind == FG_KIND_BLOCK ? 0 : d->failed);
+	uint64_t left = d->all - FG_MIN(there, d->all);
 	int devices = d->p->sched ? fg_sched_device_count(d->p->sched) : 1;
-	json_t *out = json_pack("{s:s}", "layer", d->layer->name);
-	json_t *cost = json_pack("{s:I, s:I, s:I, s:I, s:f, s:f, s:s, s:i, s:s}",
-	    "blocks", (json_int_t)d->blocks, "present", (json_int_t)d->present,
-	    "failed", (json_int_t)d->failed, "to_make", (json_int_t)left, "voxels",
-	    d->block_voxels * (double)d->blocks, "bytes", bytes * (double)left,
-	    "bytes_basis", bytes_basis, "devices", devices, "time_basis", time_basis);
-	bool known = seconds > 0 || left == 0;
-	double hours = seconds * (double)left / 3600;
+	double hours = c->seconds * (double)left / 3600;
+	bool timed = (c->known && c->seconds > 0) || left == 0;
+	json_t *out = json_pack("{s:s, s:b, s:s}", "layer", d->layer->name, "dry_run",
+	    1, "counted", fg_wish_unit(w));
+	json_t *cost =
+	    json_pack("{s:I, s:I, s:I, s:I, s:I, s:f, s:o, s:s, s:o, s:o, s:i, s:s}",
+		"blocks", (json_int_t)d->blocks, "all", (json_int_t)d->all, "present",
+		(json_int_t)d->present, "failed", (json_int_t)d->failed, "to_make",
+		(json_int_t)left, "voxels", d->block_voxels * (double)d->blocks,
+		"bytes",
+		c->known || left == 0 ? json_real(c->bytes * (double)left)
+				      : json_null(),
+		"bytes_basis", c->bytes_basis, "device_hours",
+		timed ? json_real(hours) : json_null(), "hours",
+		timed ? json_real(hours / FG_MAX(devices, 1)) : json_null(), "devices",
+		devices, "time_basis", c->time_basis);
 
 	fg_wish_describe(w, out);
 	json_object_update(out, cost);
 	json_decref(cost);
-	json_object_set_new(out, "dry_run", json_true());
-	json_object_set_new(out, "device_hours",
-	    known ? json_real(hours) : json_null());
-	json_object_set_new(out, "hours",
-	    known ? json_real(hours / FG_MAX(devices, 1)) : json_null());
+	/* Coarse chunks are known when their turn comes. */
+	if (fg_wish_counted(w) == 1u << FG_STAGE_DOWNSAMPLE)
+		json_object_update_new(out,
+		    json_pack("{s:n, s:n, s:n, s:n, s:n, s:n}", "all", "present",
+			"to_make", "bytes", "device_hours", "hours"));
 	return out;
 }
 
@@ -186,15 +277,39 @@ covered(const struct fg_layer *l, const struct fg_box *blk)
 	return v;
 }
 
+static int
+work_out(struct dry *d, const struct fg_wish *w, bool measure, struct cost *c,
+    struct fg_err *err)
+{
+	struct fg_store_counts counts = {0};
+	unsigned counted = fg_wish_counted(w);
+
+	*c = (struct cost){.bytes_basis = "unknown", .time_basis = "unknown"};
+	d->blocks = (uint64_t)fg_box_volume(&d->blk);
+	d->block_voxels = covered(d->layer, &d->blk) / (double)d->blocks;
+	if (counted & FG_STAGES_OBJECTS) {
+		d->kind = FG_KIND_MESH;
+		return count_objects(d, w, err);
+	}
+	if (count_blocks(d, counted, err) < 0)
+		return -1;
+	if (!(counted & 1u << FG_STAGE_SEGMENT))
+		return 0;
+	c->known = true;
+	if (fg_reader_count(d->reader, d->layer->id, &counts, err) < 0 ||
+	    block_seconds(d, measure, &c->seconds, &c->time_basis, err) < 0)
+		return -1;
+	c->bytes = block_bytes(d, &counts, &c->bytes_basis);
+	return 0;
+}
+
 int
 fg_plan_dry(struct fg_plan *p, const json_t *spec, bool measure, json_t **out,
     struct fg_err *err)
 {
-	struct dry d = {.p = p};
+	struct dry d = {.p = p, .err = FG_ERR_INIT};
 	struct fg_wish w = {0};
-	struct fg_store_counts counts = {0};
-	const char *bytes_basis, *time_basis;
-	double seconds;
+	struct cost cost;
 	int rc = -1;
 
 	if (fg_wish_parse(p, spec, &w, &d.layer, err) < 0)
@@ -206,16 +321,10 @@ fg_plan_dry(struct fg_plan *p, const json_t *spec, bool measure, json_t **out,
 		goto out;
 	}
 	d.reader = fg_reader_open(p->store, err);
-	if (!d.reader || fg_sched_block_box(d.layer, &w.vx, &d.blk, err) < 0)
+	if (!d.reader || fg_sched_block_box(d.layer, &w.vx, &d.blk, err) < 0 ||
+	    work_out(&d, &w, measure, &cost, err) < 0)
 		goto out;
-	d.blocks = (uint64_t)fg_box_volume(&d.blk);
-	d.block_voxels = covered(d.layer, &d.blk) / (double)d.blocks;
-	if (each_row(d.reader, d.layer->id, &d.blk, count_row, &d, err) < 0 ||
-	    fg_reader_count(d.reader, d.layer->id, &counts, err) < 0 ||
-	    block_seconds(&d, measure, &seconds, &time_basis, err) < 0)
-		goto out;
-	double bytes = block_bytes(&d, &counts, &bytes_basis);
-	*out = tell_dry(&d, &w, bytes, bytes_basis, seconds, time_basis);
+	*out = tell_dry(&d, &w, &cost);
 	rc = 0;
 out:
 	fg_wish_fini(&w);

@@ -18,6 +18,9 @@ enum fg_stage {
 	FG_STAGES
 };
 
+/* The stages that are about objects, as bits. */
+#define FG_STAGES_OBJECTS (1u << FG_STAGE_MESH | 1u << FG_STAGE_SKELETON)
+
 /* A job as it is stored and as it was asked for. */
 struct fg_wish {
 	uint32_t layer;
@@ -42,7 +45,7 @@ struct fg_plan_job {
 	bool again;  /* retry was asked for while it ran */
 	int stage;   /* the one being run, or -1 */
 	struct fg_bulk_progress progress[FG_STAGES];
-	uint64_t done_before; /* blocks, or objects (fg_wish_counted), made in runs
+	uint64_t done_before; /* of what is counted (fg_wish_counted): made in runs
 				 before this one or the last */
 	double seconds_before;
 	int64_t run_ns;   /* when this run began */
@@ -78,6 +81,10 @@ struct fg_stage_run {
 	bool complete; /* out: the stage went over the whole box */
 };
 
+/* The layer whose objects a wish is about: of components, in which people think, or of
+ * base objects where that was asked for. A new reference. */
+struct fg_layer *fg_plan_objects_layer(struct fg_plan *p, struct fg_layer *l,
+    const struct fg_wish *w) FG_MUST_USE;
 /* Whether this build has the stage. */
 bool fg_plan_has_stage(int stage);
 int fg_plan_run_stage(int stage, struct fg_stage_run *r,
@@ -90,9 +97,13 @@ int fg_plan_run_stage(int stage, struct fg_stage_run *r,
 int fg_wish_parse(struct fg_plan *p, const json_t *spec, struct fg_wish *w,
     struct fg_layer **l, struct fg_err *err) FG_MUST_USE;
 void fg_wish_fini(struct fg_wish *w);
-/* The stage whose numbers are the job's: segment, which counts blocks; where only
- * meshes or skeletons are wanted the first of these, which counts objects. */
-enum fg_stage fg_wish_counted(const struct fg_wish *w);
+/* The stages, as bits, whose numbers are the job's, summed: segment if it is wanted,
+ * else mesh and skeleton, else the last of those that there are. */
+unsigned fg_wish_counted(const struct fg_wish *w);
+/* What these count: "blocks", "objects", "meshes and skeletons", "chunks". */
+const char *fg_wish_unit(const struct fg_wish *w);
+/* What the stages that are counted have made in this run. */
+uint64_t fg_wish_made(const struct fg_plan_job *j);
 char *fg_wish_box_format(const struct fg_wish *w);
 /* Box, stages and class, into out. */
 void fg_wish_describe(const struct fg_wish *w, json_t *out);

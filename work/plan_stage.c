@@ -71,24 +71,32 @@ run_downsample(struct fg_stage_run *r, struct fg_err *err)
 	return rc;
 }
 
-/* Of components, in which people think, or of base objects where that was asked for. */
+struct fg_layer *
+fg_plan_objects_layer(struct fg_plan *p, struct fg_layer *l, const struct fg_wish *w)
+{
+	char *name = fg_asprintf("%s.agg", l->name);
+	struct fg_layer *whole =
+	    w->base ? NULL : fg_catalog_find(p->catalog, name, strlen(name));
+
+	free(name);
+	/* Another layer may have that name. */
+	if (whole && whole->base == l)
+		return whole;
+	fg_layer_unref(whole);
+	return fg_layer_ref(l);
+}
+
 static int
 run_objects(struct fg_stage_run *r, enum fg_kind kind, struct fg_err *err)
 {
 	const struct fg_wish *w = &r->job->wish;
 	struct fg_bulk_call call = call_of(r);
-	char *name = fg_asprintf("%s.agg", r->layer->name);
-	struct fg_layer *whole =
-	    w->base ? NULL : fg_catalog_find(r->p->catalog, name, strlen(name));
 	int rc;
 
-	/* Another layer may have that name. */
-	if (whole && whole->base == r->layer)
-		call.layer = whole;
+	call.layer = fg_plan_objects_layer(r->p, r->layer, w);
 	rc = fg_sched_objects(r->p->sched, &call, kind, w->id, w->ids, err);
 	r->complete = call.complete;
-	fg_layer_unref(whole);
-	free(name);
+	fg_layer_unref(call.layer);
 	return rc;
 }
 

@@ -85,15 +85,35 @@ parse_stages(const json_t *spec, unsigned *out, struct fg_err *err)
 	return 0;
 }
 
-#define OBJECT_STAGES (1u << FG_STAGE_MESH | 1u << FG_STAGE_SKELETON)
 #define IDS_MAX 100000
 
-enum fg_stage
+unsigned
 fg_wish_counted(const struct fg_wish *w)
 {
-	if (w->stages & 1u << FG_STAGE_SEGMENT || !(w->stages & OBJECT_STAGES))
-		return FG_STAGE_SEGMENT;
-	return w->stages & 1u << FG_STAGE_MESH ? FG_STAGE_MESH : FG_STAGE_SKELETON;
+	/* What takes longest first. */
+	static const unsigned order[] = {1u << FG_STAGE_SEGMENT, FG_STAGES_OBJECTS,
+	    1u << FG_STAGE_RESEGMENT, 1u << FG_STAGE_STITCH, 1u << FG_STAGE_DOWNSAMPLE};
+	size_t i = 0;
+
+	while (i + 1 < FG_COUNTOF(order) && !(w->stages & order[i]))
+		i++;
+	return w->stages & order[i];
+}
+
+const char *
+fg_wish_unit(const struct fg_wish *w)
+{
+	switch (fg_wish_counted(w)) {
+	case FG_STAGES_OBJECTS:
+		return "meshes and skeletons";
+	case 1u << FG_STAGE_MESH:
+	case 1u << FG_STAGE_SKELETON:
+		return "objects";
+	case 1u << FG_STAGE_DOWNSAMPLE:
+		return "chunks";
+	default:
+		return "blocks";
+	}
 }
 
 void
@@ -138,7 +158,7 @@ parse_objects(const json_t *spec, struct fg_wish *w, struct fg_err *err)
 		    "\"objects\" is whole or base, not \"%.40s\"", which);
 	if (!list)
 		return 0;
-	if (w->stages & ~OBJECT_STAGES)
+	if (w->stages & ~FG_STAGES_OBJECTS)
 		return fg_fail(err, FG_EINVAL,
 		    "\"ids\" is for the stages mesh and skeleton only");
 	if (!json_is_array(list) || json_array_size(list) == 0 ||
@@ -272,7 +292,7 @@ makes_objects(const json_t *spec, const struct fg_layer *l)
 	unsigned stages;
 
 	return fg_layer_has_objects(l) && parse_stages(spec, &stages, NULL) == 0 &&
-	       !(stages & ~OBJECT_STAGES);
+	       !(stages & ~FG_STAGES_OBJECTS);
 }
 
 int
@@ -290,7 +310,7 @@ fg_wish_parse(struct fg_plan *p, const json_t *spec, struct fg_wish *w,
 	if (!l)
 		return fg_fail(err, FG_ENOENT, "there is no layer \"%.64s\"", name);
 	if (l->agglomerated && parse_stages(spec, &w->stages, err) == 0 &&
-	    !(w->stages & ~OBJECT_STAGES)) {
+	    !(w->stages & ~FG_STAGES_OBJECTS)) {
 		/* NAME.agg has no job of its own, but objects. */
 		struct fg_layer *base = fg_layer_ref(l->base);
 
@@ -351,34 +371,72 @@ stages_json(unsigned stages)
 	return list;
 }
 
-/* Blocks or objects made, present before, and failed, over all runs of a job so far:
- * what an earlier run made is present to a later one. */
+/* The stages that are counted, added up. Both stages of objects go over the same ones:
+ * how many these are is known of the second, too, before it has begun. */
+static struct fg_bulk_progress
+add_up(const struct fg_plan_job *j)
+{
+	struct fg_bulk_progress sum = {0};
+	uint64_t coming = 0, ended = 0;
+
+	for (int s = 0; s < FG_STAGES; s++) {
+		const struct fg_bulk_progress *p = &j->progress[s];
+
+		if (!(fg_wish_counted(&j->wish) & 1u << s))
+			continue;
+		sum.all += p->all;
+		sum.done += p->done;
+		sum.skipped += p->skipped;
+		sum.failed += p->failed;
+		sum.seconds += p->seconds;
+		sum.fraction += p->fraction * (double)p->all;
+		ended += p->all > 0;
+		coming += p->all == 0;
+	}
+	if (ended > 0 && j->state != FG_JOB_DONE)
+		sum.all += coming * (sum.all / ended);
+	sum.fraction /= (double)FG_MAX(sum.all, 1u);
+	return sum;
+}
+
+uint64_t
+fg_wish_made(const struct fg_plan_job *j)
+{
+	return add_up(j).done;
+}
+
+/* What was made, was present before, and failed, over all runs of a job so far: what an
+ * earlier run made is present to a later one. */
 static void
 sum_up(const struct fg_plan_job *j, uint64_t *done, uint64_t *skipped, uint64_t *failed)
 {
-	const struct fg_bulk_progress *p = &j->progress[fg_wish_counted(&j->wish)];
+	const struct fg_bulk_progress p = add_up(j);
 
-	*failed = p->failed;
-	*done = j->done_before + p->done;
-	*skipped = p->skipped - FG_MIN(j->done_before, p->skipped);
+	*failed = p.failed;
+	*done = j->done_before + p.done;
+	*skipped = p.skipped - FG_MIN(j->done_before, p.skipped);
 	/* An object that has grown is made again, and is one all the same. */
-	if (p != &j->progress[FG_STAGE_SEGMENT] && p->all > 0) {
-		*done = FG_MIN(*done, p->all - FG_MIN(*failed, p->all));
-		*skipped = FG_MIN(*skipped, p->all - FG_MIN(*failed, p->all) - *done);
+	if (!(j->wish.stages & 1u << FG_STAGE_SEGMENT) && p.all > 0) {
+		*done = FG_MIN(*done, p.all - FG_MIN(*failed, p.all));
+		*skipped = FG_MIN(*skipped, p.all - FG_MIN(*failed, p.all) - *done);
 	}
 }
 
-/* Of how many. Objects of a box are known when they are looked up. */
+/* Of how many. Objects of a box are known when they are looked up, blocks before. */
 static uint64_t
 count_all(const struct fg_plan_job *j)
 {
-	const enum fg_stage s = fg_wish_counted(&j->wish);
+	unsigned counted = fg_wish_counted(&j->wish);
+	uint64_t all = add_up(j).all;
 
-	if (s == FG_STAGE_SEGMENT)
+	if (counted & 1u << FG_STAGE_SEGMENT)
 		return j->blocks;
-	if (j->progress[s].all > 0)
-		return j->progress[s].all;
-	return FG_MAX(j->wish.ids, j->done_before);
+	if (all > 0)
+		return all;
+	if (counted & (1u << FG_STAGE_STITCH | 1u << FG_STAGE_RESEGMENT))
+		return j->blocks;
+	return FG_MAX(j->wish.ids * (counted == FG_STAGES_OBJECTS ? 2 : 1),
+	    j->done_before);
 }
 
 json_t *
@@ -413,6 +471,24 @@ fg_wish_describe(const struct fg_wish *w, json_t *out)
 	json_object_set_new(out, "class", json_string(class_names[w->cls]));
 }
 
+/* Of each stage that has begun: all, there by now, failed. */
+static json_t *
+counts_json(const struct fg_plan_job *j)
+{
+	json_t *o = json_object();
+
+	for (int s = 0; s < FG_STAGES; s++) {
+		const struct fg_bulk_progress *p = &j->progress[s];
+
+		if (p->all > 0)
+			json_object_set_new(o, stage_names[s],
+			    json_pack("[I,I,I]", (json_int_t)p->all,
+				(json_int_t)(p->skipped + p->done),
+				(json_int_t)p->failed));
+	}
+	return o;
+}
+
 char *
 fg_wish_stages_format(const struct fg_plan_job *j)
 {
@@ -425,6 +501,7 @@ fg_wish_stages_format(const struct fg_plan_job *j)
 	    stages_json(j->wish.stages), "all", (json_int_t)count_all(j), "done",
 	    (json_int_t)done, "skipped", (json_int_t)skipped, "failed",
 	    (json_int_t)failed, "seconds", j->seconds_before);
+	json_object_set_new(o, "counts", counts_json(j));
 	if (j->wish.base)
 		json_object_set_new(o, "objects", json_string("base"));
 	if (j->wish.id)
@@ -452,10 +529,29 @@ read_box(const char *text, struct fg_box *vx, struct fg_err *err)
 	return rc;
 }
 
+/* Counts of the stages; false: a row of an older version, without them. */
+static bool
+read_counts(const json_t *o, struct fg_plan_job *j)
+{
+	const json_t *counts = json_object_get(o, "counts");
+
+	for (int s = 0; s < FG_STAGES; s++) {
+		json_int_t v[3] = {0};
+
+		if (json_unpack((json_t *)json_object_get(counts, stage_names[s]),
+			"[I,I,I]", &v[0], &v[1], &v[2]) == 0)
+			j->progress[s] =
+			    (struct fg_bulk_progress){.all = (uint64_t)FG_MAX(v[0], 0),
+				.skipped = (uint64_t)FG_MAX(v[1], 0),
+				.failed = (uint64_t)FG_MAX(v[2], 0)};
+	}
+	return counts != NULL;
+}
+
 int
 fg_wish_read(const struct fg_job_row *row, struct fg_plan_job *j, struct fg_err *err)
 {
-	struct fg_bulk_progress *p;
+	struct fg_bulk_progress *p = j->progress;
 	json_t *o = NULL;
 	int64_t all = 0, done = 0, skipped = 0, failed = 0;
 	int rc = -1;
@@ -482,11 +578,14 @@ fg_wish_read(const struct fg_job_row *row, struct fg_plan_job *j, struct fg_err 
 		&j->seconds_before, err) < 0)
 		goto out;
 	j->done_before = (uint64_t)done;
-	p = &j->progress[fg_wish_counted(&j->wish)];
+	rc = 0;
+	if (read_counts(o, j))
+		goto out;
+	while (!(fg_wish_counted(&j->wish) & 1u << (p - j->progress)))
+		p++;
 	p->all = (uint64_t)all;
 	p->skipped = (uint64_t)(skipped + done);
 	p->failed = (uint64_t)failed;
-	rc = 0;
 out:
 	json_decref(o);
 	return rc;
@@ -532,9 +631,8 @@ fraction_of(const struct fg_plan_job *j)
 	if (j->state == FG_JOB_DONE)
 		return 1;
 	for (int s = 0; s < FG_STAGES; s++) {
-		double weight = s == FG_STAGE_SEGMENT                          ? 100
-				: s == FG_STAGE_MESH || s == FG_STAGE_SKELETON ? 10
-									       : 1;
+		bool floods = s == FG_STAGE_SEGMENT || s == FG_STAGE_RESEGMENT;
+		double weight = floods ? 100 : 1u << s & FG_STAGES_OBJECTS ? 10 : 1;
 
 		if (!(j->wish.stages & 1u << s))
 			continue;
@@ -544,11 +642,11 @@ fraction_of(const struct fg_plan_job *j)
 	return all > 0 ? sum / all : 0;
 }
 
-/* Blocks or objects per second of this run, and seconds until the last one. */
+/* Of what is counted, per second of this run, and seconds until the last one. */
 static void
 set_rate(json_t *out, const struct fg_plan_job *j)
 {
-	const struct fg_bulk_progress *p = &j->progress[fg_wish_counted(&j->wish)];
+	const struct fg_bulk_progress sum = add_up(j), *p = &sum;
 	double there = (double)(p->skipped + p->failed), made, left;
 
 	json_object_set_new(out, "rate", json_null());
@@ -579,8 +677,7 @@ fg_plan_describe(const struct fg_plan_job *j)
 			"s:f, s:f, s:I, s:I, s:s}",
 	    "id", (json_int_t)j->id, "url", url, "layer", j->layer_name, "box",
 	    box_json(&j->wish.vx), "class", class_names[j->wish.cls], "state",
-	    state_text(j), "stages", stages, "counted",
-	    fg_wish_counted(&j->wish) == FG_STAGE_SEGMENT ? "blocks" : "objects", "all",
+	    state_text(j), "stages", stages, "counted", fg_wish_unit(&j->wish), "all",
 	    (json_int_t)count_all(j), "done", (json_int_t)done, "skipped",
 	    (json_int_t)skipped, "failed", (json_int_t)failed, "fraction",
 	    fraction_of(j), "seconds",

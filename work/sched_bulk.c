@@ -18,6 +18,7 @@
 #include "base/morton.h"
 #include "mesh/draco.h"
 #include "work/artefact.h"
+#include "work/objects.h"
 #include "work/resegment.h"
 
 #define POLL_NS (50 * FG_NS_PER_MS) /* how soon a cancel is seen */
@@ -531,49 +532,21 @@ fg_sched_resegment(struct fg_sched *s, struct fg_bulk_call *call, struct fg_err 
 
 /* ------------------------------------------------------------- objects */
 
-/* Ids of the layer's objects that reach into the box. */
+/* What is to be made: the objects given, or all that reach into the box. */
 static int
-list_objects(struct fg_sched *s, const struct fg_bulk_call *call, uint64_t **out,
-    size_t *n, struct fg_err *err)
+list_objects(struct bulk *b, const uint64_t *ids, size_t n, struct fg_err *err)
 {
-	struct fg_reader *r = fg_sched_take_reader(s, err);
-	struct fg_object *page = NULL;
-	uint64_t *list = NULL, after = 0;
-	size_t got = 0, k = 0;
-	int rc = 0;
+	const struct fg_bulk_call *call = b->call;
+	struct fg_reader *r = fg_sched_take_reader(b->s, err);
+	int rc;
 
 	if (!r)
 		return -1;
-	do {
-		rc = fg_reader_objects(r, call->layer->id, call->layer->agglomerated,
-		    FG_OBJECTS_BY_ID, after, OBJECT_PAGE, &page, &got, err);
-		if (rc < 0)
-			break;
-		if (k + got > BLOCKS_MAX)
-			rc = fg_fail(err, FG_EINVAL,
-			    "more than %lld objects in one go: choose a smaller box",
-			    (long long)BLOCKS_MAX);
-		list = fg_realloc(list, k + got + 1, sizeof *list);
-		for (size_t i = 0; i < got && rc == 0; i++) {
-			struct fg_box b;
-
-			memcpy(b.lo, page[i].lo, sizeof b.lo);
-			memcpy(b.hi, page[i].hi, sizeof b.hi);
-			if (fg_box_intersect(&b, &call->vx, &b))
-				list[k++] = page[i].public_id;
-		}
-		after = got > 0 ? page[got - 1].id : 0;
-		free(page);
-		page = NULL;
-	} while (rc == 0 && got == OBJECT_PAGE);
-	fg_sched_put_reader(s, r);
-	if (rc < 0) {
-		free(list);
-		return -1;
-	}
-	*out = list;
-	*n = k;
-	return 0;
+	rc = ids ? fg_objects_named(call->layer, r, ids, n, &b->list, &b->blocks, err)
+		 : fg_objects_in_box(call->layer, r, &call->vx, &b->list, &b->blocks,
+		       err);
+	fg_sched_put_reader(b->s, r);
+	return rc;
 }
 
 /* The layer is looked through as one piece of work of the caller's thread. */
@@ -653,35 +626,6 @@ list_placed(struct fg_sched *s, const struct fg_bulk_call *call, uint64_t **out,
 	return 0;
 }
 
-/* Ids that were given, each object once and by the name that viewers ask for. */
-static int
-list_named(struct fg_sched *s, const struct fg_layer *l, const uint64_t *ids, size_t n,
-    uint64_t **out, size_t *count, struct fg_err *err)
-{
-	struct fg_reader *r = fg_sched_take_reader(s, err);
-	uint64_t *list = fg_calloc(n + 1, sizeof *list);
-	size_t k = 0;
-	int rc = r ? 0 : -1;
-
-	memcpy(list, ids, n * sizeof *ids);
-	if (r && l->agglomerated)
-		rc = fg_reader_public(r, l->id, ids, n, list, err);
-	if (r)
-		fg_sched_put_reader(s, r);
-	if (rc < 0) {
-		free(list);
-		return -1;
-	}
-	qsort(list, n, sizeof *list, by_code);
-	for (size_t i = 0; i < n; i++) {
-		if (i == 0 || list[i] != list[k - 1])
-			list[k++] = list[i];
-	}
-	*out = list;
-	*count = k;
-	return 0;
-}
-
 int
 fg_sched_objects(struct fg_sched *s, struct fg_bulk_call *call, enum fg_kind kind,
     const uint64_t *ids, size_t n, struct fg_err *err)
@@ -700,17 +644,10 @@ fg_sched_objects(struct fg_sched *s, struct fg_bulk_call *call, enum fg_kind kin
 		return -1;
 	if (!l->recipe && scan(s, call, err) < 0)
 		return -1;
-	if (!ids && !l->recipe) {
-		if (list_placed(s, call, &b.list, &b.blocks, err) < 0)
-			return -1;
-	} else if (!ids) {
-		if (list_objects(s, call, &b.list, &b.blocks, err) < 0)
-			return -1;
-	} else {
-		b.named = true;
-		if (list_named(s, l, ids, n, &b.list, &b.blocks, err) < 0)
-			return -1;
-	}
+	b.named = ids != NULL;
+	if (!ids && !l->recipe ? list_placed(s, call, &b.list, &b.blocks, err) < 0
+			       : list_objects(&b, ids, n, err) < 0)
+		return -1;
 	return run(&b, "objects", err);
 }
 

@@ -46,6 +46,8 @@ fg_follow_count(const json_t *j, const char *key)
 static int
 look(const json_t *j, struct fg_follow *f, struct fg_err *err)
 {
+	static const char *const units[] = {"blocks", "objects", "meshes and skeletons",
+	    "chunks"};
 	const char *state = json_string_value(json_object_get(j, "state"));
 	const char *error = json_string_value(json_object_get(j, "error"));
 	const char *counted = json_string_value(json_object_get(j, "counted"));
@@ -56,8 +58,10 @@ look(const json_t *j, struct fg_follow *f, struct fg_err *err)
 	    .seconds = json_number_value(json_object_get(j, "seconds")),
 	    .fraction = json_number_value(json_object_get(j, "fraction"))};
 
-	if (counted && strcmp(counted, "objects") == 0)
-		f->unit = "objects";
+	for (size_t i = 0; counted && i < FG_COUNTOF(units); i++) {
+		if (strcmp(counted, units[i]) == 0)
+			f->unit = units[i];
+	}
 	fg_follow_progress(f, &p);
 	if (!state)
 		return fg_fail(err, FG_EIO, "the daemon's reply has no \"state\"");

@@ -132,18 +132,33 @@ print_dry(const json_t *j)
 {
 	char bytes[32];
 
-	printf("%s: %llu blocks, %llu present, %llu to make, about %s (%s)\n",
-	    text_in(j, "layer"), (unsigned long long)fg_follow_count(j, "blocks"),
+	if (!json_is_integer(json_object_get(j, "all"))) {
+		printf("%s: how many %s there are to make is not known before\n",
+		    text_in(j, "layer"), text_in(j, "counted"));
+		return;
+	}
+	printf("%s: %llu %s, %llu present, %llu to make", text_in(j, "layer"),
+	    (unsigned long long)fg_follow_count(j, "all"), text_in(j, "counted"),
 	    (unsigned long long)fg_follow_count(j, "present"),
-	    (unsigned long long)fg_follow_count(j, "to_make"),
-	    fg_tool_bytes(number_in(j, "bytes"), bytes), text_in(j, "bytes_basis"));
+	    (unsigned long long)fg_follow_count(j, "to_make"));
+	if (fg_follow_count(j, "to_make") == 0) {
+		putchar('\n');
+		return;
+	}
+	if (json_is_number(json_object_get(j, "bytes")))
+		printf(", about %s (%s)", fg_tool_bytes(number_in(j, "bytes"), bytes),
+		    text_in(j, "bytes_basis"));
+	putchar('\n');
 	if (json_is_number(json_object_get(j, "device_hours")))
 		printf("about %.3g device-hours, %.3g hours with %llu devices (%s)\n",
 		    number_in(j, "device_hours"), number_in(j, "hours"),
 		    (unsigned long long)fg_follow_count(j, "devices"),
 		    text_in(j, "time_basis"));
 	else
-		printf("how long it takes is not known: no block was made yet\n");
+		printf("how long it takes is not known%s\n",
+		    json_is_number(json_object_get(j, "bytes"))
+			? ": no block was made yet"
+			: " before");
 }
 
 static void

@@ -15,6 +15,7 @@
 #include "work/tool.h"
 
 #define FILE_MAX_BYTES ((size_t)256 << 20) /* a million pairs are about 40 MB */
+#define ROWS 100000                        /* read from the index at a time */
 
 static int
 parse_id(const char *text, const char *what, uint64_t *id, struct fg_err *err)
@@ -88,45 +89,60 @@ run_show(struct fg_tool *t)
 static int
 run_list(struct fg_tool *t)
 {
-	struct fg_equivalences_query q = {.max = 1000000};
+	struct fg_equivalences_query q = {.max = ROWS};
 	const char *box = fg_tool_text(t, "box", NULL);
 	struct fg_err err = FG_ERR_INIT;
 	struct view v;
-	json_t *j = NULL;
+	json_t *all = NULL, *page = NULL;
 	char *text;
-	int code = FG_EXIT_OK;
+	int rc;
 
 	if (box && fg_tool_box(box, &q.vx, &err) < 0)
 		return fg_tool_fail(t, &err);
 	q.boxed = box != NULL;
+	if (box)
+		q.max = FG_EDITS_MAX;
 	if (open_view(t, &v, &err) < 0)
 		return fg_tool_fail(t, &err);
-	if (fg_equivalences(v.layer, v.reader, &q, &j, &err) < 0) {
-		code = fg_tool_fail(t, &err);
-	} else if (t->json) {
-		fg_tool_print_json(j);
-	} else {
-		text = fg_equivalences_csv(j);
-		fputs(text, stdout);
-		free(text);
-		json_decref(j);
+	while ((rc = fg_equivalences(v.layer, v.reader, &q, &page, &err)) == 0) {
+		const char *next = json_string_value(json_object_get(page, "next"));
+
+		q.after = next ? strtoull(next, NULL, 10) : 0;
+		if (!all) {
+			all = page;
+		} else {
+			json_array_extend(json_object_get(all, "equivalences"),
+			    json_object_get(page, "equivalences"));
+			json_decref(page);
+		}
+		if (!q.after)
+			break;
 	}
 	close_view(&v);
-	return code;
+	if (rc < 0) {
+		json_decref(all);
+		return fg_tool_fail(t, &err);
+	}
+	json_object_set_new(all, "next", json_null());
+	if (t->json) {
+		fg_tool_print_json(all);
+		return FG_EXIT_OK;
+	}
+	text = fg_equivalences_csv(all);
+	fputs(text, stdout);
+	free(text);
+	json_decref(all);
+	return FG_EXIT_OK;
 }
 
-/* A list of flat objects, as JSON or one line each. */
+/* Flat objects, a line each. */
 static void
-print_rows(const struct fg_tool *t, json_t *list)
+print_lines(const json_t *list)
 {
 	const json_t *row, *value;
 	const char *key;
 	size_t i;
 
-	if (t->json) {
-		fg_tool_print_json(list);
-		return;
-	}
 	json_array_foreach(list, i, row)
 	{
 		const char *between = "";
@@ -143,59 +159,91 @@ print_rows(const struct fg_tool *t, json_t *list)
 		}
 		putchar('\n');
 	}
-	json_decref(list);
+}
+
+/* Page by page, as lines or as one list. page(): at most ROWS rows from position skip
+ * or after the last row of before, and NULL at first. */
+static int
+print_rows(struct fg_tool *t,
+    int (*page)(const struct view *v, uint64_t id, size_t skip, const json_t *before,
+	json_t **out, struct fg_err *err))
+{
+	struct fg_err err = FG_ERR_INIT;
+	json_t *all = json_array(), *list, *before = NULL;
+	struct view v;
+	uint64_t id = 0;
+	size_t n = ROWS, skip = 0;
+	int rc = 0;
+
+	if ((t->args > 1 && parse_id(t->arg[1], "object id", &id, &err) < 0) ||
+	    open_view(t, &v, &err) < 0) {
+		json_decref(all);
+		return fg_tool_fail(t, &err);
+	}
+	for (; n == ROWS; skip += n) {
+		rc = page(&v, id, skip, before, &list, &err);
+		if (rc < 0)
+			break;
+		n = json_array_size(list);
+		json_decref(before);
+		before = json_incref(json_array_get(list, n > 0 ? n - 1 : 0));
+		if (t->json)
+			json_array_extend(all, list);
+		else
+			print_lines(list);
+		json_decref(list);
+	}
+	json_decref(before);
+	close_view(&v);
+	if (rc == 0 && t->json)
+		fg_tool_print_json(json_incref(all));
+	json_decref(all);
+	return rc < 0 ? fg_tool_fail(t, &err) : FG_EXIT_OK;
 }
 
 static int
-run_evidence(struct fg_tool *t,
-    int (*rows)(const struct fg_layer *l, struct fg_reader *r, uint64_t id,
-	uint64_t skip, size_t max, json_t **out, struct fg_err *err))
+merges_page(const struct view *v, uint64_t id, size_t skip, const json_t *before,
+    json_t **out, struct fg_err *err)
 {
-	struct fg_err err = FG_ERR_INIT;
-	struct view v;
-	json_t *j = NULL;
-	uint64_t id = 0;
-	int code = FG_EXIT_OK;
-
-	if ((t->args > 1 && parse_id(t->arg[1], "object id", &id, &err) < 0) ||
-	    open_view(t, &v, &err) < 0)
-		return fg_tool_fail(t, &err);
-	if (rows(v.layer, v.reader, id, 0, 1000000, &j, &err) < 0)
-		code = fg_tool_fail(t, &err);
-	else
-		print_rows(t, j);
-	close_view(&v);
-	return code;
+	(void)before;
+	return fg_merges_list(v->layer, v->reader, id, skip, ROWS, out, err);
 }
 
 static int
 run_merges(struct fg_tool *t)
 {
-	return run_evidence(t, fg_merges_list);
+	return print_rows(t, merges_page);
+}
+
+static int
+contacts_page(const struct view *v, uint64_t id, size_t skip, const json_t *before,
+    json_t **out, struct fg_err *err)
+{
+	(void)before;
+	return fg_contacts_list(v->layer, v->reader, id, skip, ROWS, out, err);
 }
 
 static int
 run_contacts(struct fg_tool *t)
 {
-	return run_evidence(t, fg_contacts_list);
+	return print_rows(t, contacts_page);
+}
+
+static int
+edits_page(const struct view *v, uint64_t id, size_t skip, const json_t *before,
+    json_t **out, struct fg_err *err)
+{
+	int64_t after = json_integer_value(json_object_get(before, "edit"));
+
+	(void)id;
+	(void)skip;
+	return fg_edits_list(v->layer, v->reader, after, ROWS, out, err);
 }
 
 static int
 run_edits(struct fg_tool *t)
 {
-	struct fg_err err = FG_ERR_INIT;
-	struct view v;
-	json_t *j = NULL;
-	int code = FG_EXIT_OK;
-
-	if (open_view(t, &v, &err) < 0)
-		return fg_tool_fail(t, &err);
-	if (fg_edits_list(v.layer, v.reader, 0, FG_EDITS_MAX, &j, &err) < 0)
-		code = fg_tool_fail(t, &err);
-	else
-		print_rows(t, j);
-	close_view(&v);
-	return code;
+	return print_rows(t, edits_page);
 }
 
 /* ------------------------------------------------------------- deciding */
@@ -206,7 +254,7 @@ read_pairs(const char *path, struct fg_err *err)
 {
 	struct fg_buf *b = fg_file_read(path, FILE_MAX_BYTES, err);
 	json_t *list;
-	char *text, *save = NULL;
+	char *text, *rest;
 	size_t line = 0;
 
 	if (!b)
@@ -214,13 +262,14 @@ read_pairs(const char *path, struct fg_err *err)
 	list = json_array();
 	text = fg_strndup((const char *)b->data, b->len);
 	fg_buf_unref(b);
-	for (char *s = strtok_r(text, "\r\n", &save); s;
-	     s = strtok_r(NULL, "\r\n", &save)) {
+	rest = text;
+	for (char *s; (s = strsep(&rest, "\n"));) {
 		uint64_t pair[2];
 		char *comma = strchr(s, ',');
 
 		line++;
-		if (line == 1 && (*s < '0' || *s > '9'))
+		s[strcspn(s, "\r")] = '\0';
+		if (!*s || (line == 1 && (*s < '0' || *s > '9')))
 			continue;
 		if (comma)
 			*comma = '\0';

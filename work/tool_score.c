@@ -9,6 +9,9 @@
 
 #include "base/json.h"
 #include "seg/score.h"
+#include "work/catalog.h"
+#include "work/control.h"
+#include "work/recipe.h"
 #include "work/score_paths.h"
 #include "work/tool.h"
 #include "work/volume.h"
@@ -31,8 +34,14 @@ static const struct fg_tool_option options[] = {
 	"an object merges skeletons of which it holds N nodes each\n(default 2)", 0},
     {"step", "VOXELS", "distance of the nodes on a line (default 8)", 0},
     {"worst", "N", "list the N largest merges and splits (default 5)", 0},
-    {"server", "URL", "where both layers are served, for links to Neuroglancer", 0},
-    {"image", "LAYER", "image layer there, shown below them in the links", 0},
+    {"server", "URL",
+	"where both layers are served, for links to Neuroglancer\n"
+	"(default: the daemon that holds the data directory)",
+	0},
+    {"image", "LAYER",
+	"image layer there, shown below them in the links\n(default: the one that SEG "
+	"is made of)",
+	0},
     {NULL, NULL, NULL, 0},
 };
 
@@ -56,6 +65,7 @@ struct pair {
 	struct fg_path_score path_score;
 	struct wrong *wrong;
 	size_t wrongs, unfound;
+	char *server, *image; /* for links; NULL: none */
 };
 
 /* Signed labels are compared as unsigned ones of their size: the same partition. */
@@ -284,15 +294,47 @@ link_layer(const char *server, const char *of, const char *name, const char *typ
 	return layer;
 }
 
-/* A link that shows the place, with the objects concerned selected; NULL without
- * --server. free(). */
+static struct fg_layer *
+layer_of(const struct fg_session *s, const char *arg)
+{
+	return s->catalog ? fg_catalog_find(s->catalog, arg, strcspn(arg, "@")) : NULL;
+}
+
+/* Where links lead to: what was asked for, else the daemon, if both are layers of it.
+ */
+static void
+find_server(const struct fg_tool *t, const struct fg_session *s, struct pair *p)
+{
+	const char *server = fg_tool_text(t, "server", NULL);
+	const char *image = fg_tool_text(t, "image", NULL);
+	struct fg_layer *seg = layer_of(s, t->arg[0]), *truth = layer_of(s, t->arg[1]);
+	struct fg_layer *below = NULL;
+	struct fg_err none = FG_ERR_INIT;
+	struct fg_control *c =
+	    !server && seg && truth ? fg_control_open(t->root, &none) : NULL;
+	json_t *status = NULL;
+
+	if (c && fg_control_call(c, "GET", "/api/status", NULL, &status, &none) == 0)
+		server = json_string_value(json_object_get(status, "url"));
+	if (!image && seg && seg->recipe && seg->recipe->image)
+		below = layer_of(s, seg->recipe->image);
+	p->server = server ? fg_strdup(server) : NULL;
+	p->image = image || below ? fg_strdup(image ? image : below->name) : NULL;
+	json_decref(status);
+	fg_control_close(c);
+	fg_layer_unref(below);
+	fg_layer_unref(truth);
+	fg_layer_unref(seg);
+}
+
+/* A link that shows the place, with the objects concerned selected; NULL where no
+ * server is known. free(). */
 static char *
-make_link(const struct fg_tool *t, const struct wrong *w)
+make_link(const struct fg_tool *t, const struct pair *p, const struct wrong *w)
 {
 	static const char plain[] = "abcdefghijklmnopqrstuvwxyz"
 				    "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~,:";
-	const char *server = fg_tool_text(t, "server", NULL);
-	const char *image = fg_tool_text(t, "image", NULL);
+	const char *server = p->server, *image = p->image;
 	const struct fg_score_offender *o = &w->o;
 	struct fg_str s = FG_STR_INIT;
 	json_t *layers, *j;
@@ -333,7 +375,7 @@ wrong_json(const struct fg_tool *t, const struct pair *p)
 
 	for (size_t i = 0; i < p->wrongs; i++) {
 		const struct wrong *w = &p->wrong[i];
-		char *link = make_link(t, w);
+		char *link = make_link(t, p, w);
 
 		json_array_append_new(list,
 		    json_pack("{s:s, s:o, s:o, s:o, s:I, s:o, s:s*}", "kind",
@@ -351,7 +393,7 @@ print_wrong(const struct fg_tool *t, const struct pair *p)
 {
 	for (size_t i = 0; i < p->wrongs; i++) {
 		const struct wrong *w = &p->wrong[i];
-		char *link = make_link(t, w);
+		char *link = make_link(t, p, w);
 
 		if (i == 0 || w->o.merge != w[-1].o.merge)
 			printf("  largest %s\n", w->o.merge ? "merges" : "splits");
@@ -489,6 +531,8 @@ run_evaluate(struct fg_tool *t)
 		rc = score_paths(t, &p, &err);
 	if (rc == 0)
 		rc = list_worst(t, &p, &bar, &err);
+	if (rc == 0 && p.wrongs > 0)
+		find_server(t, &s, &p);
 	fg_progress_end(&bar);
 	if (rc < 0 || fg_score_get(p.scorer, p.over, &score, &err) < 0) {
 		code = fg_tool_fail(t, &err);
@@ -512,6 +556,8 @@ run_evaluate(struct fg_tool *t)
 	}
 	fg_paths_free(p.paths);
 	free(p.wrong);
+	free(p.server);
+	free(p.image);
 	fg_volume_close(p.test);
 	fg_volume_close(p.ref);
 	fg_score_free(p.scorer);
@@ -533,7 +579,9 @@ const struct fg_tool_command fg_tool_score_commands[] = {
 	    "information,\nadapted Rand error, and how many objects of the truth are "
 	    "matched at IoU 0.5,\n0.75 and 0.9, and the largest merges and splits with "
 	    "a voxel of "
-	    "each. What has not\nbeen made yet counts as 0.",
+	    "each and a\nlink to Neuroglancer; with --skeletons also edges by what "
+	    "became of them, and the\nexpected run length. What has not been made yet "
+	    "counts as 0.",
 	.options = options,
 	.run = run_evaluate},
     {.name = NULL},

@@ -15,12 +15,21 @@ const ORDERS = [
 ];
 const SHOWN = 8; // ended jobs that are listed without asking
 
+// The stage whose numbers are the job's; none where it has those of two together.
+function countedStage(job) {
+  const names = {
+    blocks: ["segment", "resegment", "stitch"],
+    objects: ["mesh", "skeleton"],
+    chunks: ["downsample"],
+  }[job.counted] ?? [];
+  return names.find((name) => job.stages?.some((s) => s.name === name));
+}
+
 function progressText(job) {
   const parts = [`${count(job.done + job.skipped)} of ${count(job.all)} ${job.counted}`];
   if (job.state === "running") {
     const now = job.stages?.find((s) => s.state === "running");
-    const first = job.counted === "objects" ? job.stages[0].name : "segment";
-    if (now && now.name !== first)
+    if (now && now.name !== countedStage(job))
       parts.push(`${now.name}: ${count(now.done + now.present)} of ${count(now.all)}`);
     if (job.rate) parts.push(rate(job.rate, job.counted));
     if (job.left_s !== null) parts.push(`${duration(job.left_s)} left`);

@@ -176,11 +176,12 @@ export class RegionForm {
     const guess = dry.time_basis === "measured" ? "" : "about ";
     const facts = [
       ["Box", `${times(size)} voxels`],
-      ["Blocks", `${count(dry.blocks)}, ${count(dry.present)} of them made already`],
+      [dry.counted[0].toUpperCase() + dry.counted.slice(1), dry.all === null ? "not known before"
+        : `${count(dry.all)}, ${count(dry.present)} of them made already`],
     ];
     if (dry.failed) facts.push(["Failed before", `${count(dry.failed)}; use retry of their job`]);
     if (dry.to_make > 0) {
-      facts.push(["To be stored", `about ${bytes(dry.bytes)}`]);
+      if (dry.bytes !== null) facts.push(["To be stored", `about ${bytes(dry.bytes)}`]);
       facts.push(["Time", dry.hours === null ? "not known yet"
         : `${guess}${duration(dry.hours * 3600)} with ${count(dry.devices)} ` +
           `device${dry.devices === 1 ? "" : "s"}`]);

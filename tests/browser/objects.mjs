@@ -3,8 +3,9 @@
 //
 // Objects of a segmentation in three dimensions: for each case a real Neuroglancer shows
 // one layer with some segments selected, nothing of which need exist before, and waits
-// until all is loaded. CASES is JSON: [{name, layer, ids, skeletons, nm, position}].
-// Screenshots are PICTURES-NAME.png; look at them after a change. Output is TAP.
+// until all is loaded. Then its list of segments is searched by their properties. CASES
+// is JSON: [{name, layer, ids, skeletons, nm, position}]. Screenshots are
+// PICTURES-NAME.png; look at them after a change. Output is TAP.
 import { done, ok } from "./browser.mjs";
 import { openViewer } from "./viewer.mjs";
 
@@ -54,6 +55,52 @@ for (const one of JSON.parse(text)) {
       viewer.problems.length === 0, viewer.problems.join("\n"));
     await viewer.screenshot(`${pictures}-${one.name}.png`);
     console.log(`# ${[...asked].length} files, ${colours} colours, ${share.toFixed(3)}`);
+  } finally {
+    await viewer.close();
+  }
+}
+
+// The list of segments: what a query of its properties leaves is what the server says.
+{
+  const layer = "seg.agg";
+  const p = await (await fetch(`${base}/${layer}/segment_properties/info`)).json();
+  // Single precision, as the viewer holds them; "NaN" is no number here either.
+  const columns = Object.fromEntries(p.inline.properties.map((c) => [
+    c.id, c.data_type === "float32" ? c.values.map(Math.fround) : c.values]));
+  const all = p.inline.ids.length;
+  const median = (key) => {
+    const known = columns[key].filter((v) => !Number.isNaN(v)).sort((a, b) => a - b);
+    return known[known.length >> 1];
+  };
+  const { nm, position } = JSON.parse(text)[0];
+  const viewer = await openViewer(packages, bundle);
+  const listed = async (query, want) => {
+    const state = stateFor({ nm, position, extent: 150, layer, ids: [] });
+    Object.assign(state.layers[0], { segmentQuery: query, tab: "segments" });
+    state.selectedLayer = { visible: true, layer };
+    await viewer.show(state);
+    const status = viewer.page.locator(".neuroglancer-segment-list-status-message").first();
+    let said = "";
+    for (let i = 0; i < 100 && said !== want; i++) {
+      await viewer.page.waitForTimeout(100);
+      said = (await status.count()) ? await status.textContent() : "";
+    }
+    const errors = await viewer.page.locator(".neuroglancer-segment-query-errors li").count();
+    ok(`the segment list finds ${query || "all"}: ${want}`, errors === 0 && said === want,
+      `${said}, ${errors} errors`);
+  };
+  const match = (f) => {
+    const found = p.inline.ids.filter((_, n) => f((key) => columns[key][n])).length;
+    return `${found} match /${all} total ids`;
+  };
+  try {
+    await listed("", `${all} total ids`);
+    for (const key of Object.keys(columns)) {
+      const bound = median(key);
+      await listed(`${key}>=${bound}`, match((c) => c(key) >= bound));
+    }
+    await listed(`parts>=2 x0<${median("x0")} >voxels`, match((c) => c("parts") >= 2 &&
+      c("x0") < median("x0")));
   } finally {
     await viewer.close();
   }

@@ -3,11 +3,14 @@
 # NAME.agg: the blocks of a segmentation stitched to whole objects. The image is cells
 # between closed walls, so the truth is known: one object a cell, in whatever order the
 # blocks came.
+import json
 import os
 import random
 import struct
+import subprocess
+from urllib.parse import unquote
 
-from lib import Server, Volume, done, is_, ok, tiny_ffn, wait_for, write_tiny_model
+from lib import BUILD, Server, Volume, done, is_, ok, tiny_ffn, wait_for, write_tiny_model
 
 SIZE, OFFSET = (96, 96, 96), (8, 0, -16)
 BLOCK, PERIOD, WALL, SHIFT = 48, 24, 7, 15  # cells lie across the planes at 48
@@ -189,10 +192,32 @@ def decisions(s, layer, wanted):
         first = undone[-1]["edit"]
     is_("all of them", ({r["undone"] for r in undone}, len(undone)),
         ({True}, last - many["edits"][0] + 1))
+    for how in ([], ["--json"]):
+        p = subprocess.run([os.path.join(BUILD, "floodgate"), "object", "edits", layer,
+                            "--root", s.root, *how], capture_output=True, text=True)
+        is_(f"the tool lists them all {how}", len(json.loads(p.stdout)) if how else
+            len(p.stdout.splitlines()), last)
     ring = [b[0], b[1], a[0]]
     is_("a ring", edit(s, layer, join=list(zip(ring, ring[1:] + ring[:1])))[0], 201)
+    token = s.call("POST", "/api/tokens", {"role": "compute", "hours": 1}).json()["token"]
+    n = s.request("POST", f"/t/{token}/api/layers/{layer}/edits",
+                  body=json.dumps({"join": [[a[0], a[1]]]})).json()["edits"][0]
+    is_("who does not say who is known by the token",
+        s.get(f"{edits}?after={n - 1}").json()[0]["who"], "session")
     is_("without a token", s.request("POST", f"/api/layers/{layer}/edits",
                                      body=b"{}").status, 401)
+
+
+def scores(s):
+    """Blocks by themselves against whole objects, with links to where they differ."""
+    p = subprocess.run([os.path.join(BUILD, "floodgate"), "evaluate", "seg0", "seg0.agg",
+                        "--json", "--root", s.root], capture_output=True, text=True)
+    j = json.loads(p.stdout)
+    ok("blocks split cells and merge none", j["voi_split"] > 0.5 and j["voi_merge"] == 0)
+    links = [json.loads(unquote(w["link"].split("#!", 1)[1])) for w in j["worst"]]
+    is_("links lead to the daemon, over the image", {
+        x["source"] for state in links for x in state["layers"]},
+        {f"precomputed://{s.url}/{n}" for n in ("em", "seg0", "seg0.agg")})
 
 
 def properties(s, layer):
@@ -270,6 +295,7 @@ with Server() as s:
     is_("the corner cell has eight parts", max(parts["parts"]), 8)
     is_("in eight blocks", max(parts["blocks"]), 8)
     wanted = equivalences(s, "seg0")
+    scores(s)
     decisions(s, "seg1", wanted)
     s.stop()
     s.start()

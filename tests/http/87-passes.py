@@ -137,6 +137,23 @@ with Server() as s:
     is_("but none across", [b for b in on if b[4] < JUMP < b[5]], [])
     is_("smaller jumps are none", objects(s, "small"), objects(s, "over"))
 
+    # A bright process through all sections, of which one is left out.
+    Volume(os.path.join(top, "long"), (24, 24, 48), (0, 0, 0), dark=lambda x, y, z: min(
+        x, y, 23 - x, 23 - y) < 4)
+    s.add_layer("long", os.path.join(top, "long"))
+    for name, missing in (("whole", []), ("left23", [23]), ("left24", [24])):
+        is_(f"sections {missing} are left out", add(s, net, name, "long", 10, missing=missing)
+            .status, 201)
+        make(s, name)
+    is_("a flood goes through", [b for b in objects(s, "whole") if b[4] < 10 and b[5] > 38] != [],
+        True)
+    for name in ("left23", "left24"):
+        ends = [b[4:] for b in objects(s, name)]
+        # A field of view sees four sections to each side.
+        ok(f"none goes over a section that is left out: {ends}", all(
+            z0 > 18 or z1 < 30 for z0, z1 in ends) and any(z0 < 10 for z0, _ in ends) and
+           any(z1 > 38 for _, z1 in ends))
+
     # A gap of one voxel, which the field of view looks over.
     Volume(os.path.join(top, "gap"), (48, 24, 24), (0, 0, 0), dark=lambda x, y, z: x == GAP)
     s.add_layer("gap", os.path.join(top, "gap"))

@@ -66,6 +66,16 @@ def levels(s, directory, i):
     return [s.get(f"/seg.agg/{directory}/{i}{e}{LATE}").body for e in (".index", "")]
 
 
+def tags(s, i, many):
+    """Tags of all that an object has, in the newest epoch where there are levels."""
+    epoch = s.get("/seg.agg@multilod/info").json()["mesh"]
+    files = {"manifest": f"mesh/{i}:0", "skeleton": f"skeleton/{i}"}
+    files.update((p, f"mesh/{p}") for p in pieces(s, "seg.agg", i))
+    if many:
+        files.update({"index": f"{epoch}/{i}.index", "levels": f"{epoch}/{i}"})
+    return {k: s.get(f"/seg.agg/{path}{LATE}")["ETag"] for k, path in files.items()}
+
+
 def bone(s, i):
     """Its vertices as voxels, edges, and how many trees they make."""
     b = s.get(f"/seg.agg/skeleton/{i}{LATE}").body
@@ -143,4 +153,13 @@ with Server("--skeleton-whole-mvx", "0.001") as s:
         is_("and the new one", levels(s, new, i), fresh)
     is_("and the pieces", pieces(s, "seg.agg", i), now)
     is_("with nothing to do", s.metrics()['floodgate_tasks_total{end="done"}'], 0)
+
+    # A decision about two others: what this object has keeps its tags.
+    pair = sorted(k for k in known if k != i)[:2]
+    mine, theirs = tags(s, i, many), tags(s, pair[0], many)
+    is_("two others are joined", s.call("POST", "/api/layers/seg/edits", {
+        "join": [pair]}).status, 201)
+    is_("its files keep their tags", tags(s, i, many), mine)
+    ok("theirs do not", all(tags(s, pair[0], many)[k] != theirs[k]
+                            for k in ("manifest", "skeleton")))
 done()

@@ -26,6 +26,11 @@ def counts(j):
     return j["done"], j["skipped"], j["failed"]
 
 
+def end_of(s, job):
+    return wait_for("the job", lambda: (lambda j: j if j["state"] in (
+        "done", "failed") else None)(s.get(job["url"]).json()))
+
+
 COUNTED = ("counted", "all", "done", "skipped", "failed")
 
 with Server() as s:
@@ -40,8 +45,7 @@ with Server() as s:
     job = s.call("POST", "/api/jobs", {
         "layer": "seg", "stages": ["segment", "stitch", "mesh", "skeleton"],
         "box": [8, 0, -16, 72, 64, 48]}).json()
-    over = wait_for("the job", lambda: (lambda j: j if j["state"] in (
-        "done", "failed") else None)(s.get(job["url"]).json()))
+    over = end_of(s, job)
     is_("all stages", (over["state"], over["error"]), ("done", ""))
     is_("one that makes blocks counts blocks", (over["counted"], over["all"], over["done"]),
         ("blocks", 1, 1))
@@ -70,13 +74,41 @@ with Server() as s:
     one = str(first[0])
     is_("some by their ids", counts(tool(s, "skeleton", "seg", "--ids",
                                          f"{one},{first[1]},{one}")), (2, 0, 0))
+    def dry(**spec):
+        r = s.call("POST", "/api/jobs?dry=1", {"layer": "seg", **spec}).json()
+        return [r[k] for k in ("counted", "all", "present", "failed", "to_make", "bytes",
+                               "hours")]
+    there = ["meshes and skeletons", 2 * n, 2 * n, 0, 0, 0, 0]
+    box = [8, 0, -16, 72, 64, 48]
+    is_("a dry run counts what they have", dry(stages=["mesh", "skeleton"]), there)
+    is_("an id that is no object", dry(stages=["mesh"], objects="base", ids=[
+        first[0], 2 ** 52]), ["objects", 2, 1, 1, 0, 0, 0])
+    left = dry(stages=["skeleton"], objects="base", box=box)
+    ok("and what they have not", left[2] == 2 and left[4] == left[1] - 2 > 3 and
+       left[5:] == [None, None])
+    is_("blocks that are stitched", dry(stages=["stitch"], box=box),
+        ["blocks", 1, 1, 0, 0, 0, 0])
+    is_("blocks that are not resegmented", dry(stages=["resegment"], box=box),
+        ["blocks", 1, 0, 0, 1, None, None])
+    is_("chunks are not known before", dry(stages=["downsample"]),
+        ["chunks", None, None, 0, None, None, None])
+    job = s.call("POST", "/api/jobs", {
+        "layer": "seg", "stages": ["mesh", "skeleton"], "objects": "base", "box": box}).json()
+    two = end_of(s, job)
+    is_("meshes and skeletons are both counted", [two[k] for k in COUNTED],
+        ["meshes and skeletons", sum(x["all"] for x in two["stages"]),
+         sum(x["done"] for x in two["stages"]), sum(x["present"] for x in two["stages"]), 0])
+    ok("of the same objects", two["stages"][0]["all"] == two["stages"][1]["all"] > 5 and
+       two["done"] == left[4])
+    is_("a job of resegment counts its blocks", [end_of(s, s.call("POST", "/api/jobs", {
+        "layer": "seg", "stages": ["stitch", "resegment"], "box": box}).json())[k]
+        for k in COUNTED], ["blocks", 1, 0, 1, 0])
     text = tool(s, "mesh", "seg", "--ids", f"{one},{2 ** 63 + 9}", code=1)
     has("an id that is no object", text, f"there is no object {2 ** 63 + 9}")
     has("of how many", text, "1 of 2 objects failed")
     job = s.call("POST", "/api/jobs", {"layer": "seg", "stages": ["mesh"], "ids": [
         first[0], 2 ** 52]}).json()
-    over = wait_for("the job", lambda: (lambda j: j if j["state"] in (
-        "done", "failed") else None)(s.get(job["url"]).json()))
+    over = end_of(s, job)
     has("a job says so too", over["error"], f"there is no object {2 ** 52}")
     is_("it counts objects, not the blocks of its box", [over[k] for k in COUNTED],
         ["objects", 2, 0, 1, 1])
@@ -95,6 +127,11 @@ with Server() as s:
     again = s.get(job["url"]).json()
     is_("the job's counts outlive it", [again[k] for k in ("state", *COUNTED)],
         ["failed", "objects", 2, 0, 1, 1])
+    again = s.get(two["url"]).json()
+    is_("those of two stages, too", [again[k] for k in ("state", *COUNTED)],
+        ["done", *[two[k] for k in COUNTED]])
+    is_("and of each", [(x["name"], x["all"], x["present"]) for x in again["stages"]],
+        [(x["name"], x["all"], x["done"] + x["present"]) for x in two["stages"]])
     is_("stops again", s.stop(), 0)
     p = subprocess.Popen([TOOL, "mesh", "seg.agg", "--root", s.root],
                          stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)

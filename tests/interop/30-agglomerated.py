@@ -82,8 +82,8 @@ with Server() as s, tempfile.TemporaryDirectory() as top:
                        capture_output=True, text=True)
     is_("3,000 pairs from a file", (p.returncode, "and 2980 more" in p.stdout), (0, True))
     with open(many, "a", encoding="ascii") as f:
-        f.write("12,x\n")
+        f.write("\n\r\n12,x\n")
     p = subprocess.run([TOOL, "--root", s.root, "object", "join", "seg", "--file", many],
                        capture_output=True, text=True)
-    ok("a bad line is named", p.returncode == 2 and "line 3002" in p.stderr)
+    ok("a bad line is named", p.returncode == 2 and "line 3004" in p.stderr)
 done()

@@ -7,12 +7,9 @@
 #include "config.h"
 
 #include <signal.h>
-#include <sqlite3.h>
 #include <sys/wait.h>
 
-#include "base/clock.h"
 #include "store/index_object.h"
-#include "store/index_sql.h"
 #include "tests/store/store_test.h"
 
 #define OBJECTS 80 /* two a block */
@@ -686,61 +683,6 @@ test_dropped(void)
 	st_cleanup();
 }
 
-/* ------------------------------------------------------------- cost */
-
-#define MANY 10000
-
-static void
-test_cost(void)
-{
-	struct fg_err err = FG_ERR_INIT;
-	struct fg_store *s;
-	char path[512];
-	struct fg_index *ix;
-	struct fg_object_row *o = fg_calloc(MANY, sizeof *o);
-	struct fg_result res = {.object = o, .objects = MANY};
-	struct fg_merge m;
-	int rc = 0;
-
-	st_folder();
-	s = st_open(FG_STORE_CREATE);
-	uint32_t layer = st_add_layer(s, "seg");
-	fg_store_close(s);
-	snprintf(path, sizeof path, "%s/index.sqlite", st_root);
-	ix = fg_index_open(path, FG_INDEX_WRITE, &err);
-	for (int i = 0; i < MANY; i++)
-		o[i] = (struct fg_object_row){.id = 1000 + (uint64_t)i, .voxels = 1};
-	res.task = st_key(layer, FG_KIND_BLOCK, 0, 0, 0, 0);
-	tap_rc(fg_index_begin(ix, &err), &err, "begin");
-	tap_rc(fg_index_put_result(ix, &res, 0, &err), &err, "objects");
-	int64_t before = sqlite3_total_changes64(ix->db), t0 = fg_clock_ns();
-	for (int i = MANY - 2; i >= 0 && rc == 0; i--) {
-		m = (struct fg_merge){1000 + (uint64_t)i, 1001 + (uint64_t)i, 1, 1, 1,
-		    true};
-		rc = fg_index_put_merges(ix, layer, &m, 1, &err);
-	}
-	tap_rc(rc, &err, "a chain of 10,000, from its end");
-	int64_t t1 = fg_clock_ns();
-	/* Each merge also writes its own row, the representative's and the layer's. */
-	int64_t writes = sqlite3_total_changes64(ix->db) - before - 3 * (MANY - 1);
-	tap_ok(writes <= 13.3 * MANY, "rewrites at most n log2 n rows");
-	printf("# %lld rows in %.0f ms\n", (long long)writes, (double)(t1 - t0) / 1e6);
-	tap_rc(fg_index_commit(ix, &err), &err, "commit");
-	t0 = fg_clock_ns();
-	int bad = 0;
-	for (int i = 0; i < MANY; i++) {
-		uint64_t id = 1000 + (uint64_t)(i * 7919 % MANY), p = 0;
-
-		bad += fg_index_public(ix, layer, &id, 1, &p, &err) < 0 || p != 1000;
-	}
-	t1 = fg_clock_ns();
-	tap_int(bad, 0, "all of them are one");
-	printf("# a look-up takes %.2f us\n", (double)(t1 - t0) / 1e3 / MANY);
-	fg_index_close(ix);
-	free(o);
-	st_cleanup();
-}
-
 int
 main(void)
 {
@@ -752,6 +694,5 @@ main(void)
 	test_seeds();
 	test_killed();
 	test_dropped();
-	test_cost();
 	return tap_done();
 }

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 # `floodgate evaluate --skeletons` against an implementation of edge accuracy and expected
-# run length of its own (networkx), on random lines in random labels; `--worst` against
+# run length of its own (networkx), on random lines in random labels, and against the one of
+# PyPI's segmentation-skeleton-metrics, where that is installed; `--worst` against
 # counting by hand; matched objects against scikit-image's contingency table.
 import collections
 import json
@@ -10,6 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import types
 from urllib.parse import unquote
 
 sys.path.insert(0, os.path.join(os.environ.get("srcdir", "."), "tests", "http"))
@@ -117,6 +119,74 @@ def write_bones(folder, graph):
                     np.zeros(len(mine), "<f4").tobytes())
 
 
+def peer_metrics():
+    """The program of Allen Neural Dynamics, where somebody has installed it (without what it
+    needs for drawing and for buckets: docs/testing.md)."""
+    sys.modules["segmentation_skeleton_metrics.plot"] = types.ModuleType("plot")
+    try:
+        from segmentation_skeleton_metrics import skeleton_metrics
+        from segmentation_skeleton_metrics.datamodules.graph_classes import LabeledGraph
+        return skeleton_metrics, LabeledGraph
+    except ImportError as e:
+        print(f"# not compared with segmentation-skeleton-metrics: {e}")
+        return None, None
+
+
+def check_peer(top, seed):
+    """Eight straight lines, a node a voxel, through objects, gaps, and objects that two of
+    them share: of those the peer, as we are told to, calls 51 nodes of each a merge."""
+    metrics, labeled = peer_metrics()
+    if not metrics:
+        return
+    rng, n = np.random.default_rng(seed), 400
+    seg = np.zeros((6, 30, n), np.uint64)
+    graphs, lines, label = {}, [], 0
+    for k in range(8):
+        y, at = 3 * k + 2, 0
+        while at < n:
+            # Each run has a label of its own on its line: the peer looks at one of each.
+            label, m, kind = label + 1, int(rng.integers(5, 90)), rng.random()
+            shared = 1000 + label % 7
+            seg[:, y, at:at + m] = (0 if kind < 0.15 else shared if kind < 0.6 and min(
+                m, n - at) > 50 and shared not in seg[0, y] else label)
+            at += m
+        lines += [(k + 1, x + 0.5, y + 0.5, 3.5, x + 1.5, y + 0.5, 3.5) for x in range(n - 1)]
+        g = labeled(name=str(k))
+        g.set_nodes(n)
+        g.add_edges_from((i, i + 1) for i in range(n - 1))
+        g.set_voxels([(3, y, x) for x in range(n)])
+        g.node_label = np.array([str(v) for v in seg[3, y]], dtype=object)
+        graphs[str(k)] = g
+    np.save(os.path.join(top, "peer.npy"), seg)
+    with open(os.path.join(top, "peer.csv"), "w", encoding="ascii") as f:
+        f.writelines(",".join(map(str, v)) + "\n" for v in lines)
+    file = os.path.join(top, "peer.npy")
+    code, out, err = evaluate(file, file, "--json", "--skeletons", os.path.join(top, "peer.csv"),
+                              "--step", "50", "--merge-nodes", "51")
+    if not ok("it runs", code == 0):
+        print(f"# {err}")
+        return
+    got = json.loads(out)["skeletons"]
+    share = {kind: float(metric(verbose=False)(graphs).iloc[:, 0].mean()) / 100
+             for kind, metric in (("omitted", metrics.OmitEdgePercentMetric),
+                                  ("merged", metrics.MergedEdgePercentMetric))}
+    for g in graphs.values():  # "0" is an object to the next one
+        g.node_label = np.where(g.node_label == "0", "", g.node_label)
+    share["split"] = float(metrics.SplitEdgePercentMetric(verbose=False)(
+        graphs).iloc[:, 0].mean()) / 100
+    share["correct"] = 1 - sum(share.values())
+    # Its mean is over labelled runs of a line, ours over all cable of all lines.
+    runs = 0
+    for g in graphs.values():
+        g.node_label = np.where(g.node_label == "", "0", g.node_label)
+        erl = metrics.ERLMetric.compute_graph_erl(g)
+        runs += erl * g.labeled_run_length
+    share["erl"] = runs / got["length"]
+    ok("something is merged, split and omitted", min(share.values()) > 0)
+    is_(f"as segmentation-skeleton-metrics has it, {seed}", {
+        k: (got[k], v) for k, v in share.items() if not math.isclose(got[k], v, rel_tol=1e-9)}, {})
+
+
 def check_worst(j, seg, truth):
     every = contingency_table(truth, seg).toarray()
     table = every.copy()
@@ -169,6 +239,8 @@ with tempfile.TemporaryDirectory() as top:
         [("image", "em")])
     is_("each object once", [len(x["segments"]) == len(set(x["segments"]))
                              for x in state["layers"][1:]], [True, True])
+    for seed in range(3):
+        check_peer(top, seed)
     folder, code = os.path.join(top, "bones"), evaluate(*files, "--json", "--step", "50",
                                                         "--skeletons", lines)
     want_bones = json.loads(code[1])["skeletons"]
