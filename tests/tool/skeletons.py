@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # `floodgate evaluate --skeletons` against an implementation of edge accuracy and expected
 # run length of its own (networkx), on random lines in random labels, and against the one of
-# PyPI's segmentation-skeleton-metrics, where that is installed; `--worst` against
+# PyPI's segmentation-skeleton-metrics (Allen Neural Dynamics); `--worst` against
 # counting by hand; matched objects against scikit-image's contingency table.
 import collections
 import json
@@ -17,9 +17,13 @@ from urllib.parse import unquote
 sys.path.insert(0, os.path.join(os.environ.get("srcdir", "."), "tests", "http"))
 from lib import done, has, is_, missing, ok  # noqa: E402
 
+# The peer draws, too, which is not looked at.
+sys.modules["segmentation_skeleton_metrics.plot"] = types.ModuleType("plot")
 try:
     import networkx as nx
     import numpy as np
+    from segmentation_skeleton_metrics import skeleton_metrics as metrics
+    from segmentation_skeleton_metrics.datamodules.graph_classes import LabeledGraph
     from skimage.metrics import contingency_table
 except ImportError as e:
     missing(f"Python package {e.name}")
@@ -119,25 +123,9 @@ def write_bones(folder, graph):
                     np.zeros(len(mine), "<f4").tobytes())
 
 
-def peer_metrics():
-    """The program of Allen Neural Dynamics, where somebody has installed it (without what it
-    needs for drawing and for buckets: docs/testing.md)."""
-    sys.modules["segmentation_skeleton_metrics.plot"] = types.ModuleType("plot")
-    try:
-        from segmentation_skeleton_metrics import skeleton_metrics
-        from segmentation_skeleton_metrics.datamodules.graph_classes import LabeledGraph
-        return skeleton_metrics, LabeledGraph
-    except ImportError as e:
-        print(f"# not compared with segmentation-skeleton-metrics: {e}")
-        return None, None
-
-
 def check_peer(top, seed):
     """Eight straight lines, a node a voxel, through objects, gaps, and objects that two of
     them share: of those the peer, as we are told to, calls 51 nodes of each a merge."""
-    metrics, labeled = peer_metrics()
-    if not metrics:
-        return
     rng, n = np.random.default_rng(seed), 400
     seg = np.zeros((6, 30, n), np.uint64)
     graphs, lines, label = {}, [], 0
@@ -151,7 +139,7 @@ def check_peer(top, seed):
                 m, n - at) > 50 and shared not in seg[0, y] else label)
             at += m
         lines += [(k + 1, x + 0.5, y + 0.5, 3.5, x + 1.5, y + 0.5, 3.5) for x in range(n - 1)]
-        g = labeled(name=str(k))
+        g = LabeledGraph(name=str(k))
         g.set_nodes(n)
         g.add_edges_from((i, i + 1) for i in range(n - 1))
         g.set_voxels([(3, y, x) for x in range(n)])
