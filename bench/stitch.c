@@ -200,6 +200,7 @@ struct bench {
 	struct fg_net *net;
 	struct servers servers;
 	struct fg_array whole[GRIDS_MAX]; /* --consensus: of each grid that is cut */
+	int64_t whole_grid[GRIDS_MAX][2];
 	size_t wholes;
 };
 
@@ -462,10 +463,24 @@ judge(struct bench *b, struct grid *g, uint32_t labels, bool keep, struct fg_sco
 	score_volume(b, &whole, out);
 	if (keep && b->o->labels)
 		write_labels(b, g, &whole);
-	if (keep && b->o->consensus)
+	if (keep && b->o->consensus) {
+		b->whole_grid[b->wholes][0] = g->r.block[0];
+		b->whole_grid[b->wholes][1] = g->r.halo[0];
 		b->whole[b->wholes++] = whole;
-	else
+	} else
 		fg_array_fini(&whole);
+}
+
+static void
+write_consensus(const struct bench *b, size_t i, uint64_t least,
+    const struct fg_array *whole)
+{
+	char *path = fg_asprintf("%s/%lld-%lld-%llu.npy", b->o->labels,
+	    (long long)b->whole_grid[i][0], (long long)b->whole_grid[i][1],
+	    (unsigned long long)least);
+
+	write_npy(path, whole);
+	free(path);
 }
 
 /* Each stitched volume split by the next grid's. */
@@ -491,6 +506,8 @@ run_consensus(struct bench *b)
 			       "labelled %.3f\n",
 			    i, s.voi_split + s.voi_merge, s.voi_split, s.voi_merge,
 			    s.rand_error, (double)s.compared / (double)s.voxels);
+			if (b->o->labels)
+				write_consensus(b, i, least[k], &out);
 			fg_array_fini(&out);
 		}
 	}
