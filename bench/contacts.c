@@ -254,6 +254,10 @@ keep_seen(struct bench *b)
 		pair[pairs][0] = FG_MIN(x, y);
 		pair[pairs++][1] = FG_MAX(x, y);
 	}
+	if (!feof(f)) {
+		fprintf(stderr, "%s: pair %zu cannot be read\n", b->o.pairs, pairs + 1);
+		exit(1);
+	}
 	fclose(f);
 	if (pairs > 0)
 		qsort(pair, pairs, sizeof *pair, by_pair);
@@ -479,7 +483,7 @@ join(struct bench *b)
 	for (size_t i = 0; i < b->contacts; i++) {
 		const struct contact *c = &b->contact[i];
 		uint32_t x = (uint32_t)c->place.a, y = (uint32_t)c->place.b;
-		bool same = body && body[x] == body[y];
+		bool same = body && body[x] && body[x] == body[y];
 
 		steps += c->steps;
 		alike += same;

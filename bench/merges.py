@@ -18,7 +18,10 @@ import numpy as np
 
 def read(path):
     a = np.load(path)
-    return a if isinstance(a, np.ndarray) else a["segmentation"]
+    a = a if isinstance(a, np.ndarray) else a["segmentation"]
+    if a.max() >= 1 << 32:
+        raise SystemExit(f"{path}: labels of more than 32 bits")
+    return a
 
 
 def parts(labels, truth, least):

@@ -43,6 +43,7 @@
 #include "work/stitch.h"
 
 #define GRIDS_MAX 32
+#define ANY (INT64_C(1) << 40) /* fragments of any size */
 
 static const struct {
 	const char *name;
@@ -62,7 +63,7 @@ static const struct {
     {"mutual, whatever is shared", {16, 0, 0, 9, 0, 20, 9}},
     {"share 0.8, fragments to 500", {16, 0.5, 0.8, 0.8, 500, 20, 9}},
     {"share 0.8, fragments to 2000", {16, 0.5, 0.8, 0.8, 2000, 20, 9}},
-    {"share 0.8, all fragments", {16, 0.5, 0.8, 0.8, INT64_C(1) << 40, 20, 9}},
+    {"share 0.8, all fragments", {16, 0.5, 0.8, 0.8, ANY, 20, 9}},
     {"mutual, IoU 0.5, near 4, rival 0.1", {4, 0.5, 9, 9, 0, 20, 0.1}},
     {"mutual, IoU 0.5, near 4, rival 0.2", {4, 0.5, 9, 9, 0, 20, 0.2}},
     {"mutual, IoU 0.5, near 4, rival 0.3", {4, 0.5, 9, 9, 0, 20, 0.3}},
@@ -78,9 +79,16 @@ static const struct {
     {"the same to 5000, near 12", {12, 0.5, 0.6, 0.8, 5000, 20, 9}},
     {"the same to 10000, near 12", {12, 0.5, 0.6, 0.8, 10000, 20, 9}},
     {"the same to 5000, near 16", {16, 0.5, 0.6, 0.8, 5000, 20, 9}},
+    {"share 0.8, all fragments, both 200", {16, 0.5, 0.8, 0.8, ANY, 200, 9}},
+    {"the same, both 1000", {16, 0.5, 0.8, 0.8, ANY, 1000, 9}},
+    {"fragments 0.7, both 200", {16, 0.5, 0.8, 0.7, ANY, 200, 9}},
+    {"the same, both 1000", {16, 0.5, 0.8, 0.7, ANY, 1000, 9}},
+    {"fragments 0.7, both 200, near 32", {32, 0.5, 0.8, 0.7, ANY, 200, 9}},
+    {"the same, both 500", {32, 0.5, 0.8, 0.7, ANY, 500, 9}},
+    {"the same, both 1000", {32, 0.5, 0.8, 0.7, ANY, 1000, 9}},
 };
 #define RULES FG_COUNTOF(rules)
-#define DEFAULT_RULE 14
+#define DEFAULT_RULE 36
 
 struct options {
 	const char *model, *image, *truth, *cache, *labels;
@@ -429,7 +437,10 @@ write_apart(struct grid *g, const char *path)
 			    (unsigned long long)p->both, (unsigned long long)p->only_a,
 			    (unsigned long long)p->only_b);
 	}
-	fclose(f);
+	if (ferror(f) | fclose(f)) {
+		fprintf(stderr, "%s: %s\n", path, strerror(errno));
+		exit(1);
+	}
 }
 
 static void

@@ -17,15 +17,15 @@
 #define VOXELS_MAX (INT64_C(1) << 40)
 
 void
-fg_stitch_rule_default(struct fg_stitch_rule *r)
+fg_stitch_rule_default(struct fg_stitch_rule *r, int64_t least)
 {
 	*r = (struct fg_stitch_rule){
-	    .near = 16,
+	    .near = 32,
 	    .iou = 0.5,
 	    .share = 0.8,
-	    .fragment_share = 0.8,
+	    .fragment_share = 0.7,
 	    .fragment_max = VOXELS_MAX, /* no bound */
-	    .both_min = 20,
+	    .both_min = FG_MAX(least, 1),
 	    .rival = 2,
 	};
 }

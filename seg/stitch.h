@@ -20,11 +20,11 @@
  *
  * By 1 an object joins at most one object of a neighbour; by 2 what lies in it for the
  * most part follows, up to `fragment_max` voxels. Two objects of one block therefore
- * come together only where an object of another block holds both.
+ * come together only over objects of other blocks.
  *
  * How loose a rule may be depends on the objects (measured: bench/RESULTS.md). Where
  * each hangs together (seg/connected.h), what lies in another for the most part is a
- * fragment of it, however large, and no bound does better than any. Where objects are
+ * fragment of it, however large, provided that it is enough to tell. Where objects are
  * as flooded, one may be pieces of two neurons; a loose rule then ties all of both to
  * it, in every block around, and only strict ones do.
  */
@@ -47,10 +47,12 @@ struct fg_stitch_rule {
 	double rival; /* above 1: no pair is refused for a third object */
 };
 
-/* For objects that hang together, as new layers have them: near 16, IoU 0.5 or share
- * 0.8, and all fragments that share 0.8. Of the rules in bench/stitch.c it had the best
- * sum on tissue, and about the best on phantoms (bench/RESULTS.md). */
-void fg_stitch_rule_default(struct fg_stitch_rule *r);
+/* For objects of at least `least` voxels that hang together, as new layers have them:
+ * near 32, IoU 0.5 or share 0.8, and all fragments that share 0.7; less than the least
+ * object in common is no evidence, for a sliver of 100 voxels lies in anything. Of the
+ * rules in bench/stitch.c it had the best mean on two grids of tissue, and the best
+ * median on phantoms (bench/RESULTS.md). */
+void fg_stitch_rule_default(struct fg_stitch_rule *r, int64_t least);
 /* For objects as they were flooded: near 4, IoU 0.5, no share, no fragments. It had the
  * smallest merge part there. Also what recipes mean that tell no rule. */
 void fg_stitch_rule_strict(struct fg_stitch_rule *r);

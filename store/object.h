@@ -109,16 +109,18 @@ int fg_reader_block_merges(struct fg_reader *r, uint32_t layer, uint64_t at,
 
 #define FG_CONTACT_ALL 1000 /* shares are in thousandths */
 
-/* What two floods from both sides of a contact came to (seg/resegment.h). A pair may
- * have one from each block that it touches in; it is joined if any of them is. All of a
- * block's are replaced together, and forgotten when one of the two objects is. */
+/* What two floods from both sides of a contact came to (seg/resegment.h), or the first
+ * alone where it has decided: then `both` and what the other would have filled are 0. A
+ * pair may have one from each block that it touches in; it is joined if any of them is.
+ * All of a block's are replaced together, and forgotten when one of the two objects is.
+ */
 struct fg_contact {
 	uint64_t a, b;   /* a < b */
 	uint64_t both;   /* voxels of both floods near the contact */
 	uint64_t only_a; /* of that from a alone, from b alone */
 	uint64_t only_b;
 	int64_t vx[3]; /* where: a voxel of scale 0 */
-	int recovered; /* the least share of a or b that either flood found again */
+	int recovered; /* the least share of a or b that a flood found again */
 	int deleted;   /* the lesser share of voxels that a flood took back */
 	bool joined;   /* what the layer's rule made of it */
 };

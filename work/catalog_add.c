@@ -298,6 +298,8 @@ read_passes(struct plan *p, struct fg_err *err)
 	q->pieces_least = p->recipe.flood.min_segment_size;
 	if (fg_passes_parse(p->ffn, q, err) < 0)
 		return -1;
+	if (fg_passes_widen(q, FG_MAX(p->recipe.shape.delta[2], 1), err) < 0)
+		return -1;
 	if (check_coarser(p, "coarse", q->coarse, err) < 0 ||
 	    check_coarser(p, "consensus", q->consensus_scale, err) < 0 ||
 	    (q->consensus_model && read_second_model(p, err) < 0))
@@ -313,7 +315,7 @@ read_stitch(struct plan *p, struct fg_err *err)
 	struct fg_stitch_rule *r = &p->recipe.stitch;
 
 	if (p->recipe.passes.pieces)
-		fg_stitch_rule_default(r);
+		fg_stitch_rule_default(r, p->recipe.flood.min_segment_size);
 	else
 		fg_stitch_rule_strict(r);
 	return rule ? fg_stitch_rule_parse(rule, r, err) : 0;

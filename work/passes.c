@@ -232,6 +232,44 @@ parse_all(const json_t *obj, struct fg_passes *p, struct fg_err *err)
 }
 
 int
+fg_passes_widen(struct fg_passes *p, int64_t step, struct fg_err *err)
+{
+	int64_t *wide = NULL, z;
+	size_t n = 0;
+
+	if (p->missings == 0)
+		return 0;
+	/* Counted, then written. They ascend, so what is there already is below. */
+	for (int pass = 0; pass < 2; pass++) {
+		int64_t last = INT64_MIN;
+
+		for (size_t i = 0; i < p->missings; i++) {
+			for (int64_t k = 0; k < step; k++) {
+				z = p->missing[i] - step / 2 + k;
+				if (z <= last)
+					continue;
+				last = z;
+				if (wide)
+					wide[n] = z;
+				n++;
+			}
+		}
+		if (n > MISSING_MAX)
+			return fg_fail(err, FG_EINVAL,
+			    "\"missing\" leaves out more than %d sections",
+			    MISSING_MAX);
+		if (pass == 0) {
+			wide = fg_calloc(n + 1, sizeof *wide);
+			n = 0;
+		}
+	}
+	free(p->missing);
+	p->missing = wide;
+	p->missings = n;
+	return 0;
+}
+
+int
 fg_passes_parse(const json_t *obj, struct fg_passes *p, struct fg_err *err)
 {
 	if (parse_all(obj, p, err) == 0)

@@ -21,7 +21,11 @@
  *                first; its objects of at least that many of its voxels are kept, and
  *                the finer scale fills what is left
  *   "missing": [z, ...]                 sections (voxels of the inference scale) where
- *                no flood starts and no field of view is centred
+ *                no flood starts and no field of view is centred. A field of view moves
+ *                several sections at once, and would step over a single one: a new
+ *                layer's recipe has as many about each as that (fg_passes_widen). The
+ *                floods of a coarser scale ("coarse", "consensus" on one) do not heed
+ *                them
  *   "jumps": fields of struct fg_jump_rule (seg/jump.h): nor where sections do not
  *                continue one another
  *   "mask": {"layer": NAME or NAME@KEY, "from": 1, "to": 2^53}   nor where that layer,
@@ -60,11 +64,14 @@ struct fg_passes {
 
 /* All off. */
 void fg_passes_default(struct fg_passes *p);
-/* The keys above, out of an object that may have others, over what is in *p. The mask's
- * layer as it stands, `scale` from behind its @ or from its own key. Fails: FG_EINVAL;
- * *p is finished then. */
+/* The keys above, out of an object that may have others; *p is as fg_passes_default
+ * left it, but that `pieces` may be set. The mask's layer as it stands, `scale` from
+ * behind its @ or from its own key. Fails: FG_EINVAL; *p is finished then. */
 int fg_passes_parse(const json_t *obj, struct fg_passes *p,
     struct fg_err *err) FG_MUST_USE;
+/* Make of each missing section `step` (1 or more) of them, with it in the middle.
+ * FG_EINVAL: too many; *p is as it was. */
+int fg_passes_widen(struct fg_passes *p, int64_t step, struct fg_err *err) FG_MUST_USE;
 /* Add what is on to an object. */
 void fg_passes_format(const struct fg_passes *p, json_t *obj);
 void fg_passes_fini(struct fg_passes *p);

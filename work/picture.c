@@ -8,19 +8,16 @@
 
 #include "seg/jump.h"
 
-/* Fields of view move `step` sections at once: as many are forbidden about each, or
- * most floods would step over it. */
 static void
-forbid_sections(const struct fg_passes *p, int64_t step, const struct fg_box *box,
+forbid_sections(const struct fg_passes *p, const struct fg_box *box,
     struct fg_array *mask)
 {
 	size_t area = (size_t)(mask->shape[0] * mask->shape[1]);
 
 	for (size_t i = 0; i < p->missings; i++) {
-		int64_t lo = p->missing[i] - box->lo[2] - step / 2;
-		int64_t hi = FG_MIN(lo + FG_MAX(step, 1), mask->shape[2]);
+		int64_t z = p->missing[i] - box->lo[2];
 
-		for (int64_t z = FG_MAX(lo, 0); z < hi; z++)
+		if (z >= 0 && z < mask->shape[2])
 			memset((uint8_t *)mask->data + (size_t)z * area, 1, area);
 	}
 }
@@ -116,7 +113,7 @@ fg_picture_read(const struct fg_layer *l, const struct fg_box *box,
 		return -1;
 	if (fg_source_box(l->image->source, l->image_scale, box, image, mask, err) < 0)
 		return fg_err_prefix(err, "image %s", l->image->name);
-	forbid_sections(p, l->recipe->shape.delta[2], box, mask);
+	forbid_sections(p, box, mask);
 	if (p->jumps.shift > 0)
 		fg_jump_mask(image, box->lo, l->recipe->shape.fov, &p->jumps, mask);
 	if (l->mask && forbid_layer(l, box, mask, err) < 0)

@@ -2,9 +2,8 @@
 /*
  * The picture that floods of a layer see: a box of its image, and the voxels where no
  * flood may start and no field of view may be centred: where the image has no data, and
- * where the recipe forbids it (work/passes.h; about a missing section as many as a
- * field of view moves at once). And the same box at a coarser scale, for the pass
- * before.
+ * where the recipe forbids it (work/passes.h). And the same box at a coarser scale, for
+ * the pass before.
  */
 #ifndef FG_WORK_PICTURE_H
 #define FG_WORK_PICTURE_H

@@ -179,7 +179,7 @@ two_of(const struct work *w, uint64_t a, uint64_t b)
 	return (struct two){FG_MIN(a, b), FG_MAX(a, b)};
 }
 
-/* What blocks have seen one over the other and stitching left apart. */
+/* What blocks have seen one over the other. */
 static void
 list_seen(struct work *w)
 {
@@ -208,6 +208,7 @@ was_seen(const struct work *w, const struct two *t)
 static int
 read_merges(struct work *w, struct fg_err *err)
 {
+	bool overlaps = w->layer->recipe->resegment.overlap > 0;
 	int64_t grid[3], p[3], at[3];
 	uint32_t local;
 
@@ -229,13 +230,13 @@ read_merges(struct work *w, struct fg_err *err)
 			/* One farther away may not be there yet. */
 			for (int d = 0; near && d < 3; d++)
 				near = llabs(at[d] - w->blk[d]) <= 1;
-			if (near)
+			if (near && (page[k].joined || overlaps))
 				w->merge[w->merges++] = page[k];
 		}
 		free(page);
 	}
 	connect(w);
-	if (w->layer->recipe->resegment.overlap > 0)
+	if (overlaps)
 		list_seen(w);
 	return 0;
 }

@@ -80,7 +80,7 @@ static const struct fg_tool_option options[] = {
 	"flood that scale of the image first and keep objects\nof at least least=N of "
 	"its voxels (default 1000)",
 	0},
-    {"skip-sections", "Z,Z,...", "no field of view is centred in these", 0},
+    {"skip-sections", "Z,Z,...", "no flood goes over these sections", 0},
     {"jumps", "KEY=VALUE,...",
 	"nor where sections do not continue one another: shift\n(voxels), search, "
 	"tile, correlation",

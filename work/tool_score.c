@@ -316,7 +316,8 @@ find_server(const struct fg_tool *t, const struct fg_session *s, struct pair *p)
 
 	if (c && fg_control_call(c, "GET", "/api/status", NULL, &status, &none) == 0)
 		server = json_string_value(json_object_get(status, "url"));
-	if (!image && seg && seg->recipe && seg->recipe->image)
+	/* Another daemon may not have it. */
+	if (!image && c && seg->recipe && seg->recipe->image)
 		below = layer_of(s, seg->recipe->image);
 	p->server = server ? fg_strdup(server) : NULL;
 	p->image = image || below ? fg_strdup(image ? image : below->name) : NULL;

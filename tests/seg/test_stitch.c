@@ -110,7 +110,7 @@ test_rule(void)
 	tap_ok(joined(tie, &r, 1, 4) && !joined(tie, &r, 1, 5),
 	    "of equals the lower number");
 	/* That of objects which hang together. */
-	fg_stitch_rule_default(&r);
+	fg_stitch_rule_default(&r, 20);
 	tap_ok(joined(same, &r, 1, 5) && joined(inside, &r, 1, 5) &&
 		   joined(tie, &r, 1, 4) && joined(tie, &r, 1, 5),
 	    "by default what lies in another joins it, too");
@@ -198,7 +198,7 @@ play(void)
 	size_t n = 0, m = 0;
 	int wrong = 0;
 
-	fg_stitch_rule_default(&r);
+	fg_stitch_rule_default(&r, 20);
 	r.both_min = 1 + rnd(6);
 	r.share = 0.4 + 0.1 * rnd(7);
 	r.fragment_max = rnd(2) ? rnd(60) : 0;
@@ -237,7 +237,7 @@ test_text(void)
 	struct fg_err err = FG_ERR_INIT;
 	json_t *j;
 
-	fg_stitch_rule_default(&r);
+	fg_stitch_rule_default(&r, 20);
 	r.near = 9;
 	r.fragment_max = 1234;
 	j = fg_stitch_rule_format(&r);
@@ -247,7 +247,7 @@ test_text(void)
 		   s.share == r.share && s.fragment_share == r.fragment_share &&
 		   s.both_min == r.both_min,
 	    "and means the same");
-	fg_stitch_rule_default(&r);
+	fg_stitch_rule_default(&r, 20);
 	json_decref(j);
 	j = fg_stitch_rule_format(&r);
 	tap_rc(fg_stitch_rule_parse(j, &s, &err), &err, "that of the default, too");
@@ -276,7 +276,7 @@ main(void)
 	int wrong = 0;
 
 	test_rule();
-	fg_stitch_rule_default(&r);
+	fg_stitch_rule_default(&r, 20);
 	free(compare(none, none, 8, &r, &n));
 	tap_int((int)n, 0, "background has no pairs");
 	for (int i = 0; i < 300; i++)

@@ -188,6 +188,8 @@ test_given(void)
 		    "as given");
 		tap_ok(l->recipe->passes.pieces && l->recipe->passes.pieces_least == 5,
 		    "also where that was given");
+		tap_int(l->recipe->stitch.both_min, 5,
+		    "and so much in common is evidence");
 		fg_layer_unref(l);
 	}
 }

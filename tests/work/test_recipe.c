@@ -29,7 +29,7 @@ sample(void)
 
 	fg_flood_params_default(&r.flood);
 	r.flood.move_threshold = 0.8;
-	fg_stitch_rule_default(&r.stitch);
+	fg_stitch_rule_default(&r.stitch, 1000);
 	fg_resegment_rule_default(&r.resegment, &r.shape);
 	return r;
 }

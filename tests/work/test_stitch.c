@@ -391,7 +391,7 @@ test_boxes(void)
 	const int64_t end[3] = {3, 0, 0}, far[3] = {2, 0, 1};
 	struct fg_box v, u;
 
-	fg_stitch_rule_default(&r.stitch);
+	fg_stitch_rule_default(&r.stitch, 20);
 	r.stitch.near = 4;
 	tap_ok(fg_stitch_box(&r, &s, a, x, &v) && v.lo[0] == 59 - 4 &&
 		   v.hi[0] == 59 + 4 && v.lo[1] == 0 && v.hi[1] == 32 && v.lo[2] == 7 &&
