@@ -219,13 +219,19 @@ fg_objects_edits(struct fg_request *r)
 static void
 sign(const struct fg_request *r, json_t *spec)
 {
-	char who[sizeof((struct fg_edit *)NULL)->who];
+	size_t max = sizeof((struct fg_edit *)NULL)->who - 1, n;
 
 	if (r->control || !r->grant->token || !r->grant->name ||
 	    !json_is_object(spec) || json_object_get(spec, "who"))
 		return;
-	snprintf(who, sizeof who, "%s", r->grant->name);
-	json_object_set_new(spec, "who", json_string(who));
+	n = strlen(r->grant->name);
+	if (n > max) {
+		n = max;
+		/* Not within a character of UTF-8. */
+		while (n > 0 && ((unsigned char)r->grant->name[n] & 0xc0) == 0x80)
+			n--;
+	}
+	json_object_set_new(spec, "who", json_stringn(r->grant->name, n));
 }
 
 void

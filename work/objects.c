@@ -58,11 +58,12 @@ fg_object_describe(const struct fg_layer *l, struct fg_reader *r, uint64_t id,
 #define LIST_MAX ((size_t)1 << 24) /* 128 MiB */
 
 int
-fg_objects_in_box(const struct fg_layer *l, struct fg_reader *r,
-    const struct fg_box *vx, uint64_t **out, size_t *n, struct fg_err *err)
+fg_objects_each(const struct fg_layer *l, struct fg_reader *r, const struct fg_box *vx,
+    uint64_t max, int (*fn)(void *ctx, const struct fg_object *o, struct fg_err *err),
+    void *ctx, struct fg_err *err)
 {
-	uint64_t *list = NULL, after = 0;
-	size_t got = 0, k = 0;
+	uint64_t after = 0;
+	size_t got = 0;
 	int rc;
 
 	do {
@@ -71,29 +72,56 @@ fg_objects_in_box(const struct fg_layer *l, struct fg_reader *r,
 		rc = fg_reader_objects(r, l->id, l->agglomerated, FG_OBJECTS_BY_ID,
 		    after, PAGE, &page, &got, err);
 		if (rc < 0)
-			break;
-		if (k + got > LIST_MAX)
-			rc = fg_fail(err, FG_EINVAL,
-			    "more than %zu objects in one go: choose a smaller box",
-			    LIST_MAX);
-		list = fg_realloc(list, k + got + 1, sizeof *list);
+			return -1;
 		for (size_t i = 0; i < got && rc == 0; i++) {
 			struct fg_box b;
 
 			memcpy(b.lo, page[i].lo, sizeof b.lo);
 			memcpy(b.hi, page[i].hi, sizeof b.hi);
-			if (fg_box_intersect(&b, vx, &b))
-				list[k++] = page[i].public_id;
+			if (max-- == 0)
+				rc = 1;
+			else if (fg_box_intersect(&b, vx, &b))
+				rc = fn(ctx, &page[i], err);
 		}
 		after = got > 0 ? page[got - 1].id : 0;
 		free(page);
 	} while (rc == 0 && got == PAGE);
-	if (rc < 0) {
-		free(list);
+	return rc;
+}
+
+struct ids {
+	uint64_t *id;
+	size_t n, room;
+};
+
+static int
+keep_id(void *ctx, const struct fg_object *o, struct fg_err *err)
+{
+	struct ids *list = ctx;
+
+	if (list->n == LIST_MAX)
+		return fg_fail(err, FG_EINVAL,
+		    "more than %zu objects in one go: choose a smaller box", LIST_MAX);
+	if (list->n == list->room) {
+		list->room = FG_MAX(2 * list->room, PAGE);
+		list->id = fg_realloc(list->id, list->room, sizeof *list->id);
+	}
+	list->id[list->n++] = o->public_id;
+	return 0;
+}
+
+int
+fg_objects_in_box(const struct fg_layer *l, struct fg_reader *r,
+    const struct fg_box *vx, uint64_t **out, size_t *n, struct fg_err *err)
+{
+	struct ids list = {0};
+
+	if (fg_objects_each(l, r, vx, UINT64_MAX, keep_id, &list, err) < 0) {
+		free(list.id);
 		return -1;
 	}
-	*out = list;
-	*n = k;
+	*out = list.id;
+	*n = list.n;
 	return 0;
 }
 
@@ -165,14 +193,6 @@ put_component(struct listing *g, uint64_t id)
 	return 0;
 }
 
-static int
-by_value(const void *pa, const void *pb)
-{
-	uint64_t a = *(const uint64_t *)pa, b = *(const uint64_t *)pb;
-
-	return a < b ? -1 : a > b;
-}
-
 /* Public ids of the objects in the blocks that the box touches, sorted, each once. */
 static int
 public_in_box(struct listing *g, const struct fg_box *vx, uint64_t **out, size_t *n)
@@ -219,7 +239,7 @@ public_in_box(struct listing *g, const struct fg_box *vx, uint64_t **out, size_t
 		free(list);
 		return -1;
 	}
-	qsort(list, k, sizeof *list, by_value);
+	qsort(list, k, sizeof *list, by_id);
 	for (size_t i = 0; i < k; i++) {
 		if (u == 0 || list[i] != list[u - 1])
 			list[u++] = list[i];

@@ -20,8 +20,15 @@ int fg_object_describe(const struct fg_layer *l, struct fg_reader *r, uint64_t i
 
 /* ------------------------------------------------------------- lists */
 
-/* Ids of the objects of l (base objects of NAME, components of NAME.agg) whose bounding
- * box reaches into vx, ascending; *out is malloc'ed. Cost: one pass over the layer's
+/* Calls fn for the objects of l (base objects of NAME, components of NAME.agg) whose
+ * bounding box reaches into vx, by ascending public id, until one call does not return
+ * 0: that is returned. 1: the layer has more than max objects, of which the first max
+ * were looked at. */
+int fg_objects_each(const struct fg_layer *l, struct fg_reader *r,
+    const struct fg_box *vx, uint64_t max,
+    int (*fn)(void *ctx, const struct fg_object *o, struct fg_err *err), void *ctx,
+    struct fg_err *err) FG_MUST_USE;
+/* Ids of these objects; *out is malloc'ed. Cost: one pass over the layer's
  * objects. FG_EINVAL: more than 2^24. */
 int fg_objects_in_box(const struct fg_layer *l, struct fg_reader *r,
     const struct fg_box *vx, uint64_t **out, size_t *n, struct fg_err *err) FG_MUST_USE;

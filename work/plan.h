@@ -68,14 +68,16 @@ int fg_plan_submit(struct fg_plan *p, const json_t *spec, json_t **out,
 /*
  * What such a job would do, without making it: {"layer", "box", "stages", "class",
  * "blocks" and "voxels" of the box; "counted" as in a job, and of these "all",
- * "present", "failed" (given up before, or no object), "to_make" (of chunks null: not
- * known); "bytes" (estimated,
- * to be written), "bytes_basis", "device_hours", "hours" (with the devices of this
- * machine), "time_basis"}. Estimates are of blocks: null with any other thing counted,
- * unless there is nothing to make. Objects are those that there are by now. basis:
- * "measured" on blocks of this layer, "estimated" from the network's speed, "assumed"
- * or "unknown". measure: also measure the network when no block of the layer was made
- * yet (seconds). Fails as fg_plan_submit; FG_EINVAL: a layer that is not made here.
+ * "present", "failed" (given up before, or no object), "to_make" (of stitch and
+ * resegment: at most); "bytes" (estimated, to be written), "bytes_basis",
+ * "device_hours", "hours" (with the devices of this machine), "time_basis"}. "all",
+ * "present" and "to_make" are null, not known before, of chunks and of the objects of a
+ * box in a layer that has more than 100,000. Estimates are of blocks: null with any
+ * other thing counted, unless there is nothing to make. Objects are those that there
+ * are by now. basis: "measured" on blocks of this layer, "estimated" from the network's
+ * speed, "assumed" or "unknown". measure: also measure the network when no block of the
+ * layer was made yet (seconds). Fails as fg_plan_submit; FG_EINVAL: a layer that is not
+ * made here.
  */
 int fg_plan_dry(struct fg_plan *p, const json_t *spec, bool measure, json_t **out,
     struct fg_err *err) FG_MUST_USE;

@@ -18,6 +18,8 @@
 /* Bytes a voxel as compressed_segmentation: an assumption of the right size, used until
  * the first block was made. */
 #define CSEG_BYTES 0.5
+/* Objects of a layer that a dry run looks at: seconds, for whoever asks waits. */
+#define OBJECTS_MAX 100000
 
 /* ------------------------------------------------------------- the box's blocks */
 
@@ -91,11 +93,14 @@ fg_plan_failed_blocks(struct fg_reader *r, uint32_t layer, const struct fg_box *
 
 struct dry {
 	struct fg_plan *p;
+	const struct fg_wish *wish;
 	struct fg_layer *layer;
+	const struct fg_layer *objects; /* whose objects are counted */
 	struct fg_reader *reader;
 	struct fg_box blk;
 	uint64_t blocks;
 	uint64_t all, present, failed; /* of what is counted: fg_wish_unit */
+	bool unknown;                  /* these are not known before */
 	enum fg_kind kind;             /* of blocks and their results */
 	double block_voxels;           /* mean core of the box's blocks */
 	struct fg_err err;             /* of a callback */
@@ -111,6 +116,8 @@ count_row(void *ctx, const struct fg_block_row *row)
 	    .at = row->at};
 	struct fg_place place = {.state = FG_PRESENT};
 
+	if (d->err.code != FG_OK)
+		return;
 	if (d->kind == FG_KIND_BLOCK)
 		d->failed += row->state == FG_BLOCK_FAILED && row->next_try_ms == 0;
 	else if (fg_reader_part(d->reader, &key, 0, &place, &d->err) < 0)
@@ -130,52 +137,84 @@ count_blocks(struct dry *d, unsigned counted, struct fg_err *err)
 	return d->err.code == FG_OK ? 0 : fg_fail(err, d->err.code, "%s", d->err.msg);
 }
 
-/* Whether an object has its mesh, or its skeleton, as it is now. */
-static int
-count_object(struct dry *d, const struct fg_layer *l, enum fg_kind kind, uint64_t id,
-    struct fg_err *err)
+/* The key of a mesh or a skeleton. */
+static struct fg_key
+product_key(const struct fg_layer *l, enum fg_kind kind, uint64_t id)
 {
-	struct fg_key key = fg_artefact_key(l, kind,
+	return fg_artefact_key(l, kind,
 	    kind == FG_KIND_MESH && fg_draco_is_built() ? FG_PRODUCT_LODS
 							: FG_PRODUCT_TABLE,
 	    id);
-	struct fg_err none = FG_ERR_INIT;
-	struct fg_object o = {0};
-	struct fg_place place = {0};
+}
 
-	d->all++;
-	if (fg_artefact_object(d->reader, l->id, fg_key_objects(&key), id, &o, NULL,
-		NULL, &none) < 0) {
-		if (none.code != FG_ENOENT)
-			return fg_fail(err, none.code, "%s", none.msg);
-		d->failed++;
-		return 0;
+/* Whether an object has its mesh and its skeleton, as it is now. */
+static int
+count_object(void *ctx, const struct fg_object *o, struct fg_err *err)
+{
+	static const struct {
+		enum fg_stage stage;
+		enum fg_kind kind;
+	} of[] = {{FG_STAGE_MESH, FG_KIND_MESH}, {FG_STAGE_SKELETON, FG_KIND_SKELETON}};
+	struct dry *d = ctx;
+
+	for (size_t i = 0; i < FG_COUNTOF(of); i++) {
+		struct fg_key key = product_key(d->objects, of[i].kind, o->public_id);
+		struct fg_place place = {0};
+
+		if (!(d->wish->stages & 1u << of[i].stage))
+			continue;
+		d->all++;
+		if (fg_reader_gen(d->reader, &key, 0, o->gen, &place, err) < 0)
+			return -1;
+		d->present += place.state != FG_ABSENT;
 	}
-	if (fg_reader_gen(d->reader, &key, 0, o.gen, &place, err) < 0)
-		return -1;
-	d->present += place.state != FG_ABSENT;
 	return 0;
+}
+
+static int
+count_named(struct dry *d, struct fg_err *err)
+{
+	const struct fg_wish *w = d->wish;
+	const struct fg_layer *l = d->objects;
+	struct fg_key any = product_key(l, FG_KIND_MESH, 0);
+	unsigned each = fg_wish_counted(w) == FG_STAGES_OBJECTS ? 2 : 1;
+	uint64_t *id = NULL;
+	size_t n = 0;
+	int rc = fg_objects_named(l, d->reader, w->id, w->ids, &id, &n, err);
+
+	for (size_t i = 0; i < n && rc == 0; i++) {
+		struct fg_err none = FG_ERR_INIT;
+		struct fg_object o = {0};
+
+		if (fg_artefact_object(d->reader, l->id, fg_key_objects(&any), id[i],
+			&o, NULL, NULL, &none) == 0) {
+			rc = count_object(d, &o, err);
+		} else if (none.code == FG_ENOENT) {
+			d->all += each;
+			d->failed += each;
+		} else {
+			rc = fg_fail(err, none.code, "%s", none.msg);
+		}
+	}
+	free(id);
+	return rc;
 }
 
 /* Of the objects that there are by now. */
 static int
-count_objects(struct dry *d, const struct fg_wish *w, struct fg_err *err)
+count_objects(struct dry *d, struct fg_err *err)
 {
-	struct fg_layer *l = fg_plan_objects_layer(d->p, d->layer, w);
-	uint64_t *id = NULL;
-	size_t n = 0;
-	int rc = w->id ? fg_objects_named(l, d->reader, w->id, w->ids, &id, &n, err)
-		       : fg_objects_in_box(l, d->reader, &w->vx, &id, &n, err);
+	struct fg_layer *l = fg_plan_objects_layer(d->p, d->layer, d->wish);
+	int rc;
 
-	for (size_t i = 0; i < n && rc == 0; i++) {
-		if (w->stages & 1u << FG_STAGE_MESH)
-			rc = count_object(d, l, FG_KIND_MESH, id[i], err);
-		if (rc == 0 && w->stages & 1u << FG_STAGE_SKELETON)
-			rc = count_object(d, l, FG_KIND_SKELETON, id[i], err);
-	}
-	free(id);
+	d->objects = l;
+	rc = d->wish->id ? count_named(d, err)
+			 : fg_objects_each(l, d->reader, &d->wish->vx, OBJECTS_MAX,
+			       count_object, d, err);
+	d->unknown = rc > 0;
+	d->objects = NULL;
 	fg_layer_unref(l);
-	return rc;
+	return FG_MIN(rc, 0);
 }
 
 /* Bytes per block. */
@@ -229,8 +268,9 @@ struct cost {
 };
 
 static json_t *
-tell_dry(const struct dry *d, const struct fg_wish *w, const struct cost *c)
+tell_dry(const struct dry *d, const struct cost *c)
 {
+	const struct fg_wish *w = d->wish;
 	uint64_t there = d->present + (d->kind == FG_KIND_BLOCK ? 0 : d->failed);
 	uint64_t left = d->all - FG_MIN(there, d->all);
 	int devices = d->p->sched ? fg_sched_device_count(d->p->sched) : 1;
@@ -254,8 +294,7 @@ tell_dry(const struct dry *d, const struct fg_wish *w, const struct cost *c)
 	fg_wish_describe(w, out);
 	json_object_update(out, cost);
 	json_decref(cost);
-	/* Coarse chunks are known when their turn comes. */
-	if (fg_wish_counted(w) == 1u << FG_STAGE_DOWNSAMPLE)
+	if (d->unknown)
 		json_object_update_new(out,
 		    json_pack("{s:n, s:n, s:n, s:n, s:n, s:n}", "all", "present",
 			"to_make", "bytes", "device_hours", "hours"));
@@ -278,18 +317,22 @@ covered(const struct fg_layer *l, const struct fg_box *blk)
 }
 
 static int
-work_out(struct dry *d, const struct fg_wish *w, bool measure, struct cost *c,
-    struct fg_err *err)
+work_out(struct dry *d, bool measure, struct cost *c, struct fg_err *err)
 {
 	struct fg_store_counts counts = {0};
-	unsigned counted = fg_wish_counted(w);
+	unsigned counted = fg_wish_counted(d->wish);
 
 	*c = (struct cost){.bytes_basis = "unknown", .time_basis = "unknown"};
 	d->blocks = (uint64_t)fg_box_volume(&d->blk);
 	d->block_voxels = covered(d->layer, &d->blk) / (double)d->blocks;
 	if (counted & FG_STAGES_OBJECTS) {
 		d->kind = FG_KIND_MESH;
-		return count_objects(d, w, err);
+		return count_objects(d, err);
+	}
+	/* Coarse chunks are known when their turn comes. */
+	if (counted == 1u << FG_STAGE_DOWNSAMPLE) {
+		d->unknown = true;
+		return 0;
 	}
 	if (count_blocks(d, counted, err) < 0)
 		return -1;
@@ -307,8 +350,8 @@ int
 fg_plan_dry(struct fg_plan *p, const json_t *spec, bool measure, json_t **out,
     struct fg_err *err)
 {
-	struct dry d = {.p = p, .err = FG_ERR_INIT};
 	struct fg_wish w = {0};
+	struct dry d = {.p = p, .wish = &w, .err = FG_ERR_INIT};
 	struct cost cost;
 	int rc = -1;
 
@@ -322,9 +365,9 @@ fg_plan_dry(struct fg_plan *p, const json_t *spec, bool measure, json_t **out,
 	}
 	d.reader = fg_reader_open(p->store, err);
 	if (!d.reader || fg_sched_block_box(d.layer, &w.vx, &d.blk, err) < 0 ||
-	    work_out(&d, &w, measure, &cost, err) < 0)
+	    work_out(&d, measure, &cost, err) < 0)
 		goto out;
-	*out = tell_dry(&d, &w, &cost);
+	*out = tell_dry(&d, &cost);
 	rc = 0;
 out:
 	fg_wish_fini(&w);

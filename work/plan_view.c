@@ -548,10 +548,30 @@ read_counts(const json_t *o, struct fg_plan_job *j)
 	return counts != NULL;
 }
 
+/* A row of an older version counted the blocks of segment, or else what its first stage
+ * of objects went over: only where that is what is counted now too do its numbers mean
+ * anything. j->done_before: what it had made. */
+static void
+restore_old(struct fg_plan_job *j, uint64_t all, uint64_t skipped, uint64_t failed)
+{
+	unsigned counted = fg_wish_counted(&j->wish);
+	int s = FG_STAGE_SEGMENT;
+
+	if (counted != 1u << FG_STAGE_SEGMENT && counted != 1u << FG_STAGE_MESH &&
+	    counted != 1u << FG_STAGE_SKELETON) {
+		j->done_before = 0;
+		return;
+	}
+	while (counted != 1u << s)
+		s++;
+	j->progress[s] = (struct fg_bulk_progress){.all = all,
+	    .skipped = skipped + j->done_before,
+	    .failed = failed};
+}
+
 int
 fg_wish_read(const struct fg_job_row *row, struct fg_plan_job *j, struct fg_err *err)
 {
-	struct fg_bulk_progress *p = j->progress;
 	json_t *o = NULL;
 	int64_t all = 0, done = 0, skipped = 0, failed = 0;
 	int rc = -1;
@@ -578,14 +598,9 @@ fg_wish_read(const struct fg_job_row *row, struct fg_plan_job *j, struct fg_err 
 		&j->seconds_before, err) < 0)
 		goto out;
 	j->done_before = (uint64_t)done;
+	if (!read_counts(o, j))
+		restore_old(j, (uint64_t)all, (uint64_t)skipped, (uint64_t)failed);
 	rc = 0;
-	if (read_counts(o, j))
-		goto out;
-	while (!(fg_wish_counted(&j->wish) & 1u << (p - j->progress)))
-		p++;
-	p->all = (uint64_t)all;
-	p->skipped = (uint64_t)(skipped + done);
-	p->failed = (uint64_t)failed;
 out:
 	json_decref(o);
 	return rc;

@@ -214,6 +214,10 @@ stitch_box(struct fg_sched *s, const struct fg_bulk_call *call, struct fg_err *e
 	if (rc == 0)
 		rc = list_waiting(s, call->layer, &blk, &at, &n, err);
 	free(at);
+	if (rc == 0) {
+		p.failed = FG_MIN(n, p.done);
+		p.done -= p.failed;
+	}
 	if (call->progress)
 		call->progress(call->ctx, &p);
 	if (rc == 0 && n > 0)

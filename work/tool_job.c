@@ -133,14 +133,20 @@ print_dry(const json_t *j)
 	char bytes[32];
 
 	if (!json_is_integer(json_object_get(j, "all"))) {
-		printf("%s: how many %s there are to make is not known before\n",
-		    text_in(j, "layer"), text_in(j, "counted"));
+		printf("%s: how many %s there are to make is not known before%s\n",
+		    text_in(j, "layer"), text_in(j, "counted"),
+		    strcmp(text_in(j, "counted"), "chunks") == 0
+			? ""
+			: ": the layer has too many objects to count");
 		return;
 	}
 	printf("%s: %llu %s, %llu present, %llu to make", text_in(j, "layer"),
 	    (unsigned long long)fg_follow_count(j, "all"), text_in(j, "counted"),
 	    (unsigned long long)fg_follow_count(j, "present"),
 	    (unsigned long long)fg_follow_count(j, "to_make"));
+	if (fg_follow_count(j, "failed"))
+		printf(", %llu failed",
+		    (unsigned long long)fg_follow_count(j, "failed"));
 	if (fg_follow_count(j, "to_make") == 0) {
 		putchar('\n');
 		return;

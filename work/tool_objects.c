@@ -265,10 +265,13 @@ read_pairs(const char *path, struct fg_err *err)
 	rest = text;
 	for (char *s; (s = strsep(&rest, "\n"));) {
 		uint64_t pair[2];
-		char *comma = strchr(s, ',');
+		size_t end = strlen(s);
+		char *comma;
 
 		line++;
-		s[strcspn(s, "\r")] = '\0';
+		if (end > 0 && s[end - 1] == '\r')
+			s[end - 1] = '\0';
+		comma = strchr(s, ',');
 		if (!*s || (line == 1 && (*s < '0' || *s > '9')))
 			continue;
 		if (comma)

@@ -174,9 +174,11 @@ export class RegionForm {
     const box = this.box();
     const size = [0, 1, 2].map((d) => box[d + 3] - box[d]);
     const guess = dry.time_basis === "measured" ? "" : "about ";
+    const unknown = dry.counted === "chunks" ? "not known before"
+      : "not known before: this layer has too many objects to count";
     const facts = [
       ["Box", `${times(size)} voxels`],
-      [dry.counted[0].toUpperCase() + dry.counted.slice(1), dry.all === null ? "not known before"
+      [dry.counted[0].toUpperCase() + dry.counted.slice(1), dry.all === null ? unknown
         : `${count(dry.all)}, ${count(dry.present)} of them made already`],
     ];
     if (dry.failed) facts.push(["Failed before", `${count(dry.failed)}; use retry of their job`]);
@@ -190,7 +192,8 @@ export class RegionForm {
     this.estimate.replaceChildren(el("dl", {}, facts.map(([k, v]) =>
       el("div", {}, el("dt", {}, k), el("dd", {}, v)))));
     if (dry.to_make === 0)
-      this.estimate.append(el("p", {}, "Everything in this box is there."));
+      this.estimate.append(el("p", {}, dry.all === 0 ? "There are no objects in this box yet."
+        : "Everything in this box is there."));
     this.start.disabled = false;
     setText(this.start, dry.to_make === 0 ? "Start anyway" : "Start job");
   }

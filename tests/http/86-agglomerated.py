@@ -10,7 +10,8 @@ import struct
 import subprocess
 from urllib.parse import unquote
 
-from lib import BUILD, Server, Volume, done, is_, ok, tiny_ffn, wait_for, write_tiny_model
+from lib import BUILD, Server, Volume, done, is_, ok, tiny_ffn, wait_for, write, \
+    write_tiny_model
 
 SIZE, OFFSET = (96, 96, 96), (8, 0, -16)
 BLOCK, PERIOD, WALL, SHIFT = 48, 24, 7, 15  # cells lie across the planes at 48
@@ -300,4 +301,14 @@ with Server() as s:
     s.stop()
     s.start()
     is_("a restart changes nothing", read(s, "seg0.agg")[0], results[0])
+    s.stop()
+    tokens = os.path.join(s.own.name, "tokens")
+    write(tokens, f"admin {'t' * 20} {'n' * 62}é\n")
+    os.chmod(tokens, 0o600)
+    s.options = ("--token-file", tokens)
+    s.start()
+    n = s.request("POST", "/api/layers/seg1/edits", json.dumps({"join": [wanted[0][:2]]}),
+                  {"Authorization": f"Bearer {'t' * 20}"}).json()["edits"][0]
+    is_("a long name is cut between characters", s.call(
+        "GET", f"/api/layers/seg1/edits?after={n - 1}").json()[0]["who"], "n" * 62)
 done()

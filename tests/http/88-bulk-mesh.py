@@ -5,6 +5,7 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 
 from lib import BUILD, Server, Volume, done, has, is_, ok, tiny_ffn, wait_for, \
@@ -146,6 +147,28 @@ with Server() as s:
     is_("again: nothing to do", counts(tool(s, "mesh", "seg.agg")), (0, all_, 0))
     bones = tool(s, "skeleton", "seg.agg")
     is_("skeletons of the same objects", bones["done"] + bones["skipped"], all_)
+    db = sqlite3.connect(f"{s.root}/index.sqlite")
+    db.execute("CREATE TEMP TABLE one AS SELECT * FROM objects WHERE parent = id LIMIT 1")
+    db.execute("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 100000) "
+               "INSERT INTO objects (layer, id, parent, size, public, voxels, lo, hi, gen) "
+               "SELECT layer, i + (1 << 50), i + (1 << 50), 1, i + (1 << 50), voxels, lo, hi, 1 "
+               "FROM one, n")
+    db.commit()
+    r = subprocess.run([TOOL, "job", "submit", "seg", "--stages", "mesh", "--dry-run",
+                        "--root", s.root], capture_output=True, text=True, check=False)
+    has("a dry run does not count without end", r.stdout, "too many objects to count")
+    s.start()
+    r = s.call("POST", "/api/jobs?dry=1", {"layer": "seg", "stages": ["mesh", "skeleton"],
+                                           "objects": "base", "box": box}).json()
+    is_("nor beside a daemon", [r[k] for k in ("counted", "all", "present", "failed", "to_make",
+                                               "bytes", "hours")],
+        ["meshes and skeletons", None, None, 0, None, None, None])
+    is_("ids alone are looked up", dry(stages=["mesh"], objects="base", ids=[first[0]]),
+        ["objects", 1, 1, 0, 0, 0, 0])
+    s.stop()
+    db.execute("DELETE FROM objects WHERE id > 1 << 50")
+    db.commit()
+    db.close()
     s.start()
     is_("a daemon serves them", s.get("/api/status").status, 200)
     is_("all", len([i for i in first if s.request(

@@ -86,4 +86,18 @@ with Server() as s, tempfile.TemporaryDirectory() as top:
     p = subprocess.run([TOOL, "--root", s.root, "object", "join", "seg", "--file", many],
                        capture_output=True, text=True)
     ok("a bad line is named", p.returncode == 2 and "line 3004" in p.stderr)
+    before = s.get("/api/layers/seg/edits").json()
+    for line in (f"{big[1]},{big[2]}\r{big[0]},{big[1]}\n", f"{big[1]}\r,{big[2]}\r\n"):
+        with open(many, "w", encoding="ascii", newline="") as f:
+            f.write(line)
+        p = subprocess.run([TOOL, "--root", s.root, "object", "join", "seg", "--file", many],
+                           capture_output=True, text=True)
+        ok("a carriage return within a line is no end", p.returncode == 2 and
+           "line 1" in p.stderr)
+    is_("nothing was decided", s.get("/api/layers/seg/edits").json(), before)
+    with open(many, "w", encoding="ascii", newline="") as f:
+        f.write(f"{big[1]},{big[2]}\r\n" * 2)
+    p = subprocess.run([TOOL, "--root", s.root, "object", "join", "seg", "--file", many],
+                       capture_output=True, text=True)
+    is_("before the end of one it is", (p.returncode, p.stdout.count("edit ")), (0, 2))
 done()

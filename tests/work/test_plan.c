@@ -374,6 +374,63 @@ test_restart(void)
 	end_all();
 }
 
+/* Write a job that is over, with this column `stages`; its number. */
+static int64_t
+put_row(const char *stages)
+{
+	struct fg_layer *l = fg_catalog_find(catalog, "seg", 3);
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_job_row row = {.layer = l->id,
+	    .box = fg_strdup("[5,-3,100,21,13,116]"),
+	    .stages = fg_strdup(stages),
+	    .cls = FG_BULK,
+	    .state = FG_JOB_CANCELLED};
+
+	must(fg_store_job_put(store, &row, &err) == 0, &err);
+	int64_t id = row.job;
+	fg_job_row_fini(&row);
+	fg_layer_unref(l);
+	return id;
+}
+
+/* Rows of before stages had counts of their own. */
+static void
+test_old_rows(void)
+{
+	static const struct {
+		const char *stages;
+		int64_t all, done, skipped, failed;
+	} old[] = {
+	    {"\"segment\",\"stitch\"", 1, 4, 3, 2},
+	    {"\"downsample\",\"mesh\"", 9, 4, 3, 2},
+	    {"\"skeleton\"", 9, 4, 3, 2},
+	    {"\"mesh\",\"skeleton\"", 0, 0, 0, 0},
+	    {"\"stitch\"", 1, 0, 0, 0},
+	    {"\"downsample\"", 0, 0, 0, 0},
+	};
+	int64_t id[FG_COUNTOF(old)];
+
+	begin_all(false);
+	for (size_t i = 0; i < FG_COUNTOF(old); i++) {
+		char *text = fg_asprintf("{\"stages\":[%s],\"all\":9,\"done\":4,"
+					 "\"skipped\":3,\"failed\":2,\"seconds\":1}",
+		    old[i].stages);
+
+		id[i] = put_row(text);
+		free(text);
+	}
+	close_all();
+	open_all(0);
+	for (size_t i = 0; i < FG_COUNTOF(old); i++) {
+		tap_int(number(id[i], "all"), old[i].all, "an old job of %s",
+		    old[i].stages);
+		tap_int(number(id[i], "done"), old[i].done, "made");
+		tap_int(number(id[i], "skipped"), old[i].skipped, "present");
+		tap_int(number(id[i], "failed"), old[i].failed, "failed");
+	}
+	end_all();
+}
+
 static void
 test_turns(void)
 {
@@ -504,6 +561,7 @@ main(void)
 	test_attempts();
 	test_no_device();
 	test_restart();
+	test_old_rows();
 	test_turns();
 	test_layer_goes();
 	test_specs();
