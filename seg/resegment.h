@@ -26,7 +26,8 @@ struct fg_resegment_rule {
 	int64_t faces; /* fewest faces of a contact */
 	/* Least share of the smaller object, where two blocks overlap, that the one
 	 * block gave to one of both and the other to the other (the evidence that
-	 * stitching left, seg/stitch.h: a tenth or more). 0: contacts of all objects. */
+	 * stitching left, seg/stitch.h: a tenth or more). 0: contacts of all objects.
+	 */
 	double overlap;
 	/* How; voxels to each side, x, y, z. */
 	int64_t radius[3];   /* of the box round the contact */
