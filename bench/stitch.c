@@ -14,17 +14,13 @@
  * more than one block. With --pieces objects are taken apart before (seg/connected.h),
  * and pieces of fewer voxels are dropped. With --consensus the volume that each grid
  * gives by the default rule is also split by the one of the next grid
- * (seg/consensus.h). Blocks' labels are kept in --cache, so that other rules can be
- * judged without flooding. With --labels the volume that each grid gives by the default
- * rule is written to FOLDER/BLOCK-HALO.npy, for bench/contacts, bench/merges.py and
- * `floodgate evaluate`, and what was seen of each two objects that stay apart to
+ * (seg/consensus.h), and joined by it: objects of the one that an object of the other
+ * holds, or most of them. Blocks' labels are kept in --cache, so that other rules can
+ * be judged without flooding. With --labels the volume that each grid gives by the
+ * default rule is written to FOLDER/BLOCK-HALO.npy, for bench/contacts, bench/merges.py
+ * and `floodgate evaluate`, and what was seen of each two objects that stay apart to
  * BLOCK-HALO.pairs: both numbers, voxels in both, in the first only, in the second
- * only.
- *
- *   bench/stitch --objects N
- *
- * Time and size of the index for N blocks of 20 made-up objects that are joined in a
- * chain along x, in descending order of blocks, and the time of a look-up.
+ * only; with --consensus also BLOCK-HALO-split.npy and BLOCK-HALO-joined.npy.
  */
 #include "config.h"
 
@@ -32,13 +28,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/morton.h"
 #include "base/union.h"
 #include "bench/floods.h"
 #include "seg/connected.h"
 #include "seg/consensus.h"
 #include "seg/score.h"
-#include "store/object.h"
 #include "store/phantom.h"
 #include "work/stitch.h"
 
@@ -83,12 +77,13 @@ static const struct {
     {"the same, both 1000", {16, 0.5, 0.8, 0.8, ANY, 1000, 9}},
     {"fragments 0.7, both 200", {16, 0.5, 0.8, 0.7, ANY, 200, 9}},
     {"the same, both 1000", {16, 0.5, 0.8, 0.7, ANY, 1000, 9}},
+    {"fragments 0.8, both 1000, near 32", {32, 0.5, 0.8, 0.8, ANY, 1000, 9}},
     {"fragments 0.7, both 200, near 32", {32, 0.5, 0.8, 0.7, ANY, 200, 9}},
     {"the same, both 500", {32, 0.5, 0.8, 0.7, ANY, 500, 9}},
     {"the same, both 1000", {32, 0.5, 0.8, 0.7, ANY, 1000, 9}},
 };
 #define RULES FG_COUNTOF(rules)
-#define DEFAULT_RULE 36
+#define DEFAULT_RULE 34 /* fg_stitch_rule_default */
 
 struct options {
 	const char *model, *image, *truth, *cache, *labels;
@@ -96,7 +91,7 @@ struct options {
 	int64_t at[3], side, grid[GRIDS_MAX][2];
 	int grids, threads;
 	enum fg_precision prec;
-	long objects, pieces; /* pieces < 0: they stay together */
+	long pieces; /* < 0: they stay together */
 	bool consensus;
 };
 
@@ -136,8 +131,6 @@ read_option(struct options *o, const char *a, const char *v)
 		return read_grids(v, o);
 	if (strcmp(a, "--pieces") == 0)
 		return (o->pieces = atol(v)) >= 0;
-	if (strcmp(a, "--objects") == 0)
-		return (o->objects = atol(v)) > 0;
 	if (strcmp(a, "--at") == 0)
 		return sscanf(v, "%ld,%ld,%ld", &o->at[0], &o->at[1], &o->at[2]) == 3;
 	if (strcmp(a, "--cache") == 0)
@@ -195,7 +188,7 @@ read_options(int argc, char **argv, struct options *o)
 		}
 		o->grids = FG_COUNTOF(part);
 	}
-	return o->objects > 0 || (o->model && !o->image == !o->truth);
+	return o->model && !o->image == !o->truth;
 }
 
 /* ------------------------------------------------------------- floods */
@@ -482,50 +475,6 @@ judge(struct bench *b, struct grid *g, uint32_t labels, bool keep, struct fg_sco
 		fg_array_fini(&whole);
 }
 
-static void
-write_consensus(const struct bench *b, size_t i, uint64_t least,
-    const struct fg_array *whole)
-{
-	char *path = fg_asprintf("%s/%lld-%lld-%llu.npy", b->o->labels,
-	    (long long)b->whole_grid[i][0], (long long)b->whole_grid[i][1],
-	    (unsigned long long)least);
-
-	write_npy(path, whole);
-	free(path);
-}
-
-/* Each stitched volume split by the next grid's. */
-static void
-run_consensus(struct bench *b)
-{
-	static const uint64_t least[] = {0, 100, 1000};
-	struct fg_err err = FG_ERR_INIT;
-	struct fg_array out;
-	struct fg_score s;
-
-	for (size_t k = 0; k < FG_COUNTOF(least) && b->wholes > 1; k++) {
-		printf("consensus of two grids, pieces of at least %llu voxels\n",
-		    (unsigned long long)least[k]);
-		for (size_t i = 0; i < b->wholes; i++) {
-			if (fg_array_init(&out, FG_U32, b->image.shape, &err) < 0 ||
-			    fg_consensus_split(&b->whole[i],
-				&b->whole[(i + 1) % b->wholes], least[k], &out,
-				&err) < 0)
-				die("consensus", &err);
-			score_volume(b, &out, &s);
-			printf("  %-40zu VOI %.3f = %.3f + %.3f  Rand error %.4f  "
-			       "labelled %.3f\n",
-			    i, s.voi_split + s.voi_merge, s.voi_split, s.voi_merge,
-			    s.rand_error, (double)s.compared / (double)s.voxels);
-			if (b->o->labels)
-				write_consensus(b, i, least[k], &out);
-			fg_array_fini(&out);
-		}
-	}
-	for (size_t i = 0; i < b->wholes; i++)
-		fg_array_fini(&b->whole[i]);
-}
-
 static uint32_t
 largest(const struct fg_array *a)
 {
@@ -535,6 +484,86 @@ largest(const struct fg_array *a)
 	for (size_t i = 0, n = fg_array_count(a); i < n; i++)
 		max = FG_MAX(max, v[i]);
 	return max;
+}
+
+/* What a volume becomes by that of another grid. */
+typedef int second_fn(const struct fg_array *one, const struct fg_array *other,
+    uint64_t least, struct fg_array *out, struct fg_err *err);
+
+/* Objects of one that lie for the most part in an object of the other, or hold it, are
+ * joined over it: the two volumes are compared as two blocks that overlap. */
+static int
+join_by(const struct fg_array *one, const struct fg_array *other, uint64_t least,
+    struct fg_array *out, struct fg_err *err)
+{
+	struct fg_stitch_rule rule = rules[DEFAULT_RULE].rule;
+	uint32_t first = largest(one) + 1, all = first + largest(other) + 1;
+	uint32_t *up = fg_calloc(all, sizeof *up);
+	const uint32_t *v = one->data;
+	struct fg_stitch_pair *pair = NULL;
+	uint32_t *to = out->data;
+	size_t n = 0;
+	int rc;
+
+	for (uint32_t i = 0; i < all; i++)
+		up[i] = i;
+	rule.both_min = (int64_t)least;
+	rc = fg_stitch_compare(one, other, &rule, &pair, &n, err);
+	for (size_t i = 0; rc == 0 && i < n; i++) {
+		if (pair[i].joined)
+			fg_union_join(up, pair[i].a, first + pair[i].b);
+	}
+	for (size_t i = 0, k = fg_array_count(one); rc == 0 && i < k; i++)
+		to[i] = fg_union_top(up, v[i]);
+	free(pair);
+	free(up);
+	return rc;
+}
+
+static void
+second(struct bench *b, const char *what, second_fn *fn, uint64_t least)
+{
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_array out;
+	struct fg_score s;
+
+	for (size_t i = 0; i < b->wholes; i++) {
+		size_t k = (i + 1) % b->wholes;
+		long long g[] = {b->whole_grid[i][0], b->whole_grid[i][1]};
+		long long h[] = {b->whole_grid[k][0], b->whole_grid[k][1]};
+		char *name = fg_asprintf("%lld:%lld %s by %lld:%lld, from %llu voxels",
+		    g[0], g[1], what, h[0], h[1], (unsigned long long)least);
+		char *path = fg_asprintf("%s/%lld-%lld-%s.npy",
+		    b->o->labels ? b->o->labels : "", g[0], g[1], what);
+
+		if (fg_array_init(&out, FG_U32, b->image.shape, &err) < 0 ||
+		    fn(&b->whole[i], &b->whole[k], least, &out, &err) < 0)
+			die(name, &err);
+		score_volume(b, &out, &s);
+		printf("  %-40s VOI %.3f = %.3f + %.3f  Rand error %.4f  labelled "
+		       "%.3f\n",
+		    name, s.voi_split + s.voi_merge, s.voi_split, s.voi_merge,
+		    s.rand_error, (double)s.compared / (double)s.voxels);
+		if (b->o->labels)
+			write_npy(path, &out);
+		fg_array_fini(&out);
+		free(name);
+		free(path);
+	}
+}
+
+/* Each stitched volume split, and joined, by that of the next grid. */
+static void
+run_consensus(struct bench *b)
+{
+	if (b->wholes > 1) {
+		puts("two grids");
+		second(b, "split", fg_consensus_split, 0);
+		second(b, "split", fg_consensus_split, 1000);
+		second(b, "joined", join_by, 1000);
+	}
+	for (size_t i = 0; i < b->wholes; i++)
+		fg_array_fini(&b->whole[i]);
 }
 
 struct flooded {
@@ -661,139 +690,6 @@ run_rules(const struct options *o)
 	fg_array_fini(&b.truth);
 }
 
-/* ------------------------------------------------------------- the index */
-
-#define EACH 20  /* objects of a block */
-#define ROW 64   /* blocks of a row along x */
-#define GROUP 32 /* blocks of a commit, as under load */
-
-static uint64_t
-made_up_id(int64_t blk, int k)
-{
-	return (uint64_t)blk << 20 | (uint64_t)(k + 1);
-}
-
-/* What one commit holds. */
-struct made_up {
-	struct fg_object_row o[GROUP][EACH];
-	struct fg_merge m[GROUP][EACH];
-	struct fg_payload done[GROUP];
-	struct fg_place place[GROUP];
-	struct fg_result res[2 * GROUP];
-	struct fg_result *list[2 * GROUP];
-};
-
-/* Block i and its stitching, as results 2 k and 2 k + 1. */
-static void
-make_up(struct made_up *v, int k, uint32_t layer, int64_t i, int64_t blocks)
-{
-	const int64_t p[3] = {i % ROW, i / ROW % ROW, i / ROW / ROW};
-	struct fg_key key = {.layer = layer,
-	    .kind = FG_KIND_BLOCK,
-	    .at = fg_morton_encode(p)};
-	struct fg_result *block = &v->res[2 * k], *stitch = &v->res[2 * k + 1];
-
-	*block = (struct fg_result){.task = key, .object = v->o[k], .objects = EACH};
-	key.kind = FG_KIND_STITCH;
-	v->done[k] = (struct fg_payload){.key = key, .state = FG_EMPTY};
-	*stitch = (struct fg_result){.task = key,
-	    .payload = &v->done[k],
-	    .payloads = 1,
-	    .places = &v->place[k],
-	    .merge = v->m[k]};
-	for (int n = 0; n < EACH; n++) {
-		v->o[k][n] =
-		    (struct fg_object_row){.id = made_up_id(i, n), .voxels = 1000};
-		if (i % ROW < ROW - 1 && i + 1 < blocks)
-			v->m[k][stitch->merges++] = (struct fg_merge){made_up_id(i, n),
-			    made_up_id(i + 1, n), 500, 10, 10, true};
-	}
-	v->list[2 * k] = block;
-	v->list[2 * k + 1] = stitch;
-}
-
-static void
-fill(struct fg_store *s, uint32_t layer, long blocks)
-{
-	struct made_up *v = fg_calloc(1, sizeof *v);
-	struct fg_err err = FG_ERR_INIT;
-	int k = 0;
-
-	for (long i = blocks - 1; i >= 0; i--) {
-		make_up(v, k++, layer, i, blocks);
-		if (k < GROUP && i > 0)
-			continue;
-		if (fg_commit(s, v->list, 2 * (size_t)k, &err) < 0)
-			die("commit", &err);
-		k = 0;
-	}
-	free(v);
-}
-
-static double
-processor_s(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
-static void
-run_objects(long blocks)
-{
-	char root[] = "/tmp/fg-bench-XXXXXX", *path;
-	struct fg_store_options opt = {.min_free = 1e-9};
-	struct fg_layer_row row = {.name = (char *)"seg",
-	    .kind = (char *)"segmentation",
-	    .info = (char *)"{}",
-	    .recipe = (char *)"{}"};
-	struct fg_err err = FG_ERR_INIT;
-	struct fg_store *s;
-	struct fg_reader *r;
-	struct stat st;
-	int64_t t0;
-	double cpu;
-
-	fg_assert(mkdtemp(root));
-	s = fg_store_open(root, FG_STORE_CREATE, &opt, &err);
-	if (!s || fg_store_layer_add(s, &row, &err) < 0)
-		die(root, &err);
-	t0 = fg_clock_ns();
-	cpu = processor_s();
-	fill(s, row.layer, blocks);
-	cpu = processor_s() - cpu;
-	printf("%ld blocks of %d objects: %.1f s, %.3f ms of processor time a block\n",
-	    blocks, EACH, (double)(fg_clock_ns() - t0) / 1e9,
-	    1e3 * cpu / (double)blocks);
-	r = fg_reader_open(s, &err);
-	if (!r)
-		die(root, &err);
-	cpu = processor_s();
-	for (long i = 0; i < 100000; i++) {
-		long blk = i * 7919 % blocks;
-		uint64_t id = made_up_id(blk, (int)(i % EACH)), pub = 0;
-
-		if (fg_reader_public(r, row.layer, &id, 1, &pub, &err) < 0 ||
-		    pub != made_up_id(blk / ROW * ROW, (int)(i % EACH)))
-			die("look-up", &err);
-	}
-	printf("a look-up %.2f us of processor time\n",
-	    1e6 * (processor_s() - cpu) / 100000);
-	fg_reader_close(r);
-	fg_store_close(s);
-	path = fg_asprintf("%s/index.sqlite", root);
-	if (stat(path, &st) == 0)
-		printf("index %.1f MB, %.0f bytes an object\n",
-		    (double)st.st_size / 1e6,
-		    (double)st.st_size / (double)(blocks * EACH));
-	free(path);
-	path = fg_asprintf("rm -rf '%s'", root);
-	if (system(path) != 0)
-		fprintf(stderr, "%s is left\n", root);
-	free(path);
-}
-
 static bool
 make_folder(const char *path)
 {
@@ -813,16 +709,12 @@ main(int argc, char **argv)
 		    "usage: stitch MODEL [KEY=VALUE,...] [--side N] [--at X,Y,Z] "
 		    "[--image I.npy --truth T.npy] [--grids BLOCK:HALO,...] "
 		    "[--threads N] [--precision P] [--cache FOLDER] [--pieces LEAST] "
-		    "[--labels FOLDER] [--consensus]\n"
-		    "       stitch --objects N\n");
+		    "[--labels FOLDER] [--consensus]\n");
 		return 2;
 	}
 	/* Not after the first block, which takes minutes. */
 	if (!make_folder(o.cache) || !make_folder(o.labels))
 		return 1;
-	if (o.objects > 0)
-		run_objects(o.objects);
-	else
-		run_rules(&o);
+	run_rules(&o);
 	return 0;
 }

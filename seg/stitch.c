@@ -23,7 +23,7 @@ fg_stitch_rule_default(struct fg_stitch_rule *r, int64_t least)
 	    .near = 32,
 	    .iou = 0.5,
 	    .share = 0.8,
-	    .fragment_share = 0.7,
+	    .fragment_share = 0.8,
 	    .fragment_max = VOXELS_MAX, /* no bound */
 	    .both_min = FG_MAX(least, 1),
 	    .rival = 2,

@@ -48,10 +48,10 @@ struct fg_stitch_rule {
 };
 
 /* For objects of at least `least` voxels that hang together, as new layers have them:
- * near 32, IoU 0.5 or share 0.8, and all fragments that share 0.7; less than the least
- * object in common is no evidence, for a sliver of 100 voxels lies in anything. Of the
- * rules in bench/stitch.c it had the best mean on two grids of tissue, and the best
- * median on phantoms (bench/RESULTS.md). */
+ * near 32, IoU 0.5 or share 0.8, and all fragments that share 0.8; less than the least
+ * object in common is no evidence, for a sliver of 100 voxels lies in anything.
+ * Fragments from 0.7 on do better on most grids of tissue and of phantoms, and join
+ * what is not one on another (bench/RESULTS.md). */
 void fg_stitch_rule_default(struct fg_stitch_rule *r, int64_t least);
 /* For objects as they were flooded: near 4, IoU 0.5, no share, no fragments. It had the
  * smallest merge part there. Also what recipes mean that tell no rule. */

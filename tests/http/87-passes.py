@@ -178,10 +178,9 @@ with Server() as s:
             "across": None, "apart": {"least": 10}, "dropped": {"least": 8000},
             "empty": {"least": 77}, "yes": {"least": 77}, "two": {"least": 10},
             "part": {"least": 10}, "strictly": None})
-    loose = {"near": 32, "iou": .5, "share": .8, "fragment_share": .7, "fragment_max": 1 << 40,
+    loose = {"near": 32, "iou": .5, "share": .8, "fragment_share": .8, "fragment_max": 1 << 40,
              "both_min": 10, "rival": 2}  # that of the least object
-    strictly = {**loose, "near": 4, "share": 2, "fragment_share": .8, "fragment_max": 0,
-                "both_min": 20}
+    strictly = {**loose, "near": 4, "share": 2, "fragment_max": 0, "both_min": 20}
     is_("and has the whole rule of stitching, a strict one for whole floods", {
         n: recipe[n]["stitch"] for n in ("across", "apart", "dropped", "part", "strictly")}, {
             "across": strictly, "apart": loose, "dropped": loose,
