@@ -133,25 +133,34 @@ by_id(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+/* Ascending, each once; returns how many are left. */
+static size_t
+sort_ids(uint64_t *id, size_t n)
+{
+	size_t k = 0;
+
+	if (n > 0)
+		qsort(id, n, sizeof *id, by_id);
+	for (size_t i = 0; i < n; i++) {
+		if (k == 0 || id[i] != id[k - 1])
+			id[k++] = id[i];
+	}
+	return k;
+}
+
 int
 fg_objects_named(const struct fg_layer *l, struct fg_reader *r, const uint64_t *ids,
     size_t n, uint64_t **out, size_t *count, struct fg_err *err)
 {
 	uint64_t *list = fg_calloc(n + 1, sizeof *list);
-	size_t k = 0;
 
 	memcpy(list, ids, n * sizeof *ids);
 	if (l->agglomerated && fg_reader_public(r, l->id, ids, n, list, err) < 0) {
 		free(list);
 		return -1;
 	}
-	qsort(list, n, sizeof *list, by_id);
-	for (size_t i = 0; i < n; i++) {
-		if (i == 0 || list[i] != list[k - 1])
-			list[k++] = list[i];
-	}
 	*out = list;
-	*count = k;
+	*count = sort_ids(list, n);
 	return 0;
 }
 
@@ -202,7 +211,7 @@ public_in_box(struct listing *g, const struct fg_box *vx, uint64_t **out, size_t
 	uint64_t *list = NULL;
 	struct fg_box b, blk;
 	int64_t p[3];
-	size_t k = 0, u = 0;
+	size_t k = 0;
 
 	fg_scale_bounds(s, &b);
 	if (!fg_box_intersect(&b, vx, &b))
@@ -239,13 +248,8 @@ public_in_box(struct listing *g, const struct fg_box *vx, uint64_t **out, size_t
 		free(list);
 		return -1;
 	}
-	qsort(list, k, sizeof *list, by_id);
-	for (size_t i = 0; i < k; i++) {
-		if (u == 0 || list[i] != list[u - 1])
-			list[u++] = list[i];
-	}
 	*out = list;
-	*n = u;
+	*n = sort_ids(list, k);
 	return 0;
 }
 

@@ -28,8 +28,8 @@ int fg_objects_each(const struct fg_layer *l, struct fg_reader *r,
     const struct fg_box *vx, uint64_t max,
     int (*fn)(void *ctx, const struct fg_object *o, struct fg_err *err), void *ctx,
     struct fg_err *err) FG_MUST_USE;
-/* Ids of these objects; *out is malloc'ed. Cost: one pass over the layer's
- * objects. FG_EINVAL: more than 2^24. */
+/* Ids of these objects; *out is malloc'ed, NULL of none. Cost: one pass over the
+ * layer's objects. FG_EINVAL: more than 2^24. */
 int fg_objects_in_box(const struct fg_layer *l, struct fg_reader *r,
     const struct fg_box *vx, uint64_t **out, size_t *n, struct fg_err *err) FG_MUST_USE;
 /* Of n ids: each object once, by the name that viewers ask for, ascending; ids of no

@@ -18,6 +18,7 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/morton.h"
+#include "store/object.h"
 #include "store/store.h"
 #include "tests/tap.h"
 
@@ -382,6 +383,20 @@ st_size(const char *path)
 	struct stat st;
 
 	return stat(path, &st) == 0 ? (long long)st.st_size : -1;
+}
+
+/* The public id of an object's component; 0, and a line, where it cannot be told. */
+static inline uint64_t
+st_public(struct fg_store *s, uint32_t layer, uint64_t id)
+{
+	struct fg_err err = FG_ERR_INIT;
+	struct fg_reader *r = st_reader(s);
+	uint64_t out = 0;
+
+	if (fg_reader_public(r, layer, &id, 1, &out, &err) < 0)
+		printf("# %s\n", err.msg);
+	fg_reader_close(r);
+	return out;
 }
 
 #endif

@@ -347,19 +347,6 @@ test_orders(void)
 
 /* ------------------------------------------------------------- decisions */
 
-static uint64_t
-public_of(struct fg_store *s, uint32_t layer, uint64_t id)
-{
-	struct fg_err err = FG_ERR_INIT;
-	struct fg_reader *r = st_reader(s);
-	uint64_t out = 0;
-
-	if (fg_reader_public(r, layer, &id, 1, &out, &err) < 0)
-		printf("# %s\n", err.msg);
-	fg_reader_close(r);
-	return out;
-}
-
 static void
 test_one_pair(void)
 {
@@ -404,8 +391,8 @@ test_one_pair(void)
 	free(member);
 	tap_fails(fg_reader_object(r, layer, 12345, &o, &err), &err, FG_ENOENT,
 	    "there is no object 12345", "an unknown id is told");
-	tap_int(public_of(s, layer, 12345), 12345, "and keeps its name");
-	tap_int(public_of(s, layer, 0), 0, "background stays background");
+	tap_int(st_public(s, layer, 12345), 12345, "and keeps its name");
+	tap_int(st_public(s, layer, 0), 0, "background stays background");
 	fg_reader_close(r);
 	fg_store_close(s);
 	st_cleanup();
@@ -428,30 +415,30 @@ test_edits(void)
 	struct fg_edit cut = {.kind = FG_EDIT_CUT, .a = name(4), .b = name(1)};
 	tap_rc(fg_store_edit(s, layer, &cut, 1, &changed, &err), &err,
 	    "a cut of the two ends of a chain");
-	tap_ok(changed && public_of(s, layer, name(2)) == name(1) &&
-		   public_of(s, layer, name(3)) == name(3) &&
-		   public_of(s, layer, name(4)) == name(3),
+	tap_ok(changed && st_public(s, layer, name(2)) == name(1) &&
+		   st_public(s, layer, name(3)) == name(3) &&
+		   st_public(s, layer, name(4)) == name(3),
 	    "leaves its weakest link out");
 	struct fg_merge late = {name(0), name(4), 70, 0, 0, true};
 	put_stitch(s, layer, 1, &late, 1);
 	struct fg_merge late2 = {name(0), name(1), 70, 0, 0, true};
 	put_stitch(s, layer, 2, &late2, 1);
-	tap_ok(public_of(s, layer, name(4)) != public_of(s, layer, name(1)),
+	tap_ok(st_public(s, layer, name(4)) != st_public(s, layer, name(1)),
 	    "later evidence does not go round it");
 	struct fg_edit join = {.kind = FG_EDIT_JOIN, .a = name(1), .b = name(4)};
 	tap_rc(fg_store_edit(s, layer, &join, 1, &changed, &err), &err,
 	    "a join of the same pair");
-	tap_ok(public_of(s, layer, name(4)) == name(0) &&
-		   public_of(s, layer, name(2)) == name(0),
+	tap_ok(st_public(s, layer, name(4)) == name(0) &&
+		   st_public(s, layer, name(2)) == name(0),
 	    "is newer and counts");
 	tap_rc(fg_store_edit_undo(s, layer, &join.edit, 1, &changed, &err), &err,
 	    "withdrawn");
-	tap_ok(changed && public_of(s, layer, name(4)) != public_of(s, layer, name(1)),
+	tap_ok(changed && st_public(s, layer, name(4)) != st_public(s, layer, name(1)),
 	    "the cut stands again");
 	tap_rc(fg_store_edit_undo(s, layer, &cut.edit, 1, &changed, &err), &err,
 	    "withdrawn, too");
-	tap_ok(changed && public_of(s, layer, name(4)) == name(0) &&
-		   public_of(s, layer, name(2)) == name(0),
+	tap_ok(changed && st_public(s, layer, name(4)) == name(0) &&
+		   st_public(s, layer, name(2)) == name(0),
 	    "all are one by their evidence");
 	tap_rc(fg_store_edit_undo(s, layer, &cut.edit, 1, &changed, &err), &err,
 	    "withdrawing twice");
@@ -472,7 +459,7 @@ test_edits(void)
 		    .a = name(10 + i),
 		    .b = name(10 + (i + 1) % 4)};
 	tap_rc(fg_store_edit(s, layer, ring, 4, NULL, &err), &err, "a ring of joins");
-	tap_int(public_of(s, layer, name(13)), (long long)name(10), "is one component");
+	tap_int(st_public(s, layer, name(13)), (long long)name(10), "is one component");
 	fg_store_close(s);
 	st_cleanup();
 }

@@ -221,19 +221,6 @@ make_hostile(struct fg_edit *e)
 	return n;
 }
 
-static uint64_t
-public_of(struct fg_store *s, uint32_t layer, uint64_t id)
-{
-	struct fg_err err = FG_ERR_INIT;
-	struct fg_reader *r = st_reader(s);
-	uint64_t out = 0;
-
-	if (fg_reader_public(r, layer, &id, 1, &out, &err) < 0)
-		printf("# %s\n", err.msg);
-	fg_reader_close(r);
-	return out;
-}
-
 /* Merges as the stitch result of the first block. */
 static int
 put_stitch(struct fg_store *s, uint32_t layer, const struct fg_merge *m, size_t merges,
@@ -294,9 +281,9 @@ test_hostile(void)
 	    {1000, 1001, 5, 0, 0, true}, {1002, 5000, 9, 0, 0, true},
 	    {7, 5000, 9, 0, 0, true}};
 	tap_rc(put_stitch(s, layer, m, FG_COUNTOF(m), &err), &err, "evidence");
-	tap_ok(public_of(s, layer, 1002) == 1000 && public_of(s, layer, 1003) == 1003,
+	tap_ok(st_public(s, layer, 1002) == 1000 && st_public(s, layer, 1003) == 1003,
 	    "in a ring, twice, and of ids that are not there");
-	tap_ok(public_of(s, layer, 7) == 7 && public_of(s, layer, 5000) == 5000,
+	tap_ok(st_public(s, layer, 7) == 7 && st_public(s, layer, 5000) == 5000,
 	    "which do not come to be by it");
 	fg_store_close(s);
 	tap_int(st_verify(st_root), 0, "verify finds nothing");
